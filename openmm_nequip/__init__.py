@@ -1,0 +1,35 @@
+"""NequIP and Allegro machine-learned potentials in OpenMM."""
+
+# OpenMM-ML must be imported first: it finds this package through entry points, and a factory of ours that is imported
+# before it would import it half-made.
+import openmmml  # noqa: F401, I001
+
+import importlib.util
+
+from ._version import __version__
+from .models import CompileError, Model, ModelFileError, ModelInfo, load_model
+from .potential import NequIPPotentialImpl, register
+from .units import Units, resolve_units
+
+if importlib.util.find_spec("openmmtorch") and importlib.util.find_spec("vesin_torch"):
+    # Systems read from XML may hold a TorchForce: its module uses vesin's operators, its kernels the plugin's.
+    import vesin_torch  # noqa: F401
+
+    from .forces.plugin import load_plugin_kernels
+
+    load_plugin_kernels()
+
+register()
+
+__all__ = [
+    "CompileError",
+    "Model",
+    "ModelFileError",
+    "ModelInfo",
+    "NequIPPotentialImpl",
+    "Units",
+    "__version__",
+    "load_model",
+    "register",
+    "resolve_units",
+]

@@ -1,0 +1,132 @@
+"""Three ways to hang a model on OpenMM, one choice between them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import openmm
+
+from ..models.source import TORCHSCRIPT
+from .computation import Computation, TensorComputation
+from .probe import PluginState, probe_plugin
+from .spec import PotentialSpec
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "PythonForce", "TorchForce", "PythonTorchForce")
+
+
+def choose_backend(requested: str, spec: PotentialSpec, plugin: PluginState | None = None) -> str:
+    """Resolve ``backend=``.
+
+    Parameters
+    ----------
+    requested : str
+        One of :data:`BACKENDS`.
+    spec : PotentialSpec
+        The potential to run.
+    plugin : PluginState, optional
+        State of openmmtorch; found out if not given and needed.
+
+    Returns
+    -------
+    str
+        ``"PythonForce"``, ``"TorchForce"`` or ``"PythonTorchForce"``.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the backend cannot run this potential.
+    RuntimeError
+        If the backend is not there; the message has versions and the cure.
+    """
+    if requested not in BACKENDS:
+        raise ValueError(f"backend={requested!r} is unknown; use one of {', '.join(BACKENDS)}")
+    if requested == "PythonForce":
+        return requested
+    obstacle = _torch_force_obstacle(spec)
+    if requested == "TorchForce" and obstacle:
+        raise ValueError(f"backend='TorchForce' cannot be used: {obstacle}; use backend='PythonForce'")
+    plugin = probe_plugin() if plugin is None else plugin
+    if requested == "auto":
+        if plugin.works and not obstacle:
+            return "TorchForce"
+        return "PythonTorchForce" if plugin.works and plugin.has_python_torch_force else "PythonForce"
+    if not plugin.works:
+        raise RuntimeError(f"backend={requested!r} cannot be used: {plugin.reason}")
+    if requested == "PythonTorchForce" and not plugin.has_python_torch_force:
+        raise RuntimeError(
+            "backend='PythonTorchForce' cannot be used: the installed openmmtorch has no PythonTorchForce (releases up "
+            "to 1.5 have not); install a newer openmmtorch, or use backend='PythonForce' or 'TorchForce'"
+        )
+    return requested
+
+
+def _torch_force_obstacle(spec: PotentialSpec) -> str:
+    """Why a TorchForce cannot run this potential; empty if it can."""
+    if spec.source.kind != TORCHSCRIPT:
+        return (
+            f"{spec.source.path} is a {spec.source.kind} file, and a TorchForce runs TorchScript only (compile it with "
+            "`nequip-compile --mode torchscript` under torch < 2.10)"
+        )
+    if spec.device is not None:
+        return f"a TorchForce runs on the device of its Context, but device={spec.device!r} was given"
+    if spec.lambda_name is not None or len(spec.layout.regions) > 1:
+        return "interpolated systems and several regions run through Python"
+    return ""
+
+
+def make_force(
+    spec: PotentialSpec,
+    particles: Sequence[int] | None,
+    n_system_particles: int,
+    backend: str = "auto",
+    properties: dict[str, str] | None = None,
+) -> openmm.Force:
+    """Make the OpenMM force for a potential; it is not yet added to a System.
+
+    Parameters
+    ----------
+    spec : PotentialSpec
+        The potential.
+    particles : sequence of int, optional
+        System indices of the particles it acts on; all by default.
+    n_system_particles : int
+        Number of particles of the System.
+    backend : str
+        One of :data:`BACKENDS`.
+    properties : dict, optional
+        Properties of the TorchForce (``useCUDAGraphs``, ``CUDAGraphWarmupSteps``).
+
+    Returns
+    -------
+    openmm.Force
+        Named ``"NequIP"``.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        As :func:`choose_backend`.
+    """
+    chosen = choose_backend(backend, spec)
+    logger.info("backend %s for %s", chosen, spec.source.path)
+    if properties and chosen != "TorchForce":
+        raise ValueError(f"properties={properties!r} belong to TorchForce, but the backend is {chosen}; leave them out")
+    parameters = {} if spec.lambda_name is None else {spec.lambda_name: 1.0}
+    if chosen == "TorchForce":
+        from .torch_force import make_torch_force
+
+        force = make_torch_force(spec, particles, n_system_particles, properties or {})
+    elif chosen == "PythonTorchForce":
+        from openmmtorch import PythonTorchForce
+
+        force = PythonTorchForce(TensorComputation(spec), parameters, list(particles or ()))
+        force.setUsesPeriodicBoundaryConditions(spec.periodic)
+    else:
+        force = openmm.PythonForce(Computation(spec), parameters)
+        force.setUsesPeriodicBoundaryConditions(spec.periodic)
+        if particles is not None:
+            force.setParticles(list(particles))
+    force.setName("NequIP")
+    return force

@@ -1,0 +1,124 @@
+"""What a force needs to find, open and run its model again: in a copy, an XML file, another process."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from dataclasses import dataclass
+
+import torch
+
+from ..devices import choose_device
+from ..layout import Layout
+from ..models import ModelFileError, ModelSource, open_model, parse_device
+from ..models.cache import cache_dir, write_atomically
+from ..models.source import AOTINDUCTOR, CHECKPOINT, PACKAGE, TORCHSCRIPT
+from ..units import Units
+from ..wrapper import Evaluator
+
+_SUFFIX = {CHECKPOINT: ".ckpt", PACKAGE: ".nequip.zip", TORCHSCRIPT: ".nequip.pth", AOTINDUCTOR: ".nequip.pt2"}
+
+
+@dataclass(frozen=True, eq=False)
+class PotentialSpec:
+    """A potential on some particles, without the model's weights in memory.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The model file, by path and SHA-256.
+    units : Units
+        The model's units.
+    layout : Layout
+        Which of the force's particles are which nodes of the graph.
+    periodic : bool
+        Whether the force uses the box.
+    skin_nm : float
+        Verlet skin in nm.
+    device : str, optional
+        Torch device; None follows the Context.
+    compile : bool, optional
+        As in :func:`openmm_nequip.load_model`.
+    content : bytes, optional
+        The model file itself, where it was embedded.
+    lambda_name : str, optional
+        Global parameter; where it is exactly 0 the model is not evaluated.
+    """
+
+    source: ModelSource
+    units: Units
+    layout: Layout
+    periodic: bool
+    skin_nm: float
+    device: str | None = None
+    compile: bool | None = None
+    content: bytes | None = None
+    lambda_name: str | None = None
+
+    def embed(self) -> PotentialSpec:
+        """The same potential, carrying the bytes of its model file."""
+        return dataclasses.replace(self, content=self.source.read())
+
+    def open(self) -> Evaluator:
+        """Load the model (once per process, file and device) and make an evaluator of its own for this potential.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is gone or has changed and was not embedded.
+        """
+        device = choose_device() if self.device is None else parse_device(self.device)
+        model = open_model(self._source(), device, self.compile)
+        return Evaluator(model, self.units, self.layout, self.periodic, self.skin_nm)
+
+    def _source(self) -> ModelSource:
+        """Where the model's file is now: at its path, or unpacked from the embedded bytes."""
+        if self.content is None:
+            self.source.verify()
+            return self.source
+        try:
+            self.source.verify()
+            return self.source
+        except ModelFileError:
+            folder = cache_dir() / "embedded"
+            folder.mkdir(exist_ok=True)
+            path = folder / (self.source.sha256 + _SUFFIX[self.source.kind])
+            if not path.exists():
+                write_atomically(path, self.content)
+            unpacked = dataclasses.replace(self.source, path=str(path))
+            unpacked.verify()
+            return unpacked
+
+
+class LazyEvaluator:
+    """An evaluator that is opened at its first use; pickles as its specification alone.
+
+    Parameters
+    ----------
+    spec : PotentialSpec
+        What to open.
+    """
+
+    def __init__(self, spec: PotentialSpec) -> None:
+        self.spec = spec
+        self._evaluator: Evaluator | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> Evaluator:
+        """The evaluator, opened now if this is the first call in this process."""
+        if self._evaluator is None:
+            with self._lock:
+                if self._evaluator is None:
+                    self._evaluator = self.spec.open()
+        return self._evaluator
+
+    def __getstate__(self) -> PotentialSpec:
+        return self.spec
+
+    def __setstate__(self, spec: PotentialSpec) -> None:
+        self.__init__(spec)  # type: ignore[misc]
+
+
+def default_device() -> torch.device:
+    """Device used where neither the user nor a Context names one."""
+    return choose_device([])

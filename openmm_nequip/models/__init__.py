@@ -1,0 +1,169 @@
+"""Model files of every kind behind one function, :func:`load_model`."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import threading
+import warnings
+
+import torch
+
+from .aotinductor import load_aotinductor
+from .base import Model, ModelInfo
+from .compiler import CompileError, cached_package
+from .nequip import fetch, load_eager
+from .source import (
+    AOTINDUCTOR,
+    CODE_EXECUTING,
+    NEQUIP_NET,
+    TORCHSCRIPT,
+    ModelFileError,
+    ModelSource,
+    check_trusted,
+    identify,
+)
+from .torchscript import load_torchscript
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["CompileError", "Model", "ModelFileError", "ModelInfo", "ModelSource", "load_model", "locate", "open_model"]
+
+_LOADED: dict[tuple[str, str, bool], Model] = {}
+_LOCK = threading.Lock()
+
+
+def locate(path: str | os.PathLike[str], trusted: str | None = None) -> ModelSource:
+    """Find a model file, or the local copy of a ``nequip.net:`` id, and tell its kind without running its code.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Local file or ``nequip.net:group/model:version``.
+    trusted : str, optional
+        SHA-256 that the file must have.
+
+    Returns
+    -------
+    ModelSource
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, damaged, of no known kind, or not the trusted one.
+    """
+    if isinstance(path, str) and path.startswith(NEQUIP_NET):
+        path = fetch(path)
+    source = identify(path)
+    check_trusted(source, trusted)
+    return source
+
+
+def parse_device(device: str | torch.device | None) -> torch.device:
+    """The torch device a user asked for, after checking that it is there; CPU for None.
+
+    Raises
+    ------
+    ValueError
+        If the name is no device, or this machine or torch build has no such device.
+    """
+    try:
+        parsed = torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={device!r} is no torch device; use 'cpu', 'cuda' or 'cuda:N'") from error
+    if parsed.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r} is not supported; use 'cpu', 'cuda' or 'cuda:N'")
+    if parsed.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (parsed.index or 0) >= count:
+            raise ValueError(
+                f"device={device!r} is not there: torch {torch.__version__} sees {count} CUDA devices; "
+                "use device='cpu', or check the driver and that torch is a CUDA build"
+            )
+        parsed = torch.device("cuda", parsed.index or 0)
+    return parsed
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    compile: bool | None = None,
+    trusted: str | None = None,
+) -> Model:
+    """Load a NequIP or Allegro model of any kind.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A training checkpoint (``.ckpt``), a package (``.nequip.zip``), a compiled model (``.nequip.pth``,
+        ``.nequip.pt2``), a model deployed by nequip <= 0.6 (``.pth``), or a ``nequip.net:group/model:version`` id.
+        The kind is told by the content. Loading a checkpoint or package runs code stored in it.
+    device : str or torch.device, optional
+        ``"cpu"`` (default), ``"cuda"`` or ``"cuda:N"``.
+    compile : bool, optional
+        For checkpoints and packages: False evaluates eagerly; None (default) compiles at first use and falls back to
+        eager evaluation with a warning; True raises instead. Compiled kinds ignore it.
+    trusted : str, optional
+        SHA-256 that the file must have, checked before anything in it runs.
+
+    Returns
+    -------
+    Model
+        Callable on model-unit tensors, with :attr:`Model.info`. The same file, device and mode give the same object.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, damaged, foreign, not the trusted one, or made for another device.
+    CompileError
+        If ``compile=True`` and the model cannot be compiled here.
+    ImportError
+        If the file needs nequip and nequip is not installed.
+    ValueError
+        If the device is not there.
+    """
+    return open_model(locate(path, trusted), parse_device(device), compile)
+
+
+def open_model(source: ModelSource, device: torch.device, compile: bool | None = None) -> Model:
+    """Load a located model onto a device that is known to be there; see :func:`load_model`."""
+    key = (source.sha256, str(device), compile is not False)
+    with _LOCK:
+        model = _LOADED.get(key)
+        if model is None:
+            model = _LOADED[key] = _load(source, device, compile)
+    return model
+
+
+def _load(source: ModelSource, device: torch.device, compile: bool | None) -> Model:
+    if source.kind == TORCHSCRIPT:
+        return load_torchscript(source, device)
+    if source.kind == AOTINDUCTOR:
+        return load_aotinductor(source, device)
+    if compile is not False:
+        try:
+            compiled = load_aotinductor(identify(cached_package(source, device)), device)
+        except CompileError as error:
+            if compile:
+                raise
+            warnings.warn(
+                f"{source.path} runs uncompiled and several times slower, because it cannot be compiled: {error}. "
+                "Give compile=False to run eagerly without this warning",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        else:
+            # What a user reads about is the file they gave, not our cache.
+            compiled.info = dataclasses.replace(
+                compiled.info,
+                path=source.path,
+                kind=source.kind,
+                sha256=source.sha256,
+                size_bytes=source.size_bytes,
+                target="openmm (compiled at first use)",
+            )
+            return compiled
+    if source.kind in CODE_EXECUTING:
+        return load_eager(source, device)
+    raise ModelFileError(f"{source.path} is of the unknown kind {source.kind!r}")

@@ -1,0 +1,144 @@
+"""Checkpoints and packages compiled with AOTInductor at first use and kept in the cache folder.
+
+The compilation runs in a process of its own: it needs nequip's global settings, holds the interpreter for a minute,
+and a Ctrl-C or crash in it must not harm the simulation's process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from .cache import cache_dir, key_of
+from .source import ModelSource
+
+logger = logging.getLogger(__name__)
+
+#: Raise when the compiled files of an older release must not be used any more.
+CACHE_FORMAT = 1
+_WORKER = "openmm_nequip.models.compile_worker"
+
+
+class CompileError(RuntimeError):
+    """A model could not be compiled here; the message has the reason."""
+
+
+def cached_package(source: ModelSource, device: torch.device) -> Path:
+    """The compiled form of a checkpoint or package, compiled now if it is not in the cache.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A file of kind ``checkpoint`` or ``package``.
+    device : torch.device
+        What to compile for.
+
+    Returns
+    -------
+    pathlib.Path
+        A complete ``.nequip.pt2`` file in the cache folder.
+
+    Raises
+    ------
+    CompileError
+        If there is no compiler, no cache folder, or the compilation fails.
+    """
+    try:
+        target = cache_dir() / "compiled" / f"{key_of(_facts(source, device))}.nequip.pt2"
+        target.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CompileError(f"the cache folder cannot be used: {error}") from error
+    if not target.exists():
+        _compile(source, device, target)
+    return target
+
+
+def _facts(source: ModelSource, device: torch.device) -> dict[str, object]:
+    """Everything that decides whether a compiled file can serve."""
+    hardware = torch.backends.cpu.get_cpu_capability()
+    if device.type == "cuda":
+        hardware = f"{torch.cuda.get_device_name(device)} {torch.cuda.get_device_capability(device)}"
+    return {
+        "format": CACHE_FORMAT,
+        "model": source.sha256,
+        "kind": source.kind,
+        "torch": torch.__version__,
+        "nequip": _version("nequip"),
+        "allegro": _version("nequip-allegro"),
+        "device": device.type,
+        "hardware": hardware,
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "none"
+
+
+def find_compiler() -> str | None:
+    """The C++ compiler that AOTInductor would call, or None."""
+    named = os.environ.get("CXX")
+    candidates = [named] if named else ["g++", "clang++", "c++"]
+    return next((path for path in map(shutil.which, candidates) if path), None)
+
+
+def _compile(source: ModelSource, device: torch.device, target: Path) -> None:
+    if find_compiler() is None:
+        raise CompileError(
+            "no C++ compiler was found (looked for $CXX, g++, clang++, c++); install one, for example with "
+            "`apt-get install g++` or `conda install gxx`"
+        )
+    # Both the result and Inductor's own cache are private to this run: a killed compilation leaves truncated
+    # libraries in a shared Inductor cache that break the next one.
+    with tempfile.TemporaryDirectory(prefix="openmm-nequip-compile-", dir=target.parent) as scratch:
+        output = Path(scratch) / "model.nequip.pt2"
+        environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(scratch, "inductor"))
+        # The worker must find this very package, installed or not.
+        root = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", _WORKER, source.path, str(output), "--device", device.type]
+        with open(os.path.join(scratch, "log"), "w+b") as log:
+            code = _run(command, environment, log, f"Compiling {Path(source.path).name} for {device.type}")
+            log.seek(0)
+            text = log.read().decode(errors="replace").strip()
+        if code != 0 or not output.exists():
+            last = text.splitlines()[-1] if text else "it printed nothing"
+            logger.debug("output of the failed compilation:\n%s", text)
+            raise CompileError(f"the compilation ended with code {code}: {last}")
+        os.replace(output, target)
+
+
+def _run(command: list[str], environment: dict[str, str], log, what: str) -> int:
+    """Run the worker, telling a person at the terminal how long it has been going."""
+    message = f"{what}: about a minute, once; the result is kept"
+    logger.info("%s", message)
+    if not sys.stderr.isatty():
+        tqdm.write(message, file=sys.stderr)
+    start = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    try:
+        with tqdm(desc=message, bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
+            while True:
+                try:
+                    code = process.wait(timeout=1.0)
+                    break
+                except subprocess.TimeoutExpired:
+                    bar.refresh()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    logger.info("%s: done in %.0f s", what, time.monotonic() - start)
+    return code

@@ -1,0 +1,115 @@
+"""Process-wide state that nequip changes when it is imported or loads a model, put back as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+_ENVIRONMENT = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTORCH_JIT_USE_NNC_NOT_NVFUSER")
+_DYNAMO_FLAGS = ("capture_dynamic_output_shape_ops", "capture_scalar_outputs")
+
+
+def _read_tf32() -> tuple[object, ...]:
+    """Matmul and cuDNN TF32 settings, through the one API that this torch lets us read."""
+    try:
+        return ("fp32_precision", torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision)
+    except AttributeError:
+        return ("allow_tf32", torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+
+
+def _write_tf32(saved: tuple[object, ...]) -> None:
+    if saved == _read_tf32():
+        return
+    if saved[0] == "fp32_precision":
+        torch.backends.fp32_precision = saved[1]
+        torch.backends.cuda.matmul.fp32_precision = saved[2]
+    else:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = saved[1:]
+
+
+@contextlib.contextmanager
+def preserved_global_state() -> Iterator[None]:
+    """Run nequip's loaders without a trace.
+
+    ``nequip.utils.global_state.set_global_state`` seeds every random-number generator, makes float64 torch's default
+    dtype and sets TF32, e3nn, dynamo and environment flags on its first call in a process. Everything it touches is
+    put back on leaving, nequip's own "already initialised" mark included, so that nequip used later in the same
+    process sets up what it needs as if we had never been there.
+    """
+    default_dtype = torch.get_default_dtype()
+    threads = torch.get_num_threads()
+    python_rng, numpy_rng, torch_rng = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda_rng = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    tf32 = _read_tf32()
+    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    sharing = torch.multiprocessing.get_sharing_strategy()
+    dynamo = sys.modules.get("torch._dynamo.config")
+    flags = {name: getattr(dynamo, name) for name in _DYNAMO_FLAGS} if dynamo else None
+    e3nn = sys.modules.get("e3nn")
+    optimization = dict(e3nn.get_optimization_defaults()) if e3nn else None
+    nequip_state = sys.modules.get("nequip.utils.global_state")
+    initialized = nequip_state._GLOBAL_STATE_INITIALIZED if nequip_state else False
+    latest = dict(nequip_state._latest_global_config) if nequip_state else {}
+    fusion = torch.jit.set_fusion_strategy([("STATIC", 2), ("DYNAMIC", 10)])
+    torch.jit.set_fusion_strategy(fusion)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default_dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        random.setstate(python_rng)
+        np.random.set_state(numpy_rng)
+        torch.set_rng_state(torch_rng)
+        if cuda_rng is not None:
+            torch.cuda.set_rng_state_all(cuda_rng)
+        _write_tf32(tf32)
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        torch.multiprocessing.set_sharing_strategy(sharing)
+        if flags is not None:
+            for name, value in flags.items():
+                setattr(dynamo, name, value)
+        if optimization is not None:
+            e3nn.set_optimization_defaults(**optimization)
+        nequip_state = sys.modules.get("nequip.utils.global_state")
+        if nequip_state is not None:
+            nequip_state._GLOBAL_STATE_INITIALIZED = initialized
+            nequip_state._latest_global_config.clear()
+            nequip_state._latest_global_config.update(latest)
+        torch.jit.set_fusion_strategy(fusion)
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make ``dtype`` torch's default inside the block: eager nequip modules create tensors without naming one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def tf32_allowed(allowed: bool) -> Iterator[None]:
+    """Allow or forbid TF32 matrix products on CUDA inside the block, as the model's metadata asks."""
+    saved = _read_tf32()
+    wanted = "tf32" if allowed else "ieee"
+    if saved[0] == "fp32_precision":
+        torch.backends.cuda.matmul.fp32_precision = wanted
+    else:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        _write_tf32(saved)

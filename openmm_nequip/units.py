@@ -1,0 +1,143 @@
+"""Model units and their conversion to OpenMM's nm and kJ/mol: the only place in the package that converts.
+
+References
+----------
+Constants are exact or recommended values of CODATA 2018 (https://doi.org/10.1103/RevModPhys.93.025010).
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+AVOGADRO = 6.02214076e23  #: 1/mol, exact
+ELEMENTARY_CHARGE = 1.602176634e-19  #: C, exact; numerically also 1 eV in J
+KJ_PER_MOL_PER_EV = ELEMENTARY_CHARGE * AVOGADRO * 1e-3
+KJ_PER_MOL_PER_HARTREE = 2625.4996394798254
+KJ_PER_MOL_PER_KCAL_PER_MOL = 4.184  #: thermochemical calorie, exact
+NM_PER_ANGSTROM = 0.1
+NM_PER_BOHR = 0.0529177210903
+#: 1 kJ/mol/nm^3 in bar: (1000 J / N_A) / (1e-27 m^3) / (1e5 Pa/bar)
+BAR_PER_KJ_PER_MOL_PER_NM3 = 1e3 / AVOGADRO / 1e-27 / 1e5
+
+LENGTHS_NM = {"angstrom": NM_PER_ANGSTROM, "nm": 1.0, "nanometer": 1.0, "bohr": NM_PER_BOHR}
+ENERGIES_KJ_PER_MOL = {
+    "ev": KJ_PER_MOL_PER_EV,
+    "kj/mol": 1.0,
+    "kcal/mol": KJ_PER_MOL_PER_KCAL_PER_MOL,
+    "hartree": KJ_PER_MOL_PER_HARTREE,
+}
+DEFAULT_LENGTH_UNIT = "angstrom"
+DEFAULT_ENERGY_UNIT = "eV"
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units in which a model takes positions and gives energies; forces and stress follow from the two.
+
+    Parameters
+    ----------
+    length : float
+        One model length in nm, > 0.
+    energy : float
+        One model energy in kJ/mol, > 0.
+    assumed : bool
+        True when nobody stated the units and the default (Å and eV) is in force.
+    """
+
+    length: float = NM_PER_ANGSTROM
+    energy: float = KJ_PER_MOL_PER_EV
+    assumed: bool = False
+
+    @property
+    def force(self) -> float:
+        """One model force in kJ/mol/nm."""
+        return self.energy / self.length
+
+    @property
+    def stress_bar(self) -> float:
+        """One model energy per cubed model length in bar."""
+        return self.energy / self.length**3 * BAR_PER_KJ_PER_MOL_PER_NM3
+
+    def describe(self) -> str:
+        """Name the pair of units, e.g. ``"angstrom, eV"``; factors where no name fits."""
+        return f"{_name(self.length, LENGTHS_NM, 'nm')}, {_name(self.energy, ENERGIES_KJ_PER_MOL, 'kJ/mol')}"
+
+
+def _name(value: float, table: dict[str, float], base: str) -> str:
+    for name, factor in table.items():
+        if math.isclose(value, factor, rel_tol=1e-12):
+            return {"ev": "eV", "kj/mol": "kJ/mol"}.get(name, name)
+    return f"{value:.12g} {base}"
+
+
+def _factor(value: Any, table: dict[str, float], base: Any, what: str) -> float:
+    """One unit given as a name or an ``openmm.unit`` unit, in the base unit of OpenMM."""
+    if isinstance(value, str):
+        factor = table.get(value.strip().lower())
+        if factor is None:
+            raise ValueError(
+                f"{what}={value!r} is not a known unit; use one of {', '.join(sorted(table))} or an openmm.unit unit"
+            )
+        return factor
+    if hasattr(value, "conversion_factor_to"):
+        if not value.is_compatible(base):
+            raise ValueError(f"{what}={value!r} is not convertible to {base}; give a unit of the right dimension")
+        return float(value.conversion_factor_to(base))
+    raise ValueError(f"{what}={value!r} is neither a unit's name ({', '.join(sorted(table))}) nor an openmm.unit unit")
+
+
+def _scale(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{what}={value!r} must be a positive, finite number: one model unit in nm or kJ/mol")
+    return float(value)
+
+
+def resolve_units(
+    length_unit: Any = None, energy_unit: Any = None, length_scale: Any = None, energy_scale: Any = None
+) -> Units:
+    """Turn what a user may say about a model's units into factors.
+
+    Parameters
+    ----------
+    length_unit : str or openmm.unit.Unit, optional
+        ``"angstrom"`` (default), ``"nm"``, ``"bohr"`` or a unit of length.
+    energy_unit : str or openmm.unit.Unit, optional
+        ``"eV"`` (default), ``"kJ/mol"``, ``"kcal/mol"``, ``"hartree"`` or a unit of energy per amount.
+    length_scale, energy_scale : float, optional
+        One model length in nm and one model energy in kJ/mol: OpenMM-ML's way to say the same.
+
+    Returns
+    -------
+    Units
+
+    Raises
+    ------
+    ValueError
+        For an unknown unit, a unit of the wrong dimension, a scale that is not positive, or a unit and a scale for
+        the same quantity.
+    """
+    import openmm.unit as unit
+
+    if length_unit is not None and length_scale is not None:
+        raise ValueError(f"both lengthUnit={length_unit!r} and lengthScale={length_scale!r} were given; give only one")
+    if energy_unit is not None and energy_scale is not None:
+        raise ValueError(f"both energyUnit={energy_unit!r} and energyScale={energy_scale!r} were given; give only one")
+    if length_scale is not None:
+        length = _scale(length_scale, "lengthScale")
+    else:
+        length = _factor(length_unit or DEFAULT_LENGTH_UNIT, LENGTHS_NM, unit.nanometer, "lengthUnit")
+    if energy_scale is not None:
+        energy = _scale(energy_scale, "energyScale")
+    elif energy_unit is not None and hasattr(energy_unit, "is_compatible") and energy_unit.is_compatible(unit.joule):
+        # openmm.unit.hartree and electronvolt-like units count one particle, kJ/mol counts a mole of them.
+        energy = float(energy_unit.conversion_factor_to(unit.joule)) * AVOGADRO * 1e-3
+    else:
+        energy = _factor(
+            energy_unit or DEFAULT_ENERGY_UNIT, ENERGIES_KJ_PER_MOL, unit.kilojoule_per_mole, "energyUnit"
+        )
+    stated = (length_unit, length_scale), (energy_unit, energy_scale)
+    assumed = any(a is None and b is None for a, b in stated)
+    return Units(length, energy, assumed)

@@ -1,0 +1,190 @@
+"""From OpenMM's numbers to a model's and back: nm -> model units -> neighbours -> model -> kJ/mol."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import torch
+
+from .layout import Layout
+from .links import place_caps, spread_cap_forces
+from .models.base import DUMMY_CELL, Model
+from .models.state import tf32_allowed
+from .neighbors import NeighborList
+from .units import Units
+
+_MOST_NAMED = 10
+
+
+class NonFiniteError(RuntimeError):
+    """Positions that are not finite, or a model that answered with NaN or infinity."""
+
+
+class Evaluator:
+    """A model applied to the particles of a force.
+
+    Safe to call from several threads, one at a time.
+
+    Parameters
+    ----------
+    model : Model
+        The potential.
+    units : Units
+        The model's units.
+    layout : Layout
+        Which particles are which nodes of the graph.
+    periodic : bool
+        Whether the box is used.
+    skin_nm : float
+        Verlet skin in nm, >= 0.
+    """
+
+    def __init__(self, model: Model, units: Units, layout: Layout, periodic: bool, skin_nm: float) -> None:
+        self.model = model
+        self.units = units
+        self.layout = layout
+        self.periodic = periodic
+        cutoffs = model.info.per_edge_type_cutoff
+        regions = layout.regions if len(layout.regions) > 1 else (None,)
+        self._regions = regions
+        self._lists = [
+            NeighborList(
+                model.info.cutoff,
+                skin_nm / units.length,
+                periodic,
+                layout.types if nodes is None else layout.types[nodes],
+                cutoffs,
+            )
+            for nodes in regions
+        ]
+        self._types = torch.as_tensor(layout.types, dtype=torch.int64, device=model.device)
+        self._dummy_cell = np.eye(3) * (DUMMY_CELL * model.info.cutoff)
+        self._atoms = None if layout.atoms is None else torch.as_tensor(layout.atoms)
+        cap_distances = layout.cap_distances / units.length
+        self._caps = tuple(torch.as_tensor(array) for array in (layout.cap_q, layout.cap_m, cap_distances))
+        self._lock = threading.Lock()
+
+    def __call__(self, positions: np.ndarray, box: np.ndarray | None) -> tuple[float, np.ndarray]:
+        """Energy and forces.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray, (n_particles, 3) float64
+            nm, any image.
+        box : numpy.ndarray, (3, 3) float64, or None
+            Rows are the box vectors in nm; None where nothing is periodic.
+
+        Returns
+        -------
+        energy : float
+            kJ/mol.
+        forces : numpy.ndarray, (n_particles, 3) float64, C-contiguous
+            kJ/mol/nm.
+
+        Raises
+        ------
+        NonFiniteError
+            If a position, the energy or a force is NaN or infinite; the message names the atoms.
+        """
+        out = self.evaluate(positions, box)
+        return out["energy"], out["forces"]
+
+    def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> dict:
+        """Everything the model gives.
+
+        Parameters
+        ----------
+        positions, box
+            As in :meth:`__call__`.
+
+        Returns
+        -------
+        dict
+            ``energy`` float, kJ/mol; ``forces`` (n_particles, 3) float64, kJ/mol/nm; where the model gives them
+            ``atomic_energies`` (n_nodes,), kJ/mol, and, in a periodic box, ``stress`` (3, 3) in bar with the sign of
+            dE/d(strain)/V: positive under tension.
+
+        Raises
+        ------
+        NonFiniteError
+            As in :meth:`__call__`.
+        """
+        with self._lock:
+            positions = np.asarray(positions, dtype=np.float64) / self.units.length
+            if not np.isfinite(positions).all():
+                raise NonFiniteError(_culprits("positions", positions))
+            cell = self._dummy_cell if box is None else np.asarray(box, dtype=np.float64) / self.units.length
+            particles = torch.from_numpy(positions)
+            cell_tensor = torch.from_numpy(cell)
+            nodes = self._nodes(particles, cell_tensor)
+            out = self._run(nodes, cell, cell_tensor)
+            forces = self._particle_forces(out["forces"].cpu(), particles, cell_tensor)
+        result: dict = {
+            "energy": float(out["energy"]) * self.units.energy,
+            "forces": forces.numpy() * self.units.force,
+        }
+        if not (np.isfinite(result["energy"]) and np.isfinite(result["forces"]).all()):
+            raise NonFiniteError(_culprits("the model's energy or forces", result["forces"]))
+        if "atomic_energies" in out:
+            result["atomic_energies"] = out["atomic_energies"].cpu().numpy() * self.units.energy
+        if "virial" in out and box is not None:
+            result["stress"] = -out["virial"].cpu().numpy() / abs(np.linalg.det(cell)) * self.units.stress_bar
+        return result
+
+    def _nodes(self, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        """Positions of the graph's nodes: the selected atoms, then the caps."""
+        if self.layout.is_plain:
+            return particles
+        atoms = particles if self._atoms is None else particles[self._atoms]
+        if self.layout.n_caps == 0:
+            return atoms
+        q, m, distances = self._caps
+        return torch.cat([atoms, place_caps(particles, q, m, distances, cell if self.periodic else None)])
+
+    def _edges(self, nodes: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Edges of all regions in one graph."""
+        if self._regions[0] is None:
+            return self._lists[0](nodes, cell)
+        found = []
+        for members, neighbors in zip(self._regions, self._lists, strict=True):
+            edge_index, shifts = neighbors(np.ascontiguousarray(nodes[members]), cell)
+            found.append((members[edge_index], shifts))
+        return np.concatenate([e for e, _ in found], axis=1), np.concatenate([s for _, s in found])
+
+    def _run(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        edge_index, shifts = self._edges(nodes.numpy(), cell)
+        device = self.model.device
+        inputs = nodes, self._types, torch.from_numpy(edge_index), torch.from_numpy(shifts), cell_tensor
+        if device.type == "cpu":
+            return self.model(*inputs)
+        # The callback may run on a thread whose current CUDA device is not the model's.
+        with torch.cuda.device(device), tf32_allowed(self.model.info.allow_tf32):
+            return self.model(*[tensor.to(device) for tensor in inputs])
+
+    def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        """Forces on the particles from those on the nodes; a cap's force goes to Q1 and M1 by the chain rule."""
+        if self.layout.is_plain:
+            return forces.contiguous()
+        n_atoms = len(forces) - self.layout.n_caps
+        if self._atoms is None:
+            result = forces[:n_atoms].clone()
+        else:
+            result = torch.zeros_like(particles)
+            result.index_add_(0, self._atoms, forces[:n_atoms])
+        if self.layout.n_caps:
+            q, m, distances = self._caps
+            periodic_cell = cell if self.periodic else None
+            result += spread_cap_forces(forces[n_atoms:], particles, q, m, distances, periodic_cell)
+        return result.contiguous()
+
+
+def _culprits(what: str, values: np.ndarray) -> str:
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad) == 0:
+        return f"{what} are not finite: the energy is NaN or infinite while all forces are finite"
+    named = ", ".join(str(i) for i in bad[:_MOST_NAMED]) + (", ..." if len(bad) > _MOST_NAMED else "")
+    return (
+        f"{what} are NaN or infinite for {len(bad)} of {len(values)} atoms (indices {named}); "
+        "the structure has left what the model knows: check the starting geometry, the time step and the model"
+    )
