@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,6 +41,28 @@ class Layout:
     cap_m: np.ndarray = field(default_factory=_indices)
     cap_distances: np.ndarray = field(default_factory=lambda: np.zeros(0))
     regions: tuple[np.ndarray, ...] = ()
+
+    def on_system(self, particles: np.ndarray, n_system: int) -> Layout:
+        """The same nodes for a force that is given all particles of a System.
+
+        Parameters
+        ----------
+        particles : numpy.ndarray, (n_particles,) int64
+            System index of each particle of this layout.
+        n_system : int
+            Number of particles of the System.
+
+        Returns
+        -------
+        Layout
+        """
+        return replace(
+            self,
+            n_particles=n_system,
+            atoms=particles if self.atoms is None else particles[self.atoms],
+            cap_q=particles[self.cap_q],
+            cap_m=particles[self.cap_m],
+        )
 
     @property
     def n_caps(self) -> int:

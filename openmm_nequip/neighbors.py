@@ -14,10 +14,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from vesin import NeighborList as VesinNeighborList
 
 #: Default skin in nm, the fastest over the shipped molecule and the 96-atom water box (benchmarks/README.md).
 DEFAULT_SKIN_NM = 0.1
+#: Above this extent in cutoffs, empty space in non-periodic structures is closed up before vesin sees it.
+WIDEST = 100.0
+
+
+def close_gaps(points: torch.Tensor, gap: float) -> torch.Tensor:
+    """Shrink empty slabs between atoms to the thickness ``gap``, axis by axis.
+
+    Two atoms nearer than ``gap`` keep their distance vector, two farther apart stay farther apart than ``gap``, so a
+    neighbour list with a cutoff of at most ``gap`` is the same. vesin 0.6 divides by zero, which ends the process, on
+    flat clusters wider than some thousand cutoffs: the shape of a molecule that has exploded.
+
+    Parameters
+    ----------
+    points : torch.Tensor, (n_atoms, 3) float64
+        Positions, not periodic.
+    gap : float
+        Thickness that is left, in the same unit.
+
+    Returns
+    -------
+    torch.Tensor, (n_atoms, 3)
+        Positions to search for neighbours in; scriptable.
+    """
+    order = torch.argsort(points, dim=0)
+    along = torch.gather(points, 0, order)
+    excess = torch.clamp(along[1:] - along[:-1] - gap, min=0.0)
+    offsets = torch.cat([torch.zeros_like(along[:1]), torch.cumsum(excess, dim=0)])
+    return torch.empty_like(points).scatter_(0, order, along - offsets)
 
 
 class NeighborList:
@@ -49,8 +78,9 @@ class NeighborList:
         self.skin = float(skin)
         self.periodic = periodic
         self._list = VesinNeighborList(cutoff=self.cutoff, full_list=True, skin=self.skin)
-        self._types = types
-        self._cutoffs = None if per_edge_type_cutoff is None else np.asarray(per_edge_type_cutoff, dtype=np.float64)
+        self._pair_cutoffs = None
+        if types is not None and per_edge_type_cutoff is not None:
+            self._pair_cutoffs = types, np.asarray(per_edge_type_cutoff, dtype=np.float64)
 
     def __call__(self, positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All edges within the cutoff.
@@ -67,11 +97,14 @@ class NeighborList:
         edge_index : numpy.ndarray, (2, n_edges) int64
         shifts : numpy.ndarray, (n_edges, 3) float64
         """
-        if self._cutoffs is None:
+        if not self.periodic and positions.max() - positions.min() > WIDEST * self.cutoff:
+            positions = close_gaps(torch.from_numpy(positions), 1.01 * (self.cutoff + self.skin)).numpy()
+        if self._pair_cutoffs is None:
             pairs, shifts = self._list.compute(positions, cell, self.periodic, "PS", copy=False)
         else:
             pairs, shifts, distances = self._list.compute(positions, cell, self.periodic, "PSd", copy=False)
-            kept = distances < self._cutoffs[self._types[pairs[:, 0]], self._types[pairs[:, 1]]]
+            types, cutoffs = self._pair_cutoffs
+            kept = distances < cutoffs[types[pairs[:, 0]], types[pairs[:, 1]]]
             pairs, shifts = pairs[kept], shifts[kept]
         # Both conversions copy: vesin's arrays are views of memory that its next call overwrites.
         return np.array(pairs.T, dtype=np.int64, order="C"), shifts.astype(np.float64)

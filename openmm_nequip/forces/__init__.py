@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
+import numpy as np
 import openmm
 
 from ..models.source import TORCHSCRIPT
@@ -114,10 +116,15 @@ def make_force(
     if properties and chosen != "TorchForce":
         raise ValueError(f"properties={properties!r} belong to TorchForce, but the backend is {chosen}; leave them out")
     parameters = {} if spec.lambda_name is None else {spec.lambda_name: 1.0}
+    subset = chosen == "PythonTorchForce" or (chosen == "PythonForce" and hasattr(openmm.PythonForce, "setParticles"))
+    if particles is not None and not subset:
+        # TorchForce, and PythonForce before OpenMM 8.6, know no subset: the selection moves inside.
+        layout = spec.layout.on_system(np.asarray(particles, dtype=np.int64), n_system_particles)
+        spec, particles = dataclasses.replace(spec, layout=layout), None
     if chosen == "TorchForce":
         from .torch_force import make_torch_force
 
-        force = make_torch_force(spec, particles, n_system_particles, properties or {})
+        force = make_torch_force(spec, properties or {})
     elif chosen == "PythonTorchForce":
         from openmmtorch import PythonTorchForce
 

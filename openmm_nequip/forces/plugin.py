@@ -20,7 +20,7 @@ def load_plugin_kernels() -> list[str]:
     list of str
         The libraries loaded now; empty if openmmtorch is not installed or nothing was missing.
     """
-    loaded = []
+    loaded: list[str] = []
     if importlib.util.find_spec("openmmtorch") is None:
         return loaded
     for failure in openmm.Platform.getPluginLoadFailures():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import openmm
 import torch
@@ -12,8 +10,8 @@ from ..links import place_caps, spread_cap_forces
 from ..models import open_model
 from ..models.base import DUMMY_CELL, PAD_DISTANCE
 from ..models.torchscript import TorchScriptModel
+from ..neighbors import WIDEST, close_gaps
 from .spec import PotentialSpec
-
 
 
 class ScriptedPotential(torch.nn.Module):
@@ -24,12 +22,18 @@ class ScriptedPotential(torch.nn.Module):
     model : TorchScriptModel
         The scripted model.
     spec : PotentialSpec
-        Units, layout and skin.
-    particles : numpy.ndarray of int64
-        System index of each particle of the layout.
+        Units, skin, and a layout of all particles of the System.
     """
 
-    def __init__(self, model: TorchScriptModel, spec: PotentialSpec, particles: np.ndarray) -> None:
+    atoms: torch.Tensor
+    types: torch.Tensor
+    cap_q: torch.Tensor
+    cap_m: torch.Tensor
+    cap_distances: torch.Tensor
+    cutoffs: torch.Tensor
+    dummy_cell: torch.Tensor
+
+    def __init__(self, model: TorchScriptModel, spec: PotentialSpec) -> None:
         super().__init__()
         from vesin_torch import NeighborList
 
@@ -37,16 +41,18 @@ class ScriptedPotential(torch.nn.Module):
         self.model = model.module
         self.length = spec.units.length
         self.energy = spec.units.energy
+        self.widest = WIDEST * info.cutoff
+        self.gap = 1.01 * (info.cutoff + spec.skin_nm / spec.units.length)
         self.pad_distance = PAD_DISTANCE * info.cutoff
         self.periodic = spec.periodic
         self.input_double = model.input_dtype == torch.float64
         self.n_caps = layout.n_caps
         self.neighbors = NeighborList(cutoff=info.cutoff, full_list=True, skin=spec.skin_nm / spec.units.length)
-        atoms = particles if layout.atoms is None else particles[layout.atoms]
+        atoms = np.arange(layout.n_particles) if layout.atoms is None else layout.atoms
         self.register_buffer("atoms", torch.as_tensor(atoms))
         self.register_buffer("types", torch.as_tensor(layout.types, dtype=torch.int64))
-        self.register_buffer("cap_q", torch.as_tensor(particles[layout.cap_q]))
-        self.register_buffer("cap_m", torch.as_tensor(particles[layout.cap_m]))
+        self.register_buffer("cap_q", torch.as_tensor(layout.cap_q))
+        self.register_buffer("cap_m", torch.as_tensor(layout.cap_m))
         self.register_buffer("cap_distances", torch.as_tensor(layout.cap_distances / spec.units.length))
         cutoffs = info.per_edge_type_cutoff
         self.per_edge_type = cutoffs is not None
@@ -81,7 +87,10 @@ class ScriptedPotential(torch.nn.Module):
 
     def evaluate(self, nodes: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Model energy () and forces (n_nodes, 3) in model units."""
-        found = self.neighbors.compute(nodes, cell, self.periodic, "PSd", True)
+        points = nodes
+        if not self.periodic and float(nodes.max() - nodes.min()) > self.widest:
+            points = close_gaps(nodes, self.gap)
+        found = self.neighbors.compute(points, cell, self.periodic, "PSd", True)
         pairs = found[0].to(torch.int64)
         shifts = found[1].to(torch.float64)
         types = self.types
@@ -117,19 +126,13 @@ class ScriptedPotential(torch.nn.Module):
         return energy, forces
 
 
-def make_torch_force(
-    spec: PotentialSpec, particles: Sequence[int] | None, n_system_particles: int, properties: dict[str, str]
-) -> openmm.Force:
+def make_torch_force(spec: PotentialSpec, properties: dict[str, str]) -> openmm.Force:
     """Make a TorchForce that holds the whole potential, model included.
 
     Parameters
     ----------
     spec : PotentialSpec
-        A potential whose source is TorchScript.
-    particles : sequence of int, optional
-        System indices of the particles; all by default.
-    n_system_particles : int
-        Number of particles of the System.
+        A potential whose source is TorchScript and whose layout is on all particles of the System.
     properties : dict of str to str
         ``useCUDAGraphs`` ("true" or "false") and ``CUDAGraphWarmupSteps``.
 
@@ -148,12 +151,11 @@ def make_torch_force(
         raise ImportError(f"backend='TorchForce' needs vesin-torch ({error}); `pip install vesin-torch`") from error
     from openmmtorch import TorchForce
 
-    indices = np.arange(n_system_particles) if particles is None else np.asarray(particles, dtype=np.int64)
     spec.source.verify()
     model = open_model(spec.source, torch.device("cpu"), spec.compile)
     if not isinstance(model, TorchScriptModel):
         raise TypeError(f"{spec.source.path} did not load as a TorchScript model but as {type(model).__name__}")
-    module = torch.jit.script(ScriptedPotential(model, spec, indices).eval())
+    module = torch.jit.script(ScriptedPotential(model, spec).eval())
     force = TorchForce(module, properties)
     force.setOutputsForces(True)
     force.setUsesPeriodicBoundaryConditions(spec.periodic)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import Any
 
 import torch
 
@@ -70,9 +71,9 @@ def compile_model(path: str, output: str, device: str) -> None:
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
-    model = load_module(identify(path))
+    model: Any = load_module(identify(path))
     facts = dict(model.metadata)
-    dim = torch.export.dynamic_shapes.Dim
+    dim: Any = torch.export.dynamic_shapes.Dim
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
     metadata |= {
         "allow_tf32": "0",

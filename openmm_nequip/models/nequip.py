@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -180,4 +181,5 @@ def load_eager(source: ModelSource, device: torch.device) -> EagerModel:
     """
     with preserved_global_state():
         module = load_module(source).to(device)
-        return EagerModel(describe(source, module.metadata, device), module)
+        metadata: Any = module.metadata
+        return EagerModel(describe(source, metadata, device), module)

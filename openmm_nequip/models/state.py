@@ -7,6 +7,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +16,26 @@ _ENVIRONMENT = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTORCH_JIT_USE_NNC_NOT_NV
 _DYNAMO_FLAGS = ("capture_dynamic_output_shape_ops", "capture_scalar_outputs")
 
 
-def _read_tf32() -> tuple[object, ...]:
+# torch's stubs and mypy's module types do not know the attributes below.
+_backends: Any = torch.backends
+
+
+def _read_tf32() -> tuple[Any, ...]:
     """Matmul and cuDNN TF32 settings, through the one API that this torch lets us read."""
     try:
-        return ("fp32_precision", torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision)
+        return ("fp32_precision", _backends.fp32_precision, _backends.cuda.matmul.fp32_precision)
     except AttributeError:
-        return ("allow_tf32", torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+        return ("allow_tf32", _backends.cuda.matmul.allow_tf32, _backends.cudnn.allow_tf32)
 
 
-def _write_tf32(saved: tuple[object, ...]) -> None:
+def _write_tf32(saved: tuple[Any, ...]) -> None:
     if saved == _read_tf32():
         return
     if saved[0] == "fp32_precision":
-        torch.backends.fp32_precision = saved[1]
-        torch.backends.cuda.matmul.fp32_precision = saved[2]
+        _backends.fp32_precision = saved[1]
+        _backends.cuda.matmul.fp32_precision = saved[2]
     else:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = saved[1:]
+        _backends.cuda.matmul.allow_tf32, _backends.cudnn.allow_tf32 = saved[1:]
 
 
 @contextlib.contextmanager
@@ -49,11 +54,11 @@ def preserved_global_state() -> Iterator[None]:
     tf32 = _read_tf32()
     environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
     sharing = torch.multiprocessing.get_sharing_strategy()
-    dynamo = sys.modules.get("torch._dynamo.config")
+    dynamo: Any = sys.modules.get("torch._dynamo.config")
     flags = {name: getattr(dynamo, name) for name in _DYNAMO_FLAGS} if dynamo else None
-    e3nn = sys.modules.get("e3nn")
+    e3nn: Any = sys.modules.get("e3nn")
     optimization = dict(e3nn.get_optimization_defaults()) if e3nn else None
-    nequip_state = sys.modules.get("nequip.utils.global_state")
+    nequip_state: Any = sys.modules.get("nequip.utils.global_state")
     initialized = nequip_state._GLOBAL_STATE_INITIALIZED if nequip_state else False
     latest = dict(nequip_state._latest_global_config) if nequip_state else {}
     fusion = torch.jit.set_fusion_strategy([("STATIC", 2), ("DYNAMIC", 10)])
@@ -106,9 +111,9 @@ def tf32_allowed(allowed: bool) -> Iterator[None]:
     saved = _read_tf32()
     wanted = "tf32" if allowed else "ieee"
     if saved[0] == "fp32_precision":
-        torch.backends.cuda.matmul.fp32_precision = wanted
+        _backends.cuda.matmul.fp32_precision = wanted
     else:
-        torch.backends.cuda.matmul.allow_tf32 = allowed
+        _backends.cuda.matmul.allow_tf32 = allowed
     try:
         yield
     finally:

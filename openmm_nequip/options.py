@@ -1,0 +1,119 @@
+"""The options of a potential, with the names of the OpenMM-facing keywords, and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import openmm.unit as unit
+
+from .neighbors import DEFAULT_SKIN_NM
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything a user can set.
+
+    Parameters
+    ----------
+    atomTypes : sequence of int or str, optional
+        Type index or name of each atom that the model describes; by element symbol if not given.
+    backend : str
+        ``"auto"``, ``"PythonForce"``, ``"TorchForce"`` or ``"PythonTorchForce"``.
+    compile : bool, optional
+        See :func:`openmm_nequip.load_model`.
+    declareMolecules : bool
+        Whether the bonds of the topology are declared to OpenMM with zero strength, so that a barostat and the
+        wrapping of positions move molecules and not atoms.
+    device : str or torch.device, optional
+        Where the model runs; by default the device of the Context.
+    embedModel : bool
+        Whether the System carries the bytes of the model file, rather than its path and SHA-256.
+    energyScale, lengthScale : float, optional
+        One model energy in kJ/mol and one model length in nm.
+    energyUnit, lengthUnit : str or openmm.unit.Unit, optional
+        The same by name; eV and angstrom by default.
+    precision : str, optional
+        ``"single"`` or ``"double"``; must be the model's own.
+    properties : dict of str to str, optional
+        Properties of the TorchForce: ``useCUDAGraphs``, ``CUDAGraphWarmupSteps``.
+    skin : float or openmm.unit.Quantity, optional
+        Verlet skin, nm if a plain number.
+    trusted : str, optional
+        SHA-256 that the model file must have.
+    """
+
+    atomTypes: Sequence[int | str] | None = None
+    backend: str = "auto"
+    compile: bool | None = None
+    declareMolecules: bool = True
+    device: Any = None
+    embedModel: bool = False
+    energyScale: float | None = None
+    energyUnit: Any = None
+    lengthScale: float | None = None
+    lengthUnit: Any = None
+    precision: str | None = None
+    properties: dict[str, str] | None = None
+    skin: Any = None
+    trusted: str | None = None
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """All keywords."""
+        return [field.name for field in fields(cls)]
+
+
+def check_keywords(given: Iterable[str], allowed: Iterable[str], where: str) -> None:
+    """Raise TypeError for keywords that nothing reads.
+
+    Raises
+    ------
+    TypeError
+        With the unknown names and the known ones.
+    """
+    allowed = sorted(set(allowed))
+    unknown = sorted(set(given) - set(allowed))
+    if unknown:
+        raise TypeError(f"{where} does not know {', '.join(unknown)}; its keywords are {', '.join(allowed)}")
+
+
+def skin_in_nm(skin: Any) -> float:
+    """The Verlet skin in nm.
+
+    Raises
+    ------
+    ValueError
+        If it is negative, not finite or not a length.
+    """
+    if skin is None:
+        return DEFAULT_SKIN_NM
+    try:
+        value = float(skin.value_in_unit(unit.nanometer) if unit.is_quantity(skin) else skin)
+    except TypeError as error:
+        raise ValueError(f"skin={skin!r} is not a length; give nm as a number or a quantity of length") from error
+    if not np.isfinite(value) or value < 0:
+        raise ValueError(f"skin={skin!r} must be a finite length >= 0 (nm if a plain number)")
+    return value
+
+
+def check_precision(precision: str | None, dtype: str) -> None:
+    """Accept ``precision`` if it is the model's own.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the model has the other precision.
+    """
+    names = {"single": "float32", "double": "float64"}
+    if precision is None:
+        return
+    if precision not in names:
+        raise ValueError(f"precision={precision!r} is unknown; use 'single', 'double' or None for the model's own")
+    if names[precision] != dtype:
+        raise ValueError(
+            f"precision={precision!r} was asked for, but the model computes in {dtype}: a NequIP model's precision is "
+            "fixed when it is trained (`model_dtype`); leave precision out"
+        )

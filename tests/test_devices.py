@@ -1,0 +1,84 @@
+"""The model's device follows the Context; no GPU is needed to test the decision."""
+
+import pytest
+import torch
+
+from openmm_nequip import devices
+
+
+class FakeContext:
+    """A Context on some platform, with its DeviceIndex property."""
+
+    def __init__(self, name, index="0"):
+        self.name, self.index = name, index
+
+    def getPlatform(self):
+        return self
+
+    def getName(self):
+        return self.name
+
+    def getPropertyValue(self, context, name):
+        assert context is self and name == "DeviceIndex"
+        return self.index
+
+
+@pytest.fixture
+def with_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(devices, "current_cuda_device", lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("contexts", "expected"),
+    [
+        ([FakeContext("CUDA", "2")], "cuda:2"),
+        ([FakeContext("CUDA", "1,3")], "cuda:1"),
+        ([FakeContext("HIP", "1")], "cuda:1"),
+        ([FakeContext("CPU")], "cpu"),
+        ([FakeContext("Reference"), FakeContext("CPU")], "cpu"),
+        ([], "cpu"),
+    ],
+)
+def test_the_context_decides(with_cuda, contexts, expected):
+    assert devices.choose_device(contexts) == torch.device(expected)
+
+
+def test_without_cuda_it_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.choose_device([FakeContext("CUDA", "2")]) == torch.device("cpu")
+
+
+def test_the_calling_thread_decides_between_contexts(with_cuda, monkeypatch):
+    contexts = [FakeContext("CUDA", "0"), FakeContext("CUDA", "1")]
+    with pytest.raises(RuntimeError, match="Contexts on different devices are alive .*cuda:0, cuda:1.*give device="):
+        devices.choose_device(contexts)
+    monkeypatch.setattr(devices, "current_cuda_device", lambda: torch.device("cuda:1"))
+    assert devices.choose_device(contexts) == torch.device("cuda:1")
+
+
+def test_live_contexts_are_found():
+    import openmm
+
+    system = openmm.System()
+    system.addParticle(1)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    assert context in devices.live_contexts()
+    assert devices.device_of_context(context) == torch.device("cpu")
+
+
+@pytest.mark.gpu
+def test_a_cuda_context_runs_its_model_on_its_device(tmp_path):
+    """Fails where there is no CUDA device: run with -m gpu on a machine that has one."""
+    import openmm
+    from openmmml import MLPotential
+    from toy import evaluate, lattice, make_topology, reference_energy, write_toy
+
+    assert torch.cuda.is_available(), "this test was asked for, but torch sees no CUDA device"
+    positions, box = lattice(3, 0.40, 0.02)
+    path = write_toy(tmp_path / "toy.nequip.pth")
+    system = MLPotential("nequip", modelPath=str(path)).createSystem(make_topology(["Ar"] * 27, box))
+    energy, _ = evaluate(system, positions, "CUDA")
+    assert energy == pytest.approx(reference_energy(positions, box), abs=1e-2)
+    assert openmm.Platform.getPlatformByName("CUDA")

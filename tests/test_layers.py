@@ -1,0 +1,73 @@
+"""Imports point down: a lower layer never imports a higher one, and tensors' modules never import OpenMM at the top."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import openmm_nequip
+
+ROOT = Path(openmm_nequip.__file__).parent
+#: Layer of each module or package of openmm_nequip; imports go to a lower layer or stay inside a package.
+LAYERS = {
+    "_version": 0, "units": 0, "layout": 0, "links": 0, "data": 0, "crystal": 1,
+    "models": 1, "neighbors": 1, "kernels": 1,
+    "wrapper": 2, "devices": 2,
+    "forces": 3,
+    "mixed": 4, "reporters": 4, "options": 4, "topology": 4,
+    "potential": 5, "checks": 5,
+    "simulate": 6, "bench": 6,
+    "cli": 7, "__main__": 7,
+}  # fmt: skip
+WITHOUT_OPENMM = {"units", "layout", "links", "models", "neighbors", "kernels", "wrapper"}
+
+
+def modules():
+    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def unit_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Names of the units of this package that a file imports anywhere."""
+    depth = len(path.relative_to(ROOT).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            if node.level == 0 and (node.module or "").startswith("openmm_nequip."):
+                yield node.module.split(".")[1]
+            elif node.level == depth:
+                yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("openmm_nequip."):
+                    yield alias.name.split(".")[1]
+
+
+def test_every_module_has_a_layer():
+    assert {unit_of(path) for path in modules()} <= set(LAYERS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_upward_import(path):
+    own = unit_of(path)
+    for other in imports(path):
+        if other not in LAYERS or other == own:  # a public name of the package itself, or a sibling
+            continue
+        assert LAYERS[other] < LAYERS[own], f"{path.name} ({own}) imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_openmm_stays_above_the_tensors(path):
+    if unit_of(path) not in WITHOUT_OPENMM:
+        return
+    for node in ast.parse(path.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+        assert not any(name.split(".")[0] in ("openmm", "openmmml", "openmmtorch") for name in names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 400
