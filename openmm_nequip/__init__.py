@@ -8,7 +8,8 @@ import importlib.util
 
 from ._version import __version__
 from .models import CompileError, Model, ModelFileError, ModelInfo, load_model
-from .potential import NequIPPotentialImpl, register
+from .mixed import Link, MixedReport, MixedSystem, Region
+from .potential import NequIPPotentialImpl, create_mixed_system, register
 from .units import Units, resolve_units
 
 if importlib.util.find_spec("openmmtorch") and importlib.util.find_spec("vesin_torch"):
@@ -23,12 +24,17 @@ register()
 
 __all__ = [
     "CompileError",
+    "Link",
+    "MixedReport",
+    "MixedSystem",
     "Model",
     "ModelFileError",
     "ModelInfo",
     "NequIPPotentialImpl",
+    "Region",
     "Units",
     "__version__",
+    "create_mixed_system",
     "load_model",
     "register",
     "resolve_units",

@@ -35,6 +35,8 @@ class Options:
         One model energy in kJ/mol and one model length in nm.
     energyUnit, lengthUnit : str or openmm.unit.Unit, optional
         The same by name; eV and angstrom by default.
+    linkType : int or str, optional
+        Model type of the caps of cut bonds; the link element's symbol by default.
     precision : str, optional
         ``"single"`` or ``"double"``; must be the model's own.
     properties : dict of str to str, optional
@@ -55,6 +57,7 @@ class Options:
     energyUnit: Any = None
     lengthScale: float | None = None
     lengthUnit: Any = None
+    linkType: int | str | None = None
     precision: str | None = None
     properties: dict[str, str] | None = None
     skin: Any = None

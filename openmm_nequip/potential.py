@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import openmm
@@ -13,18 +14,23 @@ from openmmml.mlpotential import Embedding, EmbeddingFactory, MLPotential, MLPot
 
 from .forces import make_force
 from .forces.spec import PotentialSpec
+from .hybrid import ModelForces
 from .layout import Layout
+from .mixed import MixedSystem, build_mixed_system
 from .models import locate, open_model, parse_device
 from .models.base import Model
 from .options import Options, check_keywords, check_precision, skin_in_nm
-from .topology import atom_types, check_box, declare_molecules
+from .topology import MOLECULES_FORCE, atom_types, check_box, declare_molecules
 from .units import Units, resolve_units
 
 logger = logging.getLogger(__name__)
 
 NAME = "nequip"
-#: Keywords of createMixedSystem that OpenMM-ML's embeddings hand on to the potential.
-_EMBEDDING_KEYWORDS = ("mlLongRange", "linkAtomDistances")
+#: Keywords of createMixedSystem that the mixed-system builder reads; OpenMM-ML hands them on.
+_BUILDER_KEYWORDS = (
+    "cutoff_nm", "forceFieldForces", "keepForces", "lambdaName", "linkAtomDistances", "linkCharge", "linkElement",
+    "mlLongRange", "positions", "referenceSystem", "removeRestraints", "rule",
+)  # fmt: skip
 
 
 class NequIPPotentialImplFactory(MLPotentialImplFactory):
@@ -83,7 +89,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         TypeError
             For an unknown keyword.
         """
-        check_keywords(given, [*Options.names(), *_EMBEDDING_KEYWORDS], "createSystem or createMixedSystem")
+        check_keywords(given, [*Options.names(), *_BUILDER_KEYWORDS], "createSystem or createMixedSystem")
         merged = self._options | {key: value for key, value in given.items() if key in Options.names()}
         return Options(**merged)
 
@@ -135,6 +141,64 @@ class NequIPPotentialImpl(MLPotentialImpl):
         if options.declareMolecules:
             declare_molecules(system, topology, selected, periodic, forceGroup)
 
+    def getSupportedEmbeddings(self) -> list[str]:
+        """Our own mechanical embedding stands in for OpenMM-ML's."""
+        return ["mechanical"]
+
+    def createMixedSystem(
+        self,
+        topology: openmm.app.Topology,
+        system: openmm.System,
+        atoms: list[Any],
+        forceGroup: int,
+        interpolate: bool,
+        embedding: str,
+        returnInfo: bool = False,
+        **args: Any,
+    ) -> openmm.System | dict[str, Any]:
+        """Called by ``MLPotential.createMixedSystem``; :func:`create_mixed_system` does the same with a report.
+
+        Parameters
+        ----------
+        topology, system, atoms, forceGroup, interpolate, returnInfo
+            As ``MLPotential.createMixedSystem``; the topology stays as it is, link caps are no particles.
+        embedding : str
+            ``"mechanical"``.
+        args
+            Fields of :class:`Options` and keywords of :func:`openmm_nequip.mixed.build_mixed_system`.
+        """
+        if atoms and all(isinstance(item, str) and len(item) == 1 for item in atoms):
+            atoms = "".join(atoms)  # type: ignore[assignment]  # selection text, which OpenMM-ML took for a list
+        mixed = self.mix(
+            topology, system, atoms, args, forceGroup=forceGroup, interpolate=interpolate,
+            removeConstraints=_caller_removes_constraints(),
+        )  # fmt: skip
+        if returnInfo:
+            return {"system": mixed.system, "topology": mixed.topology, "oldToNew": mixed.oldToNew}
+        return mixed.system
+
+    def mix(
+        self,
+        topology: openmm.app.Topology,
+        system: openmm.System,
+        atoms: Any,
+        given: dict[str, Any],
+        others: Sequence[NequIPPotentialImpl] = (),
+        **builder: Any,
+    ) -> MixedSystem:
+        """Build a mixed System, with this potential for all regions or, with ``others``, one for each region."""
+        options = self.options(given)
+        builder |= {key: value for key, value in given.items() if key in _BUILDER_KEYWORDS}
+        mixed = build_mixed_system(
+            topology, system, atoms, ModelForces(topology, [self, *others], options), **builder
+        )
+        if not options.declareMolecules:
+            for index in reversed(range(mixed.system.getNumForces())):
+                if mixed.system.getForce(index).getName() == MOLECULES_FORCE:
+                    mixed.system.removeForce(index)
+        logger.info("%s", mixed.report)
+        return mixed
+
     def describe(self, options: Options) -> Model:
         """Load the model for its facts, on the device it will run on or else the CPU."""
         model = open_model(self.source, parse_device(options.device), options.compile)
@@ -163,6 +227,69 @@ class NequIPPotentialImpl(MLPotentialImpl):
 def log_units(path: str, units: Units) -> None:
     """Say at INFO which units are in force and whether they were assumed."""
     logger.info("units of %s: %s%s", path, units.describe(), " (assumed; NequIP files state none)" * units.assumed)
+
+
+def _caller_removes_constraints() -> bool:
+    """Whether ``MLPotential.createMixedSystem`` was called with ``removeConstraints=True``.
+
+    OpenMM-ML keeps that keyword to itself and removes the constraints after the potential has built the System; with
+    interpolation the builder must know before, to restore on the force-field side what the constraints had replaced.
+    """
+    frame = sys._getframe(2)
+    return bool(frame.f_locals.get("removeConstraints", True))
+
+
+def create_mixed_system(
+    topology: openmm.app.Topology,
+    system: openmm.System,
+    atoms: Any,
+    modelPath: Any,
+    removeConstraints: bool = True,
+    forceGroup: int = 0,
+    interpolate: bool = False,
+    **options: Any,
+) -> MixedSystem:
+    """Describe some atoms of a force-field System by a model, and report what was changed.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        Topology of the System.
+    system : openmm.System
+        The System of the force field; not changed.
+    atoms : iterable of int, str, or list of these
+        The region: atom indices or mdtraj selection text; a list of them for several regions.
+    modelPath : str, path-like or list of these
+        The model, or one for each region.
+    removeConstraints : bool
+        Whether constraints inside the regions are removed.
+    forceGroup : int
+        Force group of the model's force.
+    interpolate : bool
+        Whether the global parameter ``lambda_interpolate`` leads from the force field (0) to the mixed System (1).
+    options
+        Fields of :class:`openmm_nequip.options.Options` and keywords of
+        :func:`openmm_nequip.mixed.build_mixed_system`.
+
+    Returns
+    -------
+    MixedSystem
+        ``system``, ``topology``, ``regions``, ``report``.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As :func:`openmm_nequip.mixed.build_mixed_system`, and for bad options.
+    ModelFileError
+        If a model file cannot be used.
+    """
+    paths = list(modelPath) if isinstance(modelPath, (list, tuple)) else [modelPath]
+    check_keywords(options, [*Options.names(), *_BUILDER_KEYWORDS], "create_mixed_system")
+    first, *others = [NequIPPotentialImpl(NAME, path, trusted=options.get("trusted")) for path in paths]
+    return first.mix(
+        topology, system, atoms, options, others, removeConstraints=removeConstraints, forceGroup=forceGroup,
+        interpolate=interpolate,
+    )  # fmt: skip
 
 
 class RegistrationFactory(EmbeddingFactory):

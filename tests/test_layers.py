@@ -15,9 +15,10 @@ LAYERS = {
     "wrapper": 2, "devices": 2,
     "forces": 3,
     "mixed": 4, "reporters": 4, "options": 4, "topology": 4,
-    "potential": 5, "checks": 5,
-    "simulate": 6, "bench": 6,
-    "cli": 7, "__main__": 7,
+    "hybrid": 5,
+    "potential": 6, "checks": 6,
+    "simulate": 7, "bench": 7,
+    "cli": 8, "__main__": 8,
 }  # fmt: skip
 WITHOUT_OPENMM = {"units", "layout", "links", "models", "neighbors", "kernels", "wrapper"}
 

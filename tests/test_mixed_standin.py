@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import warnings
 
 import numpy as np
 import openmm
@@ -64,7 +65,7 @@ class PairModel:
         count = len(region["atoms"])
         spread = spread_cap_forces(-gradient[count:], points, q, m, d, cell)
         spread[region["atoms"]] -= gradient[:count]
-        return float(energy), spread
+        return float(energy.detach()), spread
 
     def __call__(self, state):
         """Answer OpenMM's PythonForce."""
@@ -88,8 +89,10 @@ def add_stand_in(*, system, regions, periodic, forceGroup, lambdaName):
 
 
 def build(topology, system, atoms, **options):
-    """Build a mixed System with the stand-in."""
-    return build_mixed_system(topology, system, atoms, add_stand_in, **options)
+    """Build a mixed System with the stand-in, without the warning that a cut residue's charge is no whole number."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The force-field charges of region")
+        return build_mixed_system(topology, system, atoms, add_stand_in, **options)
 
 
 def evaluate(system, positions, parameters=None, platform=REFERENCE, groups=-1, derivatives=False):
@@ -168,6 +171,32 @@ def solution_system(water="tip3p", ions=False, method=app.PME, cutoff=0.5, **opt
 def vacuum_system(**options):
     """The force field's System of the dipeptide alone."""
     return force_field().createSystem(dipeptide()[0], **{"constraints": None, **options})
+
+
+def charmm_like_system():
+    """The dipeptide with what CHARMM force fields have besides: Urey-Bradley terms and Lennard-Jones of its own."""
+    system = vacuum_system()
+    forces = {type(force).__name__: force for force in system.getForces()}
+    angles = forces["HarmonicAngleForce"]
+    for index in range(angles.getNumAngles()):
+        i, _, k, *_ = angles.getAngleParameters(index)
+        forces["HarmonicBondForce"].addBond(i, k, 0.25, 500.0)
+    bonds = [(bond.atom1.index, bond.atom2.index) for bond in dipeptide()[0].bonds()]
+    energy = "4*0.3*((0.3/r)^12-(0.3/r)^6)"
+    pairs = openmm.CustomNonbondedForce(energy)
+    for _ in DIPEPTIDE:
+        pairs.addParticle([])
+    pairs.createExclusionsFromBonds(bonds, 3)
+    special = openmm.CustomBondForce(energy)
+    nonbonded = forces["NonbondedForce"]
+    for index in range(nonbonded.getNumExceptions()):
+        i, j, _, sigma, epsilon = nonbonded.getExceptionParameters(index)
+        nonbonded.setExceptionParameters(index, i, j, 0.0, sigma, 0.0)
+        if epsilon._value:
+            special.addBond(i, j, [])
+    system.addForce(pairs)
+    system.addForce(special)
+    return system
 
 
 def numerical_force(energy, positions, atom, step=1e-5):

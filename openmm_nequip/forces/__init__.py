@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -12,21 +11,21 @@ import openmm
 from ..models.source import TORCHSCRIPT
 from .computation import Computation, TensorComputation
 from .probe import PluginState, probe_plugin
-from .spec import PotentialSpec
+from .spec import PotentialSpec, SumSpec
 
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "PythonForce", "TorchForce", "PythonTorchForce")
 
 
-def choose_backend(requested: str, spec: PotentialSpec, plugin: PluginState | None = None) -> str:
+def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: PluginState | None = None) -> str:
     """Resolve ``backend=``.
 
     Parameters
     ----------
     requested : str
         One of :data:`BACKENDS`.
-    spec : PotentialSpec
+    spec : PotentialSpec or SumSpec
         The potential to run.
     plugin : PluginState, optional
         State of openmmtorch; found out if not given and needed.
@@ -65,8 +64,10 @@ def choose_backend(requested: str, spec: PotentialSpec, plugin: PluginState | No
     return requested
 
 
-def _torch_force_obstacle(spec: PotentialSpec) -> str:
+def _torch_force_obstacle(spec: PotentialSpec | SumSpec) -> str:
     """Why a TorchForce cannot run this potential; empty if it can."""
+    if isinstance(spec, SumSpec):
+        return "several models in one force run through Python"
     if spec.source.kind != TORCHSCRIPT:
         return (
             f"{spec.source.path} is a {spec.source.kind} file, and a TorchForce runs TorchScript only (compile it with "
@@ -80,7 +81,7 @@ def _torch_force_obstacle(spec: PotentialSpec) -> str:
 
 
 def make_force(
-    spec: PotentialSpec,
+    spec: PotentialSpec | SumSpec,
     particles: Sequence[int] | None,
     n_system_particles: int,
     backend: str = "auto",
@@ -90,7 +91,7 @@ def make_force(
 
     Parameters
     ----------
-    spec : PotentialSpec
+    spec : PotentialSpec or SumSpec
         The potential.
     particles : sequence of int, optional
         System indices of the particles it acts on; all by default.
@@ -112,16 +113,15 @@ def make_force(
         As :func:`choose_backend`.
     """
     chosen = choose_backend(backend, spec)
-    logger.info("backend %s for %s", chosen, spec.source.path)
+    logger.info("backend %s for %s", chosen, spec.origin)
     if properties and chosen != "TorchForce":
         raise ValueError(f"properties={properties!r} belong to TorchForce, but the backend is {chosen}; leave them out")
     parameters = {} if spec.lambda_name is None else {spec.lambda_name: 1.0}
     subset = chosen == "PythonTorchForce" or (chosen == "PythonForce" and hasattr(openmm.PythonForce, "setParticles"))
     if particles is not None and not subset:
         # TorchForce, and PythonForce before OpenMM 8.6, know no subset: the selection moves inside.
-        layout = spec.layout.on_system(np.asarray(particles, dtype=np.int64), n_system_particles)
-        spec, particles = dataclasses.replace(spec, layout=layout), None
-    if chosen == "TorchForce":
+        spec, particles = spec.on_system(np.asarray(particles, dtype=np.int64), n_system_particles), None
+    if chosen == "TorchForce" and isinstance(spec, PotentialSpec):
         from .torch_force import make_torch_force
 
         force = make_torch_force(spec, properties or {})

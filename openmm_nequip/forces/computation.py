@@ -32,13 +32,12 @@ class Computation(LazyEvaluator):
             For any error inside; OpenMM turns it into an OpenMMException with the same text.
         """
         try:
-            evaluator = self.get()
             if self.spec.lambda_name is not None and state.getParameters()[self.spec.lambda_name] == 0.0:
-                return 0.0, np.zeros((self.spec.layout.n_particles, 3))
+                return 0.0, np.zeros((self.spec.n_particles, 3))
             positions = state.getPositions(asNumpy=True)._value
             # Unit-free: `value_in_unit` costs more than the neighbour list of a small molecule.
             box = np.array(state.getPeriodicBoxVectors()._value) if self.spec.periodic else None
-            return evaluator(positions, box)
+            return self.get()(positions, box)
         except Exception as error:
             raise _explain(error) from error
 

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from ..devices import choose_device
 from ..layout import Layout
@@ -55,6 +55,20 @@ class PotentialSpec:
     content: bytes | None = None
     lambda_name: str | None = None
 
+    @property
+    def origin(self) -> str:
+        """The model file, for messages."""
+        return self.source.path
+
+    @property
+    def n_particles(self) -> int:
+        """Number of particles that the force is given."""
+        return self.layout.n_particles
+
+    def on_system(self, particles: np.ndarray, n_system: int) -> PotentialSpec:
+        """The same potential for a force that is given all particles; see :meth:`Layout.on_system`."""
+        return dataclasses.replace(self, layout=self.layout.on_system(particles, n_system))
+
     def embed(self) -> PotentialSpec:
         """The same potential, carrying the bytes of its model file."""
         return dataclasses.replace(self, content=self.source.read())
@@ -90,21 +104,79 @@ class PotentialSpec:
             return unpacked
 
 
+@dataclass(frozen=True, eq=False)
+class SumSpec:
+    """Several potentials on the same particles, evaluated one after the other in one force.
+
+    Parameters
+    ----------
+    parts : tuple of PotentialSpec
+        At least one; all with the same number of particles, periodicity, device and lambda parameter.
+    """
+
+    parts: tuple[PotentialSpec, ...]
+
+    @property
+    def origin(self) -> str:
+        """The model files, for messages."""
+        return ", ".join(part.origin for part in self.parts)
+
+    @property
+    def n_particles(self) -> int:
+        """Number of particles that the force is given."""
+        return self.parts[0].n_particles
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the force uses the box."""
+        return self.parts[0].periodic
+
+    @property
+    def device(self) -> str | None:
+        """Torch device, None to follow the Context."""
+        return self.parts[0].device
+
+    @property
+    def lambda_name(self) -> str | None:
+        """Global parameter that switches the model off."""
+        return self.parts[0].lambda_name
+
+    def on_system(self, particles: np.ndarray, n_system: int) -> SumSpec:
+        """The same potentials for a force that is given all particles."""
+        return SumSpec(tuple(part.on_system(particles, n_system) for part in self.parts))
+
+    def open(self) -> SumEvaluator:
+        """Open every part."""
+        return SumEvaluator([part.open() for part in self.parts])
+
+
+class SumEvaluator:
+    """Adds up evaluators on the same particles; called as one."""
+
+    def __init__(self, parts: list[Evaluator]) -> None:
+        self._parts = parts
+
+    def __call__(self, positions: np.ndarray, box: np.ndarray | None) -> tuple[float, np.ndarray]:
+        """Energy and forces as :meth:`Evaluator.__call__`."""
+        results = [part(positions, box) for part in self._parts]
+        return sum(energy for energy, _ in results), np.sum([forces for _, forces in results], axis=0)
+
+
 class LazyEvaluator:
     """An evaluator that is opened at its first use; pickles as its specification alone.
 
     Parameters
     ----------
-    spec : PotentialSpec
+    spec : PotentialSpec or SumSpec
         What to open.
     """
 
-    def __init__(self, spec: PotentialSpec) -> None:
+    def __init__(self, spec: PotentialSpec | SumSpec) -> None:
         self.spec = spec
-        self._evaluator: Evaluator | None = None
+        self._evaluator: Evaluator | SumEvaluator | None = None
         self._lock = threading.Lock()
 
-    def get(self) -> Evaluator:
+    def get(self) -> Evaluator | SumEvaluator:
         """The evaluator, opened now if this is the first call in this process."""
         if self._evaluator is None:
             with self._lock:
@@ -112,13 +184,8 @@ class LazyEvaluator:
                     self._evaluator = self.spec.open()
         return self._evaluator
 
-    def __getstate__(self) -> PotentialSpec:
+    def __getstate__(self) -> PotentialSpec | SumSpec:
         return self.spec
 
-    def __setstate__(self, spec: PotentialSpec) -> None:
+    def __setstate__(self, spec: PotentialSpec | SumSpec) -> None:
         self.__init__(spec)  # type: ignore[misc]
-
-
-def default_device() -> torch.device:
-    """Device used where neither the user nor a Context names one."""
-    return choose_device([])
