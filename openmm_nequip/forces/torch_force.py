@@ -1,6 +1,6 @@
 """A scripted model inside openmmtorch's TorchForce: neighbours, units and atom selection live in the module itself."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: TorchScript reads the annotations of the class as types.
 
 import numpy as np
 import openmm
