@@ -66,13 +66,13 @@ class ModelForces:
         options = self._options
         return [make_force(spec, particles, system.getNumParticles(), options.backend, options.properties)]
 
-    def _groups(self, regions: list[Region]) -> list[tuple[NequIPPotentialImpl, list[Region], list[int] | None]]:
+    def _groups(self, regions: list[Region]) -> list[tuple[NequIPPotentialImpl, list[Region], list[int | str] | None]]:
         """Regions by model, so that those of one model are evaluated together, with their share of atomTypes."""
         given = self._options.atomTypes
         total = sum(len(region.atoms) for region in regions)
         if given is not None and len(given) != total:
             raise ValueError(f"atomTypes has {len(given)} entries; expected one for each of the {total} region atoms")
-        groups: dict[str, tuple[NequIPPotentialImpl, list[Region], list[int]]] = {}
+        groups: dict[str, tuple[NequIPPotentialImpl, list[Region], list[int | str]]] = {}
         start = 0
         for number, region in enumerate(regions):
             potential = self._potentials[number if len(self._potentials) > 1 else 0]
@@ -86,7 +86,7 @@ class ModelForces:
 
     def _spec(
         self,
-        group: tuple[NequIPPotentialImpl, list[Region], list[int] | None],
+        group: tuple[NequIPPotentialImpl, list[Region], list[int | str] | None],
         particles: list[int],
         periodic: bool,
         lambdaName: str | None,

@@ -6,6 +6,7 @@ import random
 import shutil
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -294,6 +295,35 @@ def test_a_failed_compilation_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(CompileError, match="no_such_worker"):
         compiler.cached_package(locate(DATA / "tiny-nequip.ckpt"), torch.device("cpu"))
     assert [path for path in (tmp_path / "compiled").rglob("*")] == []
+
+
+def test_two_compilations_at_once_do_no_harm(tmp_path, monkeypatch):
+    """Both find a whole file at the end, and nobody sees part of one in between."""
+    import slow_worker
+
+    monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(DATA.parent))
+    monkeypatch.setattr(compiler, "_WORKER", "slow_worker")
+    found = locate(DATA / "tiny-nequip.ckpt")
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(compiler.cached_package, found, torch.device("cpu")) for _ in range(2)]
+        while not all(job.done() for job in jobs):
+            for path in (tmp_path / "compiled").glob("*.nequip.pt2"):
+                assert path.read_bytes() == slow_worker.CONTENT
+    assert jobs[0].result() == jobs[1].result()
+    assert [path.name for path in (tmp_path / "compiled").iterdir()] == [jobs[0].result().name]
+
+
+def test_a_nequip_net_id_that_cannot_be_fetched(monkeypatch):
+    """nequip's own client is asked; without a network its error arrives with what to do."""
+    from nequip.utils import model_repository
+
+    def refuse(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(model_repository.NequIPNetAPIClient, "get_model_download_info", refuse)
+    with pytest.raises(ModelFileError, match="could not be fetched: ConnectionError: no network; check the id"):
+        load_model("nequip.net:group/model:1")
 
 
 def test_compiled_files_are_found_again():

@@ -13,7 +13,7 @@ import zipfile
 import torch
 
 from .base import Model, ModelInfo, collect_outputs
-from .metadata import parse_cutoffs, parse_versions
+from .metadata import make_info
 from .source import ModelFileError, ModelSource
 from .state import preserved_global_state
 
@@ -88,25 +88,17 @@ def load_aotinductor(source: ModelSource, device: torch.device) -> AOTInductorMo
         _check_device(source, metadata, device)
         inputs, outputs = _fields(source, metadata)
         package = torch._inductor.aoti_load_package(source.path, device_index=_index(device))
-    type_names = tuple(metadata["type_names"].split())
     given = {"energy", "forces"}
     given |= {"atomic_energies"} if "atomic_energy" in outputs else set()
     given |= {"virial"} if {"virial", "stress"} & set(outputs) else set()
-    info = ModelInfo(
-        path=source.path,
-        kind=source.kind,
-        sha256=source.sha256,
-        size_bytes=source.size_bytes,
-        type_names=type_names,
-        cutoff=float(metadata["r_max"]),
-        dtype=metadata.get("model_dtype", "float32"),
-        device=str(device),
-        per_edge_type_cutoff=parse_cutoffs(metadata.get("per_edge_type_cutoff"), type_names),
+    info = make_info(
+        source,
+        metadata,
+        device,
         allow_tf32=metadata.get("allow_tf32", "0").strip() in ("1", "True"),
         compiled=True,
         target=_target(outputs),
         outputs=tuple(sorted(given)),
-        versions=parse_versions(metadata),
     )
     return AOTInductorModel(info, package, inputs, outputs)
 

@@ -3,8 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from .source import ModelFileError
+import torch
+
+from .base import ModelInfo
+from .source import ModelFileError, ModelSource
+
+
+def make_info(source: ModelSource, facts: Mapping[str, str], device: torch.device, **others: Any) -> ModelInfo:
+    """Facts about a model from its file and nequip's metadata.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    facts : mapping of str to str
+        With ``r_max`` and ``type_names``; ``model_dtype``, ``per_edge_type_cutoff`` and ``*_version`` where known.
+    device : torch.device
+        Device the model is on.
+    others
+        Further fields of :class:`ModelInfo`.
+
+    Returns
+    -------
+    ModelInfo
+    """
+    type_names = tuple(facts["type_names"].split())
+    return ModelInfo(
+        path=source.path,
+        kind=source.kind,
+        sha256=source.sha256,
+        size_bytes=source.size_bytes,
+        type_names=type_names,
+        cutoff=float(facts["r_max"]),
+        dtype=facts.get("model_dtype") or "float32",
+        device=str(device),
+        per_edge_type_cutoff=parse_cutoffs(facts.get("per_edge_type_cutoff"), type_names),
+        versions=parse_versions(facts),
+        **others,
+    )
 
 
 def parse_cutoffs(text: str | None, type_names: tuple[str, ...]) -> tuple[tuple[float, ...], ...] | None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from .base import Model, ModelInfo, collect_outputs
-from .metadata import parse_cutoffs
+from .metadata import make_info
 from .source import NEQUIP_NET, PACKAGE, ModelFileError, ModelSource
 from .state import default_dtype, preserved_global_state
 
@@ -141,23 +141,6 @@ def load_module(source: ModelSource) -> torch.nn.Module:
     return module
 
 
-def describe(source: ModelSource, metadata: dict[str, str], device: torch.device) -> ModelInfo:
-    """Model facts from nequip's metadata dictionary."""
-    type_names = tuple(metadata["type_names"].split())
-    return ModelInfo(
-        path=source.path,
-        kind=source.kind,
-        sha256=source.sha256,
-        size_bytes=source.size_bytes,
-        type_names=type_names,
-        cutoff=float(metadata["r_max"]),
-        dtype=metadata.get("model_dtype", "float32"),
-        device=str(device),
-        per_edge_type_cutoff=parse_cutoffs(metadata.get("per_edge_type_cutoff"), type_names),
-        outputs=("energy", "forces", "atomic_energies", "virial"),
-    )
-
-
 def load_eager(source: ModelSource, device: torch.device) -> EagerModel:
     """Load a checkpoint or package for eager evaluation.
 
@@ -182,4 +165,5 @@ def load_eager(source: ModelSource, device: torch.device) -> EagerModel:
     with preserved_global_state():
         module = load_module(source).to(device)
         metadata: Any = module.metadata
-        return EagerModel(describe(source, metadata, device), module)
+        outputs = ("energy", "forces", "atomic_energies", "virial")
+        return EagerModel(make_info(source, metadata, device, outputs=outputs), module)

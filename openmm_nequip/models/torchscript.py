@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from .base import Model, ModelInfo, collect_outputs
-from .metadata import parse_cutoffs, parse_versions
+from .metadata import make_info
 from .source import ModelFileError, ModelSource
 
 #: Extra files of both generations; torch.jit.load fills those that are present.
@@ -99,22 +99,14 @@ def load_torchscript(source: ModelSource, device: torch.device) -> TorchScriptMo
     dtype = facts["model_dtype"] or facts["default_dtype"] or "float32"
     if dtype not in DTYPES:
         raise ModelFileError(f"TorchScript file {source.path} states dtype {dtype!r}; expected float32 or float64")
-    type_names = tuple(facts["type_names"].split())
     module.eval()
-    info = ModelInfo(
-        path=source.path,
-        kind=source.kind,
-        sha256=source.sha256,
-        size_bytes=source.size_bytes,
-        type_names=type_names,
-        cutoff=float(facts["r_max"]),
-        dtype=dtype,
-        device=str(device),
-        per_edge_type_cutoff=parse_cutoffs(facts["per_edge_type_cutoff"], type_names),
+    info = make_info(
+        source,
+        facts | {"model_dtype": dtype},
+        device,
         allow_tf32=facts["allow_tf32"].strip() in ("1", "True", "true"),
         compiled=True,
         target="torchscript, deployed by nequip <= 0.6" if deployed else "torchscript",
         outputs=("energy", "forces", "atomic_energies", "virial"),
-        versions=parse_versions(facts),
     )
     return TorchScriptModel(info, module, DTYPES[dtype] if deployed else torch.float64)
