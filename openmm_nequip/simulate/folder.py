@@ -1,0 +1,211 @@
+"""The output folder of a run: who may use it, what is in it, and checkpoints that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openmm
+import openmm.app as app
+
+logger = logging.getLogger(__name__)
+
+#: Stages in the order in which a run goes through them; each has its own checkpoint.
+EQUILIBRATION = "equilibration"
+PRODUCTION = "production"
+_CHECKPOINTS = {EQUILIBRATION: "equilibration", PRODUCTION: "checkpoint"}
+
+
+@contextlib.contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to, and move it there when the block ends without an error."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield scratch
+        with open(scratch, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """Names of the files of one run, and the writing of those that must never be half-written.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The folder; it need not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.toml"
+        self.provenance = self.path / "provenance.json"
+        self.system = self.path / "system.xml"
+        self.start = self.path / "start.pdb"
+        self.log = self.path / "log.csv"
+        self.text_log = self.path / "run.log"
+        self.summary = self.path / "summary.json"
+        self.final_pdb = self.path / "final.pdb"
+        self.final_cif = self.path / "final.cif"
+        self.final_state = self.path / "final-state.xml"
+        self.failed = self.path / "failed.pdb"
+        self.failed_current = self.path / "failed-current.cif"
+        self.energy_picture = self.path / "energy.png"
+        self.rdf_picture = self.path / "rdf.png"
+
+    def trajectory(self, suffix: str) -> Path:
+        """The trajectory in the format of this suffix."""
+        return self.path / f"trajectory.{suffix}"
+
+    def checkpoint(self, stage: str) -> tuple[Path, Path]:
+        """OpenMM checkpoint and state XML of a stage."""
+        name = _CHECKPOINTS[stage]
+        return self.path / f"{name}.chk", self.path / f"{name}.xml"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run has been here."""
+        names = [self.config, self.log, self.system, self.summary, *self.checkpoint(PRODUCTION)]
+        return any(path.exists() for path in [*names, *(self.trajectory(s) for s in ("dcd", "xtc", "h5"))])
+
+    def claim(self) -> None:
+        """Make the folder for a new run.
+
+        Raises
+        ------
+        FileExistsError
+            If a run is in it.
+        ValueError
+            If it cannot be made or written to.
+        """
+        if self.holds_run:
+            raise FileExistsError(
+                f"output folder {self.path} holds another run; give --restart to continue that one, or another --output"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"output folder {self.path} cannot be made: {error.strerror or error}") from error
+        if not os.access(self.path, os.W_OK):
+            raise ValueError(f"output folder {self.path} cannot be written to; check its permissions")
+
+    def require_run(self) -> None:
+        """Raise ValueError unless there is a run to continue."""
+        if not self.config.exists():
+            raise ValueError(
+                f"--restart: {self.path} holds no run to continue (no {self.config.name}); start one without --restart"
+            )
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a file in one go or not at all."""
+        with written_atomically(path) as scratch:
+            scratch.write_text(text, encoding="utf-8")
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write a JSON document in one go or not at all."""
+        self.write_text(path, json.dumps(value, indent=2) + "\n")
+
+    def write_structure(self, path: Path, topology: app.Topology, positions: Any, box: Any = None) -> None:
+        """Write PDB or mmCIF, by suffix, in one go or not at all.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            ``.pdb`` or ``.cif``.
+        topology : openmm.app.Topology
+            The atoms.
+        positions : openmm.unit.Quantity
+            Where they are.
+        box : openmm.unit.Quantity, optional
+            Box vectors, if they are not the topology's.
+        """
+        before = topology.getPeriodicBoxVectors()
+        if before is not None and box is not None:
+            topology.setPeriodicBoxVectors(box)
+        try:
+            with written_atomically(path) as scratch, open(scratch, "w", encoding="utf-8") as file:
+                writer = app.PDBFile if path.suffix == ".pdb" else app.PDBxFile
+                writer.writeFile(topology, positions, file, keepIds=True)
+        finally:
+            topology.setPeriodicBoxVectors(before)
+
+    def save_checkpoint(self, simulation: app.Simulation, stage: str) -> None:
+        """Replace the stage's checkpoint by the present state.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; the checkpoint before it is untouched.
+        """
+        binary, xml = self.checkpoint(stage)
+        content = simulation.context.createCheckpoint()
+        state = simulation.context.getState(positions=True, velocities=True, parameters=True)
+        with written_atomically(binary) as scratch:
+            scratch.write_bytes(content)
+        self.write_text(xml, openmm.XmlSerializer.serialize(state))
+        if stage == PRODUCTION:
+            for path in self.checkpoint(EQUILIBRATION):
+                path.unlink(missing_ok=True)
+
+    def latest_stage(self) -> str | None:
+        """The stage of the latest checkpoint, None if there is none yet."""
+        for stage in (PRODUCTION, EQUILIBRATION):
+            if any(path.exists() for path in self.checkpoint(stage)):
+                return stage
+        return None
+
+    def steps_done(self) -> int:
+        """Production steps up to the latest checkpoint, 0 if there is none or it cannot be read."""
+        try:
+            text = self.checkpoint(PRODUCTION)[1].read_text(encoding="utf-8")
+            return int(openmm.XmlSerializer.deserialize(text).getStepCount())
+        except (OSError, ValueError, openmm.OpenMMException):
+            return 0
+
+    def load_checkpoint(self, simulation: app.Simulation, stage: str) -> bool:
+        """Put a simulation back to where the stage's checkpoint was written.
+
+        Parameters
+        ----------
+        simulation : openmm.app.Simulation
+            Of the same System.
+        stage : str
+            What :meth:`latest_stage` said.
+
+        Returns
+        -------
+        bool
+            True if the state of the random-number generators was restored as well; False if the checkpoint is of
+            another platform, machine or OpenMM version and the portable state was used instead.
+
+        Raises
+        ------
+        ValueError
+            If neither can be read.
+        """
+        binary, xml = self.checkpoint(stage)
+        try:
+            simulation.context.loadCheckpoint(binary.read_bytes())
+            return True
+        except (OSError, openmm.OpenMMException) as error:
+            reason = str(error)
+        try:
+            simulation.context.setState(openmm.XmlSerializer.deserialize(xml.read_text(encoding="utf-8")))
+        except (OSError, ValueError, openmm.OpenMMException) as error:
+            raise ValueError(f"neither {binary} ({reason}) nor {xml} ({error}) can be read") from error
+        logger.warning(
+            "checkpoint %s cannot be used here (%s): continuing from %s, with the same positions and velocities but "
+            "new random numbers",
+            binary,
+            reason,
+            xml.name,
+        )
+        return False
