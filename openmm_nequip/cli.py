@@ -170,7 +170,7 @@ def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
-        "demo", parents=[common], help="the shipped model on the shipped molecule", description=_demo.__doc__
+        "demo", parents=[common], help="the shipped model on a peptide in water", description=_demo.__doc__
     )
     parser.add_argument("--output", metavar="DIR", help="folder to write to (default: demo-output)")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of 1 fs")
@@ -279,8 +279,8 @@ def _run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> A
 
 
 def _demo(arguments: argparse.Namespace) -> Answer:
-    """Simulate alanine dipeptide with the shipped model. Under three minutes on two cores, of which one compiles the
-    model the first time."""
+    """Simulate alanine dipeptide in water, the peptide by the shipped model, and once more by the force field alone.
+    Under three minutes on two cores, of which one compiles the model the first time."""
     from .simulate import demo
 
     output = demo.free_folder(arguments.output)
@@ -291,10 +291,10 @@ def _demo(arguments: argparse.Namespace) -> Answer:
     summary = outcome.summary
     text = (
         f"{answer.text}\n"
-        f"energy of the last frame: {summary['openmm_energy_kj_per_mol']:.4f} kJ/mol through OpenMM, "
+        f"energy of the peptide in the last frame: {summary['openmm_energy_kj_per_mol']:.4f} kJ/mol through OpenMM, "
         f"{summary['direct_energy_kj_per_mol']:.4f} straight from the model\n"
-        f"Look at {output}/ramachandran.png (the φ/ψ map) and {output}/energy.png; {output}/trajectory.dcd with "
-        f"{output}/start.pdb opens in any viewer."
+        f"Look at {output}/ramachandran.png (φ/ψ by the model and by the force field), {output}/energy.png and "
+        f"{output}/rdf.png; {output}/trajectory.dcd with {output}/start.pdb opens in any viewer."
     )
     return Answer(summary, text)
 

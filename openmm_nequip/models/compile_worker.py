@@ -93,7 +93,8 @@ def compile_model(path: str, output: str, device: str) -> None:
             "edge": dim("num_edges", min=2, max=torch.inf),
         },
         output_path=output,
-        inductor_configs={"aot_inductor.metadata": metadata},
+        # Otherwise the number of threads of this process is written into the code, whatever its user sets later.
+        inductor_configs={"aot_inductor.metadata": metadata, "cpp.dynamic_threads": True},
     )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,13 @@ def _write_tf32(saved: tuple[Any, ...]) -> None:
         _backends.cuda.matmul.allow_tf32, _backends.cudnn.allow_tf32 = saved[1:]
 
 
+def _set_fusion(strategy: Any) -> Any:
+    """Set TorchScript's fusion strategy and return the one before; torch calls it deprecated at every use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.set_fusion_strategy(strategy)
+
+
 @contextlib.contextmanager
 def preserved_global_state() -> Iterator[None]:
     """Run nequip's loaders without a trace.
@@ -61,8 +69,8 @@ def preserved_global_state() -> Iterator[None]:
     nequip_state: Any = sys.modules.get("nequip.utils.global_state")
     initialized = nequip_state._GLOBAL_STATE_INITIALIZED if nequip_state else False
     latest = dict(nequip_state._latest_global_config) if nequip_state else {}
-    fusion = torch.jit.set_fusion_strategy([("STATIC", 2), ("DYNAMIC", 10)])
-    torch.jit.set_fusion_strategy(fusion)
+    fusion = _set_fusion([("STATIC", 2), ("DYNAMIC", 10)])
+    _set_fusion(fusion)
     try:
         yield
     finally:
@@ -91,7 +99,7 @@ def preserved_global_state() -> Iterator[None]:
             nequip_state._GLOBAL_STATE_INITIALIZED = initialized
             nequip_state._latest_global_config.clear()
             nequip_state._latest_global_config.update(latest)
-        torch.jit.set_fusion_strategy(fusion)
+        _set_fusion(fusion)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..forces import BACKENDS
+from ..mixed.bonded import RULES
 from ..models.source import NEQUIP_NET
 
 ENSEMBLES = ("nve", "nvt", "npt")
@@ -61,6 +62,21 @@ class RunConfig:
         None, "strings", "model type (name or index) of each atom, or one file with them (default: by element)",
         metavar="TYPE",
     )  # fmt: skip
+    ml_atoms: str | None = _option(
+        None, "str", "atoms that the model describes, in mdtraj's language; a force field describes the rest",
+        metavar="SELECTION",
+    )  # fmt: skip
+    forcefield: tuple[str, ...] | None = _option(
+        None, "strings", "OpenMM force-field files for a hybrid run, e.g. amber14-all.xml amber14/tip3p.xml",
+        metavar="FILE",
+    )  # fmt: skip
+    topology: str | None = _option(
+        None, "path", "Amber prmtop or GROMACS top for a hybrid run, instead of --forcefield", metavar="FILE"
+    )
+    solvate: float | None = _option(
+        None, "float", "add water around the structure, with this padding", metavar="NM", above=0.0
+    )
+    rule: str = _option("openmm-ml", "str", "which bonded terms the model replaces", choices=RULES)
     platform: str | None = _option(None, "str", "OpenMM platform (default: the fastest)", metavar="NAME")
     device: str | None = _option(None, "str", "torch device of the model (default: the platform's)", metavar="NAME")
     backend: str = _option("auto", "str", "OpenMM force that calls the model", choices=BACKENDS)

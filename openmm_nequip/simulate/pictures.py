@@ -154,28 +154,32 @@ def _smallest_width(cells: np.ndarray) -> float:
     return float(min((volumes / area).min() for area in areas))
 
 
-def draw_ramachandran(phi: np.ndarray, psi: np.ndarray, time_ps: np.ndarray, path: Path, title: str) -> None:
-    """Backbone torsions as a map, coloured by time.
+def draw_ramachandran(torsions: dict[str, tuple[np.ndarray, np.ndarray]], time_ps: np.ndarray, path: Path) -> None:
+    """Backbone torsions as maps side by side, coloured by time.
 
     Parameters
     ----------
-    phi, psi : numpy.ndarray, (n_frames,)
-        Radians.
+    torsions : dict of str to (numpy.ndarray, numpy.ndarray)
+        Title of each map, and its φ and ψ (n_frames,) in radians.
     time_ps : numpy.ndarray, (n_frames,)
         Time of each frame in ps.
     path : pathlib.Path
         PNG to write.
-    title : str
-        Stands above the picture.
     """
-    figure, axes = _figure(1, size=(6.0, 5.2))
-    points = axes[0].scatter(np.degrees(phi), np.degrees(psi), c=time_ps, s=8, cmap="viridis")
-    axes[0].plot(np.degrees(phi[:1]), np.degrees(psi[:1]), marker="x", color="red", ls="", label="first frame")
-    figure.colorbar(points, ax=axes[0], label="time (ps)")
-    axes[0].set(xlim=(-180, 180), ylim=(-180, 180), xlabel="φ (°)", ylabel="ψ (°)", aspect="equal")
-    axes[0].set_xticks(range(-180, 181, 60))
-    axes[0].set_yticks(range(-180, 181, 60))
-    axes[0].grid(alpha=0.3)
-    axes[0].legend(loc="lower right", frameon=False)
-    figure.suptitle(title)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0 * len(torsions) + 0.8, 5.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(torsions), squeeze=False)[0]
+    for panel, (title, (phi, psi)) in zip(axes, torsions.items(), strict=True):
+        times = time_ps[: len(phi)]
+        points = panel.scatter(np.degrees(phi), np.degrees(psi), c=times, s=8, cmap="viridis")
+        panel.plot(np.degrees(phi[:1]), np.degrees(psi[:1]), marker="x", color="red", ls="", label="first frame")
+        panel.set(xlim=(-180, 180), ylim=(-180, 180), xlabel="φ (°)", ylabel="ψ (°)", aspect="equal", title=title)
+        panel.set_xticks(range(-180, 181, 60))
+        panel.set_yticks(range(-180, 181, 60))
+        panel.grid(alpha=0.3)
+        panel.legend(loc="lower right", frameon=False)
+    figure.colorbar(points, ax=list(axes), label="time (ps)", shrink=0.8)
     figure.savefig(path, dpi=130, format="png")

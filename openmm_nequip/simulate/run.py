@@ -113,7 +113,7 @@ def restart_run(output: str, given: Mapping[str, Any]) -> Outcome:
     _check_unchanged(now, folder)
     with _RunLog() as log:
         log.open(folder.text_log)
-        setup = make_setup(now, folder.steps_done())
+        setup = make_setup(now, folder.steps_done(), folder)
         folder.write_text(folder.config, now.to_toml())
         return _run(now, setup, folder)
 

@@ -13,6 +13,8 @@ from openmmml import MLPotential
 from ..potential import NAME
 from .bonds import Molecules
 from .config import RunConfig
+from .folder import RunFolder
+from .hybrid import is_hybrid, make_hybrid, molecules_of, read_hybrid_structure
 from .single_point import read_types
 from .structures import Structure, read_structure
 
@@ -45,7 +47,7 @@ class Setup:
     barostat: openmm.MonteCarloBarostat | None
 
 
-def make_setup(config: RunConfig, done: int = 0) -> Setup:
+def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None) -> Setup:
     """Read the structure and build the System of a run.
 
     Parameters
@@ -54,6 +56,8 @@ def make_setup(config: RunConfig, done: int = 0) -> Setup:
         Settings.
     done : int
         Steps done before; the barostat, whose generator no checkpoint holds, then draws other numbers than at first.
+    folder : RunFolder, optional
+        The folder of a run that goes on: hybrid Systems are read from it.
 
     Returns
     -------
@@ -65,12 +69,35 @@ def make_setup(config: RunConfig, done: int = 0) -> Setup:
         For a bad structure, element, unit, device or backend, or constant pressure without a box.
     """
     find_platform(config.platform)
+    if is_hybrid(config):
+        return _hybrid_setup(config, done, folder)
     structure, molecules = read_structure(config.structure or "", config.box, config.frame).for_dynamics(config.bonds)
     if config.ensemble == "npt" and structure.box_nm is None:
         raise ValueError(
             f"ensemble npt needs a periodic box, and {structure.path} has none; give --box, or choose nvt or nve"
         )
-    system = make_system(config, structure)
+    return _complete(config, done, structure, molecules, make_system(config, structure))
+
+
+def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Setup:
+    """A hybrid run: built from the structure, or on a restart read back, since solvation would not repeat itself."""
+    if folder is None:
+        structure, system = make_hybrid(config, read_hybrid_structure(config))
+    else:
+        structure = read_structure(folder.start)
+        system = openmm.XmlSerializer.deserialize(folder.system.read_text(encoding="utf-8"))
+        for index in reversed(range(system.getNumForces())):
+            if isinstance(system.getForce(index), openmm.MonteCarloBarostat):
+                system.removeForce(index)
+    if config.ensemble == "npt" and structure.box_nm is None:
+        raise ValueError(f"ensemble npt needs a periodic box, and {structure.path} has none; give --solvate or --box")
+    return _complete(config, done, structure, molecules_of(structure), system)
+
+
+def _complete(
+    config: RunConfig, done: int, structure: Structure, molecules: Molecules, system: openmm.System
+) -> Setup:
+    """Add the barostat of an npt run."""
     barostat = None
     if config.ensemble == "npt":
         temperature = config.temperature * unit.kelvin
