@@ -86,7 +86,9 @@ def _console(arguments: argparse.Namespace) -> Iterator[None]:
     package = logging.getLogger(__package__)
     level = package.level
     package.addHandler(handler)
-    package.setLevel(logging.DEBUG if arguments.debug else logging.WARNING if arguments.quiet else logging.INFO)
+    # --quiet is about the terminal; the log that a run keeps in its folder gets everything.
+    handler.setLevel(logging.WARNING if arguments.quiet else logging.NOTSET)
+    package.setLevel(logging.DEBUG if arguments.debug else logging.INFO)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.showwarning = _show_warning

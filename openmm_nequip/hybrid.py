@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import openmm
@@ -14,13 +14,23 @@ from .forces import make_force
 from .forces.spec import PotentialSpec, SumSpec
 from .layout import Layout
 from .mixed import Region
+from .models import Model, ModelSource
 from .options import Options
 from .topology import atom_types, check_box
 
-if TYPE_CHECKING:
-    from .potential import NequIPPotentialImpl
-
 logger = logging.getLogger(__name__)
+
+
+class RegionPotential(Protocol):
+    """What :class:`ModelForces` asks of a potential; :class:`openmm_nequip.NequIPPotentialImpl` is one."""
+
+    source: ModelSource
+
+    def describe(self, options: Options) -> Model:
+        """The model, for its facts."""
+
+    def spec(self, options: Options, layout: Layout, periodic: bool, lambda_name: str | None = None) -> PotentialSpec:
+        """The potential on a layout of particles."""
 
 
 class ModelForces:
@@ -30,14 +40,14 @@ class ModelForces:
     ----------
     topology : openmm.app.Topology
         Elements of the atoms.
-    potentials : sequence of NequIPPotentialImpl
+    potentials : sequence of RegionPotential
         The potential of each region, or one for all.
     options : Options
         How to run them.
     """
 
     def __init__(
-        self, topology: openmm.app.Topology, potentials: Sequence[NequIPPotentialImpl], options: Options
+        self, topology: openmm.app.Topology, potentials: Sequence[RegionPotential], options: Options
     ) -> None:
         self._atoms = list(topology.atoms())
         self._potentials = list(potentials)
@@ -66,13 +76,13 @@ class ModelForces:
         options = self._options
         return [make_force(spec, particles, system.getNumParticles(), options.backend, options.properties)]
 
-    def _groups(self, regions: list[Region]) -> list[tuple[NequIPPotentialImpl, list[Region], list[int | str] | None]]:
+    def _groups(self, regions: list[Region]) -> list[tuple[RegionPotential, list[Region], list[int | str] | None]]:
         """Regions by model, so that those of one model are evaluated together, with their share of atomTypes."""
         given = self._options.atomTypes
         total = sum(len(region.atoms) for region in regions)
         if given is not None and len(given) != total:
             raise ValueError(f"atomTypes has {len(given)} entries; expected one for each of the {total} region atoms")
-        groups: dict[str, tuple[NequIPPotentialImpl, list[Region], list[int | str]]] = {}
+        groups: dict[str, tuple[RegionPotential, list[Region], list[int | str]]] = {}
         start = 0
         for number, region in enumerate(regions):
             potential = self._potentials[number if len(self._potentials) > 1 else 0]
@@ -86,7 +96,7 @@ class ModelForces:
 
     def _spec(
         self,
-        group: tuple[NequIPPotentialImpl, list[Region], list[int | str] | None],
+        group: tuple[RegionPotential, list[Region], list[int | str] | None],
         particles: list[int],
         periodic: bool,
         lambdaName: str | None,

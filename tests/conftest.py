@@ -94,7 +94,8 @@ def _third_party_warnings():
     """Warnings are errors, except those of other packages about their own future."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
+        # OpenMM's file readers leave closing to the garbage collector, which complains at some later time.
+        for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, ResourceWarning):
             warnings.simplefilter("ignore", category)
         for module in ("torch", "nequip", "e3nn", "lightning", "allegro", "matscipy", "ase"):
             warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")

@@ -36,7 +36,8 @@ ALLEGRO = COMMON | {
     "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 4},
     "radial_chemical_embed_dim": 8, "readout_mlp_hidden_layers_depth": 1, "readout_mlp_hidden_layers_width": 4,
     "pair_potential": {
-        "_target_": "nequip.nn.pair_potential.ZBL", "units": "metal", "chemical_species": "${training_module.model.type_names}",
+        "_target_": "nequip.nn.pair_potential.ZBL", "units": "metal",
+        "chemical_species": "${training_module.model.type_names}",
     },
 }  # fmt: skip
 STATISTICS = {
