@@ -22,6 +22,9 @@ import openmm_nequip  # noqa: F401  before openmm, so that openmmtorch finds tor
 from openmm_nequip.forces.probe import probe_plugin
 from openmm_nequip.models.cache import cache_dir, write_atomically
 
+# The models are small: a second thread gains nothing, and on a busy machine its barriers cost most of the time.
+torch.set_num_threads(1)
+
 DATA = Path(__file__).parent / "data"
 #: Real models and structures beside the repository; not part of it.
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "cp2k"
