@@ -12,6 +12,7 @@ from conftest import DATA
 from toy import evaluate
 
 import openmm_nequip
+from openmm_nequip import create_mixed_system
 from openmm_nequip.cli import main
 from openmm_nequip.simulate.config import make_config
 from openmm_nequip.simulate.hybrid import make_hybrid, read_hybrid_structure
@@ -109,6 +110,23 @@ def test_gromacs_files(tmp_path):
     assert system.getNumConstraints() == 3 * (count - 1)
     assert file.topology.getNumAtoms() == len(structure.positions_nm)
     assert np.isfinite(evaluate(system, structure.positions_nm)[0])
+
+
+def test_amber_files():
+    """prmtop and inpcrd: the mixed System's energy is the model's plus what the force field keeps."""
+    config = make_config(
+        {"model": MODEL, "structure": str(DATA / "peptide-water.inpcrd"), "output": "unused",
+         "topology": str(DATA / "peptide-water.prmtop"), "ml_atoms": "resname ACE ALA NME"}
+    )  # fmt: skip
+    structure, system = make_hybrid(config, read_hybrid_structure(config))
+    amber = app.AmberPrmtopFile(config.topology, periodicBoxVectors=[openmm.Vec3(*row) for row in structure.box_nm])
+    cutoff = 0.45 * structure.box_nm[0, 0]
+    mm = amber.createSystem(nonbondedMethod=app.PME, nonbondedCutoff=cutoff, constraints=app.HBonds)
+    assert system.getNumParticles() == mm.getNumParticles() == len(structure.positions_nm)
+    same = create_mixed_system(amber.topology, mm, range(22), MODEL)
+    expected, forces = evaluate(same.system, structure.positions_nm)
+    energy, found = evaluate(system, structure.positions_nm)
+    assert energy == pytest.approx(expected, abs=ENERGY) and np.abs(found - forces).max() < ENERGY
 
 
 @pytest.mark.parametrize(
