@@ -318,6 +318,7 @@ def test_mixed_system_by_openmm_ml(tmp_path, backend):
     positions, box = lattice(3, 0.40, 0.02)
     path = write_toy(tmp_path / "toy.nequip.pth")
     charges = np.random.default_rng(1).normal(0, 0.2, 27)
+    charges[:9] -= charges[:9].mean()  # a region with a charge that is no whole number would warn
 
     def mm(indices):
         system = openmm.System()

@@ -19,6 +19,8 @@ GRADIENT_TOLERANCE = 1e-6  # relative, central differences of the stand-in
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
 SIDE_CHAIN = [8, 9, 10, 11, 12, 13]  # CA HA CB HB1 HB2 HB3 of ACE-ALA-NME, counted from 0
 DIPEPTIDE = list(range(22))
+#: Whether PythonForce acts on chosen particles.
+SUBSETS = hasattr(openmm.PythonForce, "setParticles")
 
 
 class PairModel:
@@ -68,21 +70,29 @@ class PairModel:
         return float(energy.detach()), spread
 
     def __call__(self, state):
-        """Answer OpenMM's PythonForce."""
-        positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+        """Answer OpenMM's PythonForce, which before OpenMM 8.6 hands over all particles."""
+        everything = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
         if self.lambda_name is not None and state.getParameters()[self.lambda_name] == 0.0:
-            return 0.0, np.zeros_like(positions)
+            return 0.0, np.zeros_like(everything)
+        positions = everything if SUBSETS else everything[self.particles]
         PairModel.evaluations += 1
         box = None
         if self.periodic:
             box = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
-        return self.energy_and_forces(positions, box)
+        energy, forces = self.energy_and_forces(positions, box)
+        if SUBSETS:
+            return energy, forces
+        spread = np.zeros_like(everything)
+        spread[self.particles] = forces
+        return energy, spread
 
 
 def add_stand_in(*, system, regions, periodic, forceGroup, lambdaName):
     """The builder's addModelForces for the stand-in."""
     model = PairModel(regions, periodic, lambdaName)
-    force = openmm.PythonForce(model, {} if lambdaName is None else {lambdaName: 1.0}, model.particles)
+    force = openmm.PythonForce(model, {} if lambdaName is None else {lambdaName: 1.0})
+    if SUBSETS:
+        force.setParticles(model.particles)
     force.setUsesPeriodicBoundaryConditions(periodic)
     force.setName("StandIn")
     return [force]
