@@ -134,13 +134,18 @@ def _energy(system: openmm.System, state: openmm.State) -> tuple[float, np.ndarr
     return found.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole), np.asarray(forces)
 
 
+def _model_force(system: openmm.System) -> int:
+    """Index of the model's force; a TorchForce read from XML has lost its name, but is the only plugin's force."""
+    forces = [system.getForce(i) for i in range(system.getNumForces())]
+    return next(i for i, force in enumerate(forces) if force.getName() == MODEL_FORCE or type(force) is openmm.Force)
+
+
 def _compare(config: RunConfig, structure: Structure, folder: RunFolder) -> dict[str, Any]:
     """The peptide in the last frame: the run's System less the same without its model, and the model uncompiled."""
     state = openmm.XmlSerializer.deserialize(folder.final_state.read_text(encoding="utf-8"))
     system = openmm.XmlSerializer.deserialize(folder.system.read_text(encoding="utf-8"))
     energy, forces = _energy(system, state)
-    model_force = next(i for i in range(system.getNumForces()) if system.getForce(i).getName() == MODEL_FORCE)
-    system.removeForce(model_force)
+    system.removeForce(_model_force(system))
     rest, rest_forces = _energy(system, state)
     atoms = [atom.index for atom in structure.topology.atoms() if atom.residue.name in ("ACE", "ALA", "NME")]
     positions = np.asarray(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))[atoms]
@@ -167,7 +172,7 @@ def _run_force_field(config: RunConfig, structure: Structure, folder: RunFolder)
     simulation.step(config.equilibrate)
     path = folder.path / MM_TRAJECTORY
     simulation.reporters.append(app.DCDReporter(str(path), config.report_interval, enforcePeriodicBox=True))
-    for _ in tqdm(range(config.steps // config.report_interval), desc="force field", unit="frame", leave=False):
+    for _ in tqdm(range(config.steps // config.report_interval), desc="force field", leave=False, disable=None):
         simulation.step(config.report_interval)
     simulation.reporters.clear()  # closes the file
     return pictures.load_trajectory(path, structure.topology)
