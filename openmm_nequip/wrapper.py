@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import numpy as np
@@ -63,6 +64,7 @@ class Evaluator:
         self._atoms = None if layout.atoms is None else torch.as_tensor(layout.atoms)
         cap_distances = layout.cap_distances / units.length
         self._caps = tuple(torch.as_tensor(array) for array in (layout.cap_q, layout.cap_m, cap_distances))
+        self._plain = layout.is_plain
         self._lock = threading.Lock()
 
     def __call__(self, positions: np.ndarray, box: np.ndarray | None) -> tuple[float, np.ndarray]:
@@ -87,8 +89,14 @@ class Evaluator:
         NonFiniteError
             If a position, the energy or a force is NaN or infinite; the message names the atoms.
         """
-        out = self.evaluate(positions, box)
-        return out["energy"], out["forces"]
+        # Few, large calls: after a model of some milliseconds the interpreter's own code has left the caches.
+        with self._lock:
+            out, forces, _ = self._compute(positions, box)
+        energy = float(out["energy"]) * self.units.energy
+        forces *= self.units.force
+        if not math.isfinite(energy + forces.sum()):
+            raise NonFiniteError(_culprits("the model's energy or forces", forces))
+        return energy, forces
 
     def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> dict:
         """Everything the model gives.
@@ -111,19 +119,8 @@ class Evaluator:
             As in :meth:`__call__`.
         """
         with self._lock:
-            positions = np.asarray(positions, dtype=np.float64) / self.units.length
-            if not np.isfinite(positions).all():
-                raise NonFiniteError(_culprits("positions", positions))
-            cell = self._dummy_cell if box is None else np.asarray(box, dtype=np.float64) / self.units.length
-            particles = torch.from_numpy(positions)
-            cell_tensor = torch.from_numpy(cell)
-            nodes = self._nodes(particles, cell_tensor)
-            out = self._run(nodes, cell, cell_tensor)
-            forces = self._particle_forces(out["forces"].cpu(), particles, cell_tensor)
-        result: dict = {
-            "energy": float(out["energy"]) * self.units.energy,
-            "forces": forces.numpy() * self.units.force,
-        }
+            out, forces, cell = self._compute(positions, box)
+        result: dict = {"energy": float(out["energy"]) * self.units.energy, "forces": forces * self.units.force}
         if not (np.isfinite(result["energy"]) and np.isfinite(result["forces"]).all()):
             raise NonFiniteError(_culprits("the model's energy or forces", result["forces"]))
         if "atomic_energies" in out:
@@ -132,10 +129,26 @@ class Evaluator:
             result["stress"] = -out["virial"].cpu().numpy() / abs(np.linalg.det(cell)) * self.units.stress_bar
         return result
 
+    def _compute(
+        self, positions: np.ndarray, box: np.ndarray | None
+    ) -> tuple[dict[str, torch.Tensor], np.ndarray, np.ndarray]:
+        """The model's outputs, the forces on the particles (an array of its own), and the cell, in model units."""
+        positions = np.divide(positions, self.units.length, dtype=np.float64)
+        # The sum of squares is finite exactly if every coordinate is (up to 1e154).
+        if not math.isfinite(np.vdot(positions, positions)):
+            raise NonFiniteError(_culprits("positions", positions))
+        cell = self._dummy_cell if box is None else np.divide(box, self.units.length, dtype=np.float64)
+        particles = torch.from_numpy(positions)
+        cell_tensor = torch.from_numpy(cell)
+        nodes = particles if self._plain else self._nodes(particles, cell_tensor)
+        out = self._run(nodes, cell, cell_tensor)
+        forces = out["forces"].cpu()
+        if not self._plain:
+            forces = self._particle_forces(forces, particles, cell_tensor)
+        return out, np.array(forces.numpy(), order="C"), cell
+
     def _nodes(self, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         """Positions of the graph's nodes: the selected atoms, then the caps."""
-        if self.layout.is_plain:
-            return particles
         atoms = particles if self._atoms is None else particles[self._atoms]
         if self.layout.n_caps == 0:
             return atoms
@@ -164,8 +177,6 @@ class Evaluator:
 
     def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         """Forces on the particles from those on the nodes; a cap's force goes to Q1 and M1 by the chain rule."""
-        if self.layout.is_plain:
-            return forces.contiguous()
         n_atoms = len(forces) - self.layout.n_caps
         if self._atoms is None:
             result = forces[:n_atoms].clone()
@@ -176,7 +187,7 @@ class Evaluator:
             q, m, distances = self._caps
             periodic_cell = cell if self.periodic else None
             result += spread_cap_forces(forces[n_atoms:], particles, q, m, distances, periodic_cell)
-        return result.contiguous()
+        return result
 
 
 def _culprits(what: str, values: np.ndarray) -> str:

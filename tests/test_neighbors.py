@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matscipy.neighbours import neighbour_list
 
-from openmm_nequip.neighbors import NeighborList
+from openmm_nequip.neighbors import FEW_ATOMS, NeighborList
 
 CUTOFF = 5.0
 LATTICES = {
@@ -44,7 +44,7 @@ def test_periodic_edges_agree_with_matscipy(name, skin):
 
 
 @pytest.mark.parametrize("skin", [0.0, 1.0])
-@pytest.mark.parametrize("count", [1, 2, 30])
+@pytest.mark.parametrize("count", [1, 2, 30, 80])
 def test_non_periodic_edges(count, skin):
     positions = np.random.default_rng(count).uniform(0, 9, (count, 3))
     edges = NeighborList(CUTOFF, skin, False)(positions, np.eye(3))
@@ -89,13 +89,16 @@ def test_arrays_outlive_the_next_call():
     assert (edge_index == before[0]).all() and (shifts == before[1]).all()
 
 
-def test_per_edge_type_cutoffs_prune_by_centre_and_neighbour():
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("count", [30, 80])
+def test_per_edge_type_cutoffs_prune_by_centre_and_neighbour(periodic, count):
     cutoffs = ((3.0, 4.0), (5.0, 2.5))
     cell = LATTICES["cubic"]
-    positions = np.random.default_rng(6).uniform(0, 9, (30, 3))
-    types = np.arange(30) % 2
-    (i, j), shifts = NeighborList(CUTOFF, 0.8, True, types, cutoffs)(positions, cell)
-    full = matscipy_set(positions, cell, True)
+    positions = np.random.default_rng(6).uniform(0, 9, (count, 3))
+    types = np.arange(count) % 2
+    (i, j), shifts = NeighborList(CUTOFF, 0.8, periodic, types, cutoffs)(positions, cell)
+    assert NeighborList(CUTOFF, 0.8, periodic, types, cutoffs)(positions, cell)[0].flags.c_contiguous
+    full = matscipy_set(positions, cell, periodic)
     table = np.array(cutoffs)
     expected = set()
     for a, b, *s in full:
@@ -109,18 +112,21 @@ def test_per_edge_type_cutoffs_prune_by_centre_and_neighbour():
 @pytest.mark.parametrize("far", [1e4, 1e7, 1e12])
 @pytest.mark.parametrize("line", [(1, 0, 0), (1, 1, 0), (1, 1, 1)])
 def test_atoms_far_apart_do_no_harm(far, line):
-    """Flat, exploded clusters end the process inside vesin if they reach it as they are."""
+    """Flat, exploded clusters end the process inside vesin if they reach it as they are; also many atoms at a place."""
     positions = np.array([[0.0, 0, 0], [far, far, far], [far, far, far]]) * line + [[0, 0, 0], [0, 0, 0], [0, 1.0, 0]]
     assert as_set(*NeighborList(CUTOFF, 1.0, False)(positions, np.eye(3))) == {(1, 2, 0, 0, 0), (2, 1, 0, 0, 0)}
+    many = np.concatenate([positions, np.tile(positions[:1], (FEW_ATOMS, 1))])
+    found = as_set(*NeighborList(CUTOFF, 1.0, False)(many, np.eye(3)))
+    assert {(1, 2, 0, 0, 0), (2, 1, 0, 0, 0)} <= found and not any({1, 2} & {i, j} for i, j, *_ in found if i + j != 3)
 
 
 def test_closing_gaps_keeps_the_list_through_a_trajectory():
     """Three drops drift apart and back; the list with its skin stays that of the true positions."""
     rng = np.random.default_rng(7)
-    drops = rng.uniform(0, 6, (30, 3))
+    drops = rng.uniform(0, 6, (60, 3))
     neighbors = NeighborList(CUTOFF, 1.0, False)
     for step in range(40):
         drops = drops + rng.normal(0, 0.1, drops.shape)
         apart = np.array([[0, 0, 0], [30.0, 0, 0], [700.0, -800.0, 5.0]]) * abs(20 - step) / 10
-        positions = drops + np.repeat(apart, 10, axis=0)
+        positions = drops + np.repeat(apart, 20, axis=0)
         assert as_set(*neighbors(positions, np.eye(3))) == matscipy_set(positions, np.eye(3), False), f"step {step}"
