@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from vesin import NeighborList as VesinNeighborList
 
-#: Default skin in nm: within 4 % of the fastest from 93 to 2,685 atoms of water (benchmarks/README.md).
+#: Default skin in nm: within 7 % of the fastest from 93 to 2,685 atoms of water (benchmarks/README.md).
 DEFAULT_SKIN_NM = 0.075
 #: Above this extent in cutoffs, empty space in non-periodic structures is closed up before vesin sees it.
 WIDEST = 100.0
