@@ -189,6 +189,9 @@ class NequIPPotentialImpl(MLPotentialImpl):
         """Build a mixed System, with this potential for all regions or, with ``others``, one for each region."""
         options = self.options(given)
         builder |= {key: value for key, value in given.items() if key in _BUILDER_KEYWORDS}
+        # The report compares the distance of a region's images with the reach of the model.
+        units = resolve_units(options.lengthUnit, options.energyUnit, options.lengthScale, options.energyScale)
+        builder.setdefault("cutoff_nm", self.describe(options).info.cutoff * units.length)
         mixed = build_mixed_system(
             topology, system, atoms, ModelForces(topology, [self, *others], options), **builder
         )

@@ -137,13 +137,14 @@ def test_energy_is_model_plus_all_minus_region(method, kind, water, ions):
     assert abs(found - energy) < IDENTITY_TOLERANCE, (found, energy)
 
 
-def test_energy_is_model_plus_all_minus_region_for_ljpme():
+@pytest.mark.parametrize("method", [app.PME, app.LJPME], ids=str)
+def test_energy_and_forces_are_model_plus_all_minus_region_for_lattice_sums(method):
     topology, points = solution()
-    system = solution_system(method=app.LJPME, cutoff=0.8, ewaldErrorTolerance=1e-5)
+    system = solution_system(method=method, cutoff=0.8, ewaldErrorTolerance=1e-5)
     mixed = build(topology, system, DIPEPTIDE)
     # The region alone in a box so large that its images do not matter, with the same cutoff and splitting.
     region = force_field().createSystem(
-        first_molecule(topology, 9.0), nonbondedMethod=app.LJPME, nonbondedCutoff=0.8 * unit.nanometer,
+        first_molecule(topology, 9.0), nonbondedMethod=method, nonbondedCutoff=0.8 * unit.nanometer,
         constraints=None, ewaldErrorTolerance=1e-5,
     )  # fmt: skip
     model = PairModel(mixed.regions, True, None)
