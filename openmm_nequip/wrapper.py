@@ -92,11 +92,7 @@ class Evaluator:
         # Few, large calls: after a model of some milliseconds the interpreter's own code has left the caches.
         with self._lock:
             out, forces, _ = self._compute(positions, box)
-        energy = float(out["energy"]) * self.units.energy
-        forces *= self.units.force
-        if not math.isfinite(energy + forces.sum()):
-            raise NonFiniteError(_culprits("the model's energy or forces", forces))
-        return energy, forces
+        return self._checked(out, forces)
 
     def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> dict:
         """Everything the model gives.
@@ -120,14 +116,21 @@ class Evaluator:
         """
         with self._lock:
             out, forces, cell = self._compute(positions, box)
-        result: dict = {"energy": float(out["energy"]) * self.units.energy, "forces": forces * self.units.force}
-        if not (np.isfinite(result["energy"]) and np.isfinite(result["forces"]).all()):
-            raise NonFiniteError(_culprits("the model's energy or forces", result["forces"]))
+        energy, forces = self._checked(out, forces)
+        result: dict = {"energy": energy, "forces": forces}
         if "atomic_energies" in out:
             result["atomic_energies"] = out["atomic_energies"].cpu().numpy() * self.units.energy
         if "virial" in out and box is not None:
             result["stress"] = -out["virial"].cpu().numpy() / abs(np.linalg.det(cell)) * self.units.stress_bar
         return result
+
+    def _checked(self, out: dict[str, torch.Tensor], forces: np.ndarray) -> tuple[float, np.ndarray]:
+        """Energy (kJ/mol) and forces (kJ/mol/nm, in place), or an error that names the atoms without a finite force."""
+        energy = float(out["energy"]) * self.units.energy
+        forces *= self.units.force
+        if not math.isfinite(energy + forces.sum()):
+            raise NonFiniteError(_culprits("the model's energy or forces", forces))
+        return energy, forces
 
     def _compute(
         self, positions: np.ndarray, box: np.ndarray | None

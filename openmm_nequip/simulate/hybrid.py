@@ -77,6 +77,18 @@ def read_hybrid_structure(config: RunConfig) -> Structure:
     return Structure(path, topology, positions, box)
 
 
+def model_options(config: RunConfig) -> dict[str, Any]:
+    """How a run's settings say what :class:`openmm_nequip.options.Options` takes, for whole and hybrid Systems."""
+    return {
+        "lengthUnit": config.length_unit,
+        "energyUnit": config.energy_unit,
+        "atomTypes": read_types(config.types),
+        "backend": config.backend,
+        "compile": config.compile,
+        "device": config.device,
+    }
+
+
 def make_hybrid(config: RunConfig, structure: Structure) -> tuple[Structure, openmm.System]:
     """The structure with its solvent, and its System with the model on the chosen atoms.
 
@@ -110,13 +122,8 @@ def make_hybrid(config: RunConfig, structure: Structure) -> tuple[Structure, ope
         config.model,
         rule=config.rule,
         positions=structure.positions_nm * unit.nanometer,
-        lengthUnit=config.length_unit,
-        energyUnit=config.energy_unit,
-        atomTypes=read_types(config.types),
-        backend=config.backend,
-        compile=config.compile,
-        device=config.device,
         trusted=config.trusted,
+        **model_options(config),
     )
     atoms = sum(len(region.atoms) for region in mixed.regions)
     links = sum(len(region.links) for region in mixed.regions)

@@ -14,8 +14,7 @@ from ..potential import NAME
 from .bonds import Molecules
 from .config import RunConfig
 from .folder import RunFolder
-from .hybrid import is_hybrid, make_hybrid, molecules_of, read_hybrid_structure
-from .single_point import read_types
+from .hybrid import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
 from .structures import Structure, read_structure
 
 logger = logging.getLogger(__name__)
@@ -116,15 +115,7 @@ def _complete(
 def make_system(config: RunConfig, structure: Structure) -> openmm.System:
     """The System of a structure that the model describes whole."""
     potential = MLPotential(NAME, modelPath=config.model, trusted=config.trusted)
-    return potential.createSystem(
-        structure.topology,
-        lengthUnit=config.length_unit,
-        energyUnit=config.energy_unit,
-        atomTypes=read_types(config.types),
-        backend=config.backend,
-        compile=config.compile,
-        device=config.device,
-    )
+    return potential.createSystem(structure.topology, **model_options(config))
 
 
 def _seed(config: RunConfig, offset: int) -> int:
