@@ -1,0 +1,115 @@
+"""C++ to a loaded library: compiled once for a source, a compiler and a machine, and kept in the cache folder."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+#: Not -ffast-math: GCC would switch the whole process to flushing denormal numbers when it loads the library.
+FLAGS = (
+    "-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno",
+    "-fno-trapping-math", "-fno-signed-zeros", "-w",
+)  # fmt: skip
+#: Compilers that understand the vector types of the sources, in the order in which they are looked for.
+COMPILERS = ("g++", "clang++", "c++")
+_TIMEOUT_S = 900.0
+
+
+class BuildError(RuntimeError):
+    """The kernels could not be compiled here; the message has the reason."""
+
+
+def find_compiler() -> list[str]:
+    """The C++ compiler as a command: ``$CXX`` or the first that is installed.
+
+    Raises
+    ------
+    BuildError
+        If there is none.
+    """
+    named = os.environ.get("CXX")
+    if named:
+        command = shlex.split(named)
+        if shutil.which(command[0]) is None:
+            raise BuildError(f"CXX={named!r} is not a program; unset CXX or name a C++ compiler")
+        return command
+    for name in COMPILERS:
+        if shutil.which(name):
+            return [name]
+    raise BuildError(
+        f"no C++ compiler was found (looked for $CXX, {', '.join(COMPILERS)}); install one, for example with "
+        "`apt-get install g++` or `conda install gxx`"
+    )
+
+
+def vector_bytes() -> int:
+    """Width of this machine's vectors in bytes, as torch finds it."""
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    return 64 if capability.startswith("AVX512") else 32 if capability.startswith("AVX2") else 16
+
+
+def machine() -> str:
+    """What decides whether code that was compiled for the machine it ran on can run here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    wanted = ("vendor_id", "cpu family", "model", "flags", "Features")
+    found = {line.split(":", 1)[0].strip(): line.split(":", 1)[1].strip() for line in lines if ":" in line}
+    return " ".join([os.uname().machine, *(found.get(name, "") for name in wanted)])
+
+
+def build(source: str, folder: Path, name: str) -> Path:
+    """Compile a source to a shared library, unless that was done before.
+
+    Parameters
+    ----------
+    source : str
+        C++.
+    folder : pathlib.Path
+        Where libraries are kept; two processes may build the same at once.
+    name : str
+        Name of the library, different for everything that would make it differ.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    BuildError
+        If there is no compiler, or it fails; with its last line.
+    """
+    target = folder / f"{name}.so"
+    if target.exists():
+        return target
+    compiler = find_compiler()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="openmm-nequip-kernels-", dir=folder) as scratch:
+        file, output = Path(scratch) / "model.cpp", Path(scratch) / "model.so"
+        file.write_text(source, encoding="utf-8")
+        command = [*compiler, *FLAGS, "-o", str(output), str(file)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise BuildError(f"{compiler[0]} did not finish: {error}") from error
+        if done.returncode or not output.exists():
+            errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+            logger.debug("output of the compiler:\n%s", done.stderr)
+            raise BuildError(f"{compiler[0]} ended with code {done.returncode}: {errors[0] if errors else 'no message'}")
+        try:
+            ctypes.CDLL(str(output))
+        except OSError as error:
+            raise BuildError(f"the library that {compiler[0]} made cannot be loaded: {error}") from error
+        os.replace(output, target)
+    return target

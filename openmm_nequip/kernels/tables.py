@@ -1,0 +1,200 @@
+"""Radial networks as quintic Hermite tables with a measured error.
+
+Between two knots the table is the polynomial of degree five that has the network's value, slope and curvature at both:
+twice continuously differentiable everywhere, so that the energy that is tabulated has smooth forces, and the forces are
+its exact gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .program import Program, Radial
+
+FIRST_KNOTS = 64
+MOST_KNOTS = 8192
+#: Largest error of a table, relative to the largest value (and slope) of its network: rounding noise of float32, and
+#: what a float64 model may lose without anyone being able to tell.
+TOLERANCES = {"float32": (1e-7, 2e-6), "float64": (1e-10, 1e-9)}
+#: Points between two knots where the error is measured; none of them a knot.
+_PROBES = 5
+#: Below this argument sin(z)/z is a power series of so many terms.
+_NEAR_ZERO, _SERIES = 0.5, 9
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A tabulated radial network.
+
+    Parameters
+    ----------
+    coefficients : numpy.ndarray, (n_knots, 6, n_out) float64
+        Polynomial in the fraction of the interval, lowest power first.
+    value_error, slope_error : float
+        Largest deviation from the network and from its derivative, relative to their largest magnitude.
+    """
+
+    coefficients: np.ndarray
+    value_error: float
+    slope_error: float
+
+    @property
+    def knots(self) -> int:
+        """Number of intervals on [0, 1]."""
+        return len(self.coefficients)
+
+
+def _sinc(z: torch.Tensor) -> torch.Tensor:
+    """sin(z) / z with derivatives that stay exact at 0, where torch's lose all digits."""
+    near = z.abs() < _NEAR_ZERO
+    far = torch.where(near, torch.ones_like(z), z)
+    square = z * z
+    series = torch.zeros_like(z)
+    for k in range(_SERIES, 0, -1):
+        series = (series + 1) * (-square / (2 * k * (2 * k + 1)))
+    return torch.where(near, 1 + series, torch.sin(far) / far)
+
+
+def radial_function(program: Program, radial: Radial) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The radial network as a function of x = r / cutoff, in float64.
+
+    Parameters
+    ----------
+    program : Program
+        Has the basis.
+    radial : Radial
+        Has the network.
+
+    Returns
+    -------
+    callable
+        (n,) -> (n, n_out), for x in [0, 1]; differentiable.
+    """
+    roots = torch.from_numpy(program.bessel)
+    weights = [torch.from_numpy(matrix) for matrix in radial.weights]
+    p = program.power
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+        hidden = _sinc(torch.pi * x[:, None] * roots) * roots * envelope[:, None] * program.factor
+        for i, matrix in enumerate(weights):
+            hidden = (torch.nn.functional.silu(hidden) if i else hidden) @ matrix
+        return hidden
+
+    return network
+
+
+def _derivatives(network: Callable, x: torch.Tensor, order: int) -> list[torch.Tensor]:
+    """Value and derivatives by nested forward-mode differentiation: exact to rounding."""
+    functions = [network]
+    for _ in range(order):
+        inner = functions[-1]
+        functions.append(lambda y, inner=inner: torch.func.jvp(inner, (y,), (torch.ones_like(y),))[1])
+    return [function(x) for function in functions]
+
+
+def hermite(network: Callable[[torch.Tensor], torch.Tensor], knots: int) -> np.ndarray:
+    """Coefficients of the quintic interpolant on [0, 1].
+
+    Parameters
+    ----------
+    network : callable
+        (n,) -> (n, n_out).
+    knots : int
+        Number of intervals.
+
+    Returns
+    -------
+    numpy.ndarray, (knots, 6, n_out) float64
+    """
+    step = 1.0 / knots
+    x = torch.linspace(0, 1, knots + 1, dtype=torch.float64)
+    value, slope, curve = _derivatives(network, x, 2)
+    value, slope, curve = value.numpy(), slope.numpy() * step, curve.numpy() * step**2
+    # Beyond the cutoff all is zero: so it must be at the last knot.
+    value[-1], slope[-1], curve[-1] = 0.0, 0.0, 0.0
+    v0, s0, c0, v1, s1, c1 = value[:-1], slope[:-1], curve[:-1], value[1:], slope[1:], curve[1:]
+    rise = v1 - v0
+    return np.stack(
+        [
+            v0,
+            s0,
+            c0 / 2,
+            10 * rise - 6 * s0 - 4 * s1 - 1.5 * c0 + 0.5 * c1,
+            -15 * rise + 8 * s0 + 7 * s1 + 1.5 * c0 - c1,
+            6 * rise - 3 * (s0 + s1) - 0.5 * (c0 - c1),
+        ],
+        axis=1,
+    )
+
+
+def evaluate(coefficients: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Value and derivative of a table.
+
+    Parameters
+    ----------
+    coefficients : numpy.ndarray, (n_knots, 6, n_out)
+        From :func:`hermite`.
+    x : numpy.ndarray, (n,) float64
+        In [0, 1).
+
+    Returns
+    -------
+    tuple of numpy.ndarray, (n, n_out)
+    """
+    knots = len(coefficients)
+    index = np.minimum((x * knots).astype(np.int64), knots - 1)
+    f = (x * knots - index)[:, None]
+    rows = coefficients[index]
+    value, slope = rows[:, 5].copy(), np.zeros_like(rows[:, 5])
+    for power in range(4, -1, -1):
+        slope = slope * f + value
+        value = value * f + rows[:, power]
+    return value, slope * knots
+
+
+def tabulate(program: Program, radial: Radial, tolerances: tuple[float, float] | None = None) -> Table:
+    """The smallest table that keeps the promise.
+
+    Parameters
+    ----------
+    program : Program
+        Has the basis.
+    radial : Radial
+        The network.
+    tolerances : tuple of float, optional
+        Largest relative error of value and slope; :data:`TOLERANCES` of the model's dtype by default.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    ValueError
+        If the promise cannot be kept with :data:`MOST_KNOTS`.
+    """
+    promised = tolerances or TOLERANCES[program.dtype]
+    network = radial_function(program, radial)
+    knots = FIRST_KNOTS
+    while True:
+        coefficients = hermite(network, knots)
+        points = (np.arange(knots)[:, None] + (np.arange(_PROBES) + 0.5) / _PROBES).ravel() / knots
+        true_value, true_slope = (d.numpy() for d in _derivatives(network, torch.from_numpy(points), 1))
+        value, slope = evaluate(coefficients, points)
+        errors = (
+            float(np.abs(value - true_value).max() / max(np.abs(true_value).max(), 1e-300)),
+            float(np.abs(slope - true_slope).max() / max(np.abs(true_slope).max(), 1e-300)),
+        )
+        if errors[0] <= promised[0] and errors[1] <= promised[1]:
+            return Table(coefficients, *errors)
+        if 2 * knots > MOST_KNOTS:
+            raise ValueError(
+                f"a table of {knots} knots is still off by {errors[0]:.1e} in value and {errors[1]:.1e} in slope "
+                f"(wanted {promised[0]:.1e} and {promised[1]:.1e}); use tables=False"
+            )
+        knots *= 2
