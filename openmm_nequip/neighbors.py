@@ -70,6 +70,53 @@ def close_gaps(points: torch.Tensor, gap: float) -> torch.Tensor:
     return torch.empty_like(points).scatter_(0, order, along - offsets)
 
 
+class CandidateList:
+    """The neighbour list of a model that skips edges beyond its cutoff by itself: pairs that may come within it.
+
+    Between rebuilds the very same arrays are given, so that their user can tell that nothing has changed.
+
+    Parameters
+    ----------
+    cutoff : float
+        Largest distance of an edge, any unit; all lengths are in that unit.
+    skin : float
+        Thickness of the Verlet skin, >= 0: the list is made anew when an atom has moved by more than half of it, or
+        the cell has changed.
+    periodic : bool
+        Whether all three directions are periodic.
+    """
+
+    def __init__(self, cutoff: float, skin: float, periodic: bool) -> None:
+        self.periodic = periodic
+        self._list = NeighborList(cutoff + skin, 0.0, periodic)
+        self._limit = (0.5 * skin) ** 2
+        self._reference: tuple[np.ndarray, np.ndarray] | None = None
+        self._pairs: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All edges within the cutoff, and some beyond it; as :meth:`NeighborList.__call__`."""
+        if self._pairs is not None and len(positions) == len(self._reference[0]):  # type: ignore[index]
+            if self._few(positions) or not self._moved(positions, cell):
+                return self._pairs
+        self._reference = positions.copy(), cell.copy()
+        if self._few(positions):
+            pairs = np.argwhere(~np.eye(len(positions), dtype=bool)).T.astype(np.int64, order="C")
+            self._pairs = pairs, np.zeros((pairs.shape[1], 3))
+        else:
+            self._pairs = self._list(positions, cell)
+        return self._pairs
+
+    def _few(self, positions: np.ndarray) -> bool:
+        return not self.periodic and len(positions) <= FEW_ATOMS
+
+    def _moved(self, positions: np.ndarray, cell: np.ndarray) -> bool:
+        old, old_cell = self._reference  # type: ignore[misc]
+        if self.periodic and not np.array_equal(cell, old_cell):
+            return True
+        step = positions - old
+        return bool(np.einsum("ij,ij->i", step, step).max() > self._limit)
+
+
 class NeighborList:
     """The neighbour list of one structure through a simulation.
 

@@ -31,6 +31,8 @@ class Options:
         Where the model runs; by default the device of the Context.
     embedModel : bool
         Whether the System carries the bytes of the model file, rather than its path and SHA-256.
+    kernels : str
+        ``"auto"``, ``"none"`` or ``"fused"``, see :func:`openmm_nequip.load_model`.
     energyScale, lengthScale : float, optional
         One model energy in kJ/mol and one model length in nm.
     energyUnit, lengthUnit : str or openmm.unit.Unit, optional
@@ -43,6 +45,8 @@ class Options:
         Properties of the TorchForce: ``useCUDAGraphs``, ``CUDAGraphWarmupSteps``.
     skin : float or openmm.unit.Quantity, optional
         Verlet skin, nm if a plain number.
+    tables : bool
+        Whether fused kernels tabulate the radial networks, see :func:`openmm_nequip.load_model`.
     trusted : str, optional
         SHA-256 that the model file must have.
     """
@@ -55,12 +59,14 @@ class Options:
     embedModel: bool = False
     energyScale: float | None = None
     energyUnit: Any = None
+    kernels: str = "auto"
     lengthScale: float | None = None
     lengthUnit: Any = None
     linkType: int | str | None = None
     precision: str | None = None
     properties: dict[str, str] | None = None
     skin: Any = None
+    tables: bool = True
     trusted: str | None = None
 
     @classmethod

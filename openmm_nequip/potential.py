@@ -204,7 +204,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
 
     def describe(self, options: Options) -> Model:
         """Load the model for its facts, on the device it will run on or else the CPU."""
-        model = open_model(self.source, parse_device(options.device), options.compile)
+        device = parse_device(options.device)
+        model = open_model(self.source, device, options.compile, options.kernels, options.tables)
         check_precision(options.precision, model.info.dtype)
         return model
 
@@ -222,6 +223,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
             skin_nm=skin_in_nm(options.skin),
             device=None if options.device is None else str(parse_device(options.device)),
             compile=options.compile,
+            kernels=options.kernels,
+            tables=options.tables,
             lambda_name=lambda_name,
         )
         return spec.embed() if options.embedModel else spec

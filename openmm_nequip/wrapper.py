@@ -12,7 +12,7 @@ from .layout import Layout
 from .links import place_caps, spread_cap_forces
 from .models.base import DUMMY_CELL, Model
 from .models.state import tf32_allowed
-from .neighbors import NeighborList
+from .neighbors import CandidateList, NeighborList
 from .units import Units
 
 _MOST_NAMED = 10
@@ -49,16 +49,15 @@ class Evaluator:
         cutoffs = model.info.per_edge_type_cutoff
         regions = layout.regions if len(layout.regions) > 1 else (None,)
         self._regions = regions
-        self._lists = [
-            NeighborList(
-                model.info.cutoff,
-                skin_nm / units.length,
-                periodic,
-                layout.types if nodes is None else layout.types[nodes],
-                cutoffs,
-            )
-            for nodes in regions
-        ]
+        skin = skin_nm / units.length
+        self._lists: list[CandidateList | NeighborList]
+        if model.skips_far_edges:
+            self._lists = [CandidateList(model.info.cutoff, skin, periodic) for _ in regions]
+        else:
+            types = [layout.types if nodes is None else layout.types[nodes] for nodes in regions]
+            self._lists = [NeighborList(model.info.cutoff, skin, periodic, each, cutoffs) for each in types]
+        self._found: list[tuple[np.ndarray, np.ndarray]] = []
+        self._edge_tensors: tuple[torch.Tensor, torch.Tensor]
         self._types = torch.as_tensor(layout.types, dtype=torch.int64, device=model.device)
         self._dummy_cell = np.eye(3) * (DUMMY_CELL * model.info.cutoff)
         self._atoms = None if layout.atoms is None else torch.as_tensor(layout.atoms)
@@ -158,20 +157,29 @@ class Evaluator:
         q, m, distances = self._caps
         return torch.cat([atoms, place_caps(particles, q, m, distances, cell if self.periodic else None)])
 
-    def _edges(self, nodes: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Edges of all regions in one graph."""
+    def _edges(self, nodes: np.ndarray, cell: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Edges of all regions in one graph; the same tensors again where every list gave the same arrays again."""
         if self._regions[0] is None:
-            return self._lists[0](nodes, cell)
-        found = []
-        for members, neighbors in zip(self._regions, self._lists, strict=True):
-            edge_index, shifts = neighbors(np.ascontiguousarray(nodes[members]), cell)
-            found.append((members[edge_index], shifts))
-        return np.concatenate([e for e, _ in found], axis=1), np.concatenate([s for _, s in found])
+            found = [self._lists[0](nodes, cell)]
+        else:
+            found = [
+                neighbors(np.ascontiguousarray(nodes[members]), cell)
+                for members, neighbors in zip(self._regions, self._lists, strict=True)
+            ]
+        if len(self._found) == len(found) and all(a is b for a, b in zip(self._found, found, strict=True)):
+            return self._edge_tensors
+        self._found = found
+        edge_index, shifts = found[0]
+        if self._regions[0] is not None:
+            edges = [members[e] for members, (e, _) in zip(self._regions, found, strict=True)]
+            edge_index, shifts = np.concatenate(edges, axis=1), np.concatenate([s for _, s in found])
+        self._edge_tensors = torch.from_numpy(edge_index), torch.from_numpy(shifts)
+        return self._edge_tensors
 
     def _run(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> dict[str, torch.Tensor]:
         edge_index, shifts = self._edges(nodes.numpy(), cell)
         device = self.model.device
-        inputs = nodes, self._types, torch.from_numpy(edge_index), torch.from_numpy(shifts), cell_tensor
+        inputs = nodes, self._types, edge_index, shifts, cell_tensor
         if device.type == "cpu":
             return self.model(*inputs)
         # The callback may run on a thread whose current CUDA device is not the model's.

@@ -39,6 +39,10 @@ class PotentialSpec:
         Torch device; None follows the Context.
     compile : bool, optional
         As in :func:`openmm_nequip.load_model`.
+    kernels : str
+        As in :func:`openmm_nequip.load_model`.
+    tables : bool
+        As in :func:`openmm_nequip.load_model`.
     content : bytes, optional
         The model file itself, where it was embedded.
     lambda_name : str, optional
@@ -52,6 +56,8 @@ class PotentialSpec:
     skin_nm: float
     device: str | None = None
     compile: bool | None = None
+    kernels: str = "auto"
+    tables: bool = True
     content: bytes | None = None
     lambda_name: str | None = None
 
@@ -82,7 +88,7 @@ class PotentialSpec:
             If the file is gone or has changed and was not embedded.
         """
         device = choose_device() if self.device is None else parse_device(self.device)
-        model = open_model(self._source(), device, self.compile)
+        model = open_model(self._source(), device, self.compile, self.kernels, self.tables)
         return Evaluator(model, self.units, self.layout, self.periodic, self.skin_nm)
 
     def _source(self) -> ModelSource:

@@ -152,7 +152,7 @@ def make_torch_force(spec: PotentialSpec, properties: dict[str, str]) -> openmm.
     from openmmtorch import TorchForce
 
     spec.source.verify()
-    model = open_model(spec.source, torch.device("cpu"), spec.compile)
+    model = open_model(spec.source, torch.device("cpu"), spec.compile, spec.kernels)
     if not isinstance(model, TorchScriptModel):
         raise TypeError(f"{spec.source.path} did not load as a TorchScript model but as {type(model).__name__}")
     module = torch.jit.script(ScriptedPotential(model, spec).eval())

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,17 @@ def machine() -> str:
     return " ".join([os.uname().machine, *(found.get(name, "") for name in wanted)])
 
 
+@cache
+def compiler_version() -> str:
+    """First line of what the compiler says of itself; empty without a compiler."""
+    try:
+        command = [*find_compiler(), "--version"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    except (BuildError, OSError, subprocess.TimeoutExpired):
+        return ""
+    return (done.stdout.splitlines() or [""])[0]
+
+
 def build(source: str, folder: Path, name: str) -> Path:
     """Compile a source to a shared library, unless that was done before.
 
@@ -106,7 +118,8 @@ def build(source: str, folder: Path, name: str) -> Path:
         if done.returncode or not output.exists():
             errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
             logger.debug("output of the compiler:\n%s", done.stderr)
-            raise BuildError(f"{compiler[0]} ended with code {done.returncode}: {errors[0] if errors else 'no message'}")
+            reason = errors[0] if errors else "no message"
+            raise BuildError(f"{compiler[0]} ended with code {done.returncode}: {reason}")
         try:
             ctypes.CDLL(str(output))
         except OSError as error:

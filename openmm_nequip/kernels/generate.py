@@ -95,18 +95,18 @@ def generate(program: Program, tables: list[Table] | None, vector_bytes: int) ->
         body.append(_array("Segment", f"GATE_{k}", _segments(layer, rows.gate, outputs)))
         counts = [len(maps["FIRST"]), len(maps["SECOND"]), len(maps["CONNECTION"]), len(layer.gate.inputs)]
         network.append(
-            f"{{forward_{k}, backward_{k}, {rows.inputs.width}, {rows.middle.width}, {rows.gate.width}, {outputs.width}, "
-            f"FIRST_{k}, {counts[0]}, SECOND_{k}, {counts[1]}, CONNECTION_{k}, {counts[2]}, GATE_{k}, "
+            f"{{forward_{k}, backward_{k}, {rows.inputs.width}, {rows.middle.width}, {rows.gate.width}, "
+            f"{outputs.width}, FIRST_{k}, {counts[0]}, SECOND_{k}, {counts[1]}, CONNECTION_{k}, {counts[2]}, GATE_{k}, "
             f"{len(layer.gate.outputs)}}}"
         )
     readout, widths = _readout(program, rows_of(program.layers[-1].gate.outputs, lanes), lanes, blob)
     features, connection = _first_features(program, layers[0])
     widest_middle = max(rows.middle.width for rows in layers)
     row_bytes = widest_middle * np.dtype(program.dtype).itemsize
-    double = program.dtype == "float64"
-    defines = {
-        "REAL": "double" if double else "float",
-        "REAL_IS_FLOAT": int(not double),
+    real = "double" if program.dtype == "float64" else "float"
+    defines: dict[str, int | str] = {
+        "REAL": real,
+        "REAL_IS_FLOAT": int(real == "float"),
         "LANES": lanes,
         "TABLES": int(bool(tables)),
         "KNOTS": knots if tables else 0,
@@ -135,7 +135,7 @@ def generate(program: Program, tables: list[Table] | None, vector_bytes: int) ->
     head, tail = driver.split("struct Step {", 1)
     text = [
         *(f"#define {name} {value}" for name, value in defines.items()),
-        "" if tables else "namespace { void bessel(double x, float* f, float* d); }".replace("float", defines["REAL"]),
+        "" if tables else f"namespace {{ void bessel(double x, {real}* f, {real}* d); }}",
         (here / "runtime.hpp").read_text(encoding="utf-8"),
         "namespace {",
         *(f"enum {{ {name} = {value} }};" for name, value in constants.items()),
@@ -255,8 +255,8 @@ def _radial_source(k: int, layer: Layer, rows: LayerRows, bessel: int, blob: Blo
         offsets.append(blob.add(pad_matrix(matrix, list(range(matrix.shape[0])), widths[i], widths[i + 1])))
     hidden = max([*widths[1:-1], lanes])
     lines = [
-        f"static void radial_{k}(const Edges& E, const REAL* __restrict__ blob, int at, int n, REAL (*W)[{rows.weights}],",
-        f"                       REAL (*D)[{rows.weights}]) {{",
+        f"static void radial_{k}(const Edges& E, const REAL* __restrict__ blob, int at, int n,",
+        f"                       REAL (*W)[{rows.weights}], REAL (*D)[{rows.weights}]) {{",
         f"  alignas(64) REAL h[2][LANES][{hidden}], d[2][LANES][{hidden}];",
         "  const REAL *xs[2 * LANES];",
         "  REAL *ys[2 * LANES];",

@@ -7,7 +7,7 @@ e3nn (https://e3nn.org): conventions of ``o3.spherical_harmonics`` and ``o3.wign
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -45,12 +45,12 @@ def fit_polynomials(order: int, units: np.ndarray, values: np.ndarray) -> np.nda
     found = np.linalg.lstsq(basis, values, rcond=None)[0]
     error = np.abs(basis @ found - values).max()
     if error > 1e-6:
-        raise ValueError(f"edge attributes of order {order} are no spherical harmonics of unit vectors (off by {error:.1e})")
+        raise ValueError(f"edge attributes of order {order} are no polynomials of unit vectors (off by {error:.1e})")
     found[np.abs(found) < _ZERO] = 0.0
     return np.ascontiguousarray(found.T)
 
 
-@lru_cache(maxsize=None)
+@cache
 def coupling(l1: int, l2: int, l3: int) -> np.ndarray:
     """Wigner 3j symbols in e3nn's real basis.
 

@@ -202,7 +202,7 @@ def pack_mix(
     list of tuple of int
         Source offset, channels; target offset, channels; components, typed, offset, offset of the transposed.
     """
-    result = []
+    result: list[tuple[int, ...]] = []
     for entry in maps:
         k, m = source.channels[entry.source], target.channels[entry.target]
         rows = list(range(entry.weights.shape[1])) if places is None else places[entry.source]
@@ -210,8 +210,14 @@ def pack_mix(
         components = 2 * source.blocks[entry.source].l + 1
         result.append(
             (
-                source.offsets[entry.source], k, target.offsets[entry.target], m, components,
-                int(len(matrix) > 1), blob.add(matrix), blob.add(matrix.transpose(0, 2, 1)),
+                source.offsets[entry.source],
+                k,
+                target.offsets[entry.target],
+                m,
+                components,
+                int(len(matrix) > 1),
+                blob.add(matrix),
+                blob.add(matrix.transpose(0, 2, 1)),
             )  # fmt: skip
         )
     return result

@@ -1,7 +1,7 @@
 """From nequip's modules to a :class:`Program`, or the reason why not.
 
-Modules are known by the name of their class: those of a package live under mangled module names, so ``isinstance`` would
-fail. What a module computes is read from its weights where their meaning is plain, and measured by probing where it
+Modules are known by the name of their class: those of a package live under mangled module names, where ``isinstance``
+fails. What a module computes is read from its weights where their meaning is plain, and measured by probing where it
 depends on conventions of e3nn. The caller checks the whole result against the model itself.
 """
 
@@ -58,9 +58,14 @@ def recognise(model: Any) -> Program:
     parts = list(network._modules.items())
     names = [type(module).__name__ for _, module in parts]
     allowed = {
-        "NodeTypeEmbed", "SphericalHarmonicEdgeAttrs", "EdgeLengthNormalizer", "BesselEdgeLengthEncoding", "ApplyFactor",
-        "AddRadialCutoffToData", "ConvNetLayer", "ScalarMLP", "PerTypeScaleShift", "ZBL", "AtomwiseReduce",
+        "NodeTypeEmbed", "SphericalHarmonicEdgeAttrs", "EdgeLengthNormalizer", "BesselEdgeLengthEncoding",
+        "ApplyFactor", "AddRadialCutoffToData", "ConvNetLayer", "ScalarMLP", "PerTypeScaleShift", "ZBL",
+        "AtomwiseReduce",
     }  # fmt: skip
+    inside = [type(child).__name__ for _, module in parts for child in module.modules()]
+    allegro = next((kind for kind in inside if kind.startswith("Allegro")), None)
+    if allegro:
+        raise NotFusable(f"it is an Allegro model ({allegro}), and only NequIP's interaction layers are known so far")
     for (name, _), kind in zip(parts, names, strict=True):
         if kind not in allowed:
             raise NotFusable(f"module {name} is a {kind}, which the fused kernels do not know")
@@ -194,7 +199,7 @@ def _mlp(module: Any, what: str) -> tuple[list[np.ndarray], tuple[str, float]]:
         elif hasattr(part, "weight"):
             raise NotFusable(f"{what} has a {type(part).__name__}")
         else:
-            activations.add(_activation(part, matrices[-1].dtype.type and torch.float64))
+            activations.add(_activation(part, torch.float64))
     if len(activations) > 1:
         raise NotFusable(f"{what} has more than one activation")
     return matrices, activations.pop() if activations else ("identity", 1.0)
@@ -238,7 +243,8 @@ def _gate(name: str, module: Any, dtype: torch.dtype) -> tuple[Gate, list[Block]
     names = [_activation(f, dtype) for f in functions]
     if len(names) < len(scalars) or len(set(names[len(scalars) :])) > 1 and len(names) != len(scalars) + len(gated):
         raise NotFusable(f"{name} has a gate whose activations do not match its scalars")
-    cut = [Block(b.mul, 0, gates[0].p if len(gates) == 1 else g.p) for b, g in zip(gated, gates * len(gated), strict=False)]
+    parities = [gates[0].p] * len(gated) if len(gates) == 1 else [g.p for g in gates]
+    cut = [Block(b.mul, 0, p) for b, p in zip(gated, parities, strict=True)]
     inputs = scalars + cut + gated
     gate_names = names[len(scalars) :]
     if len(gate_names) != len(gated):
@@ -297,9 +303,7 @@ def _layer(name: str, module: Any, inputs: list[Block], embedding: torch.Tensor)
     dtype = embedding.dtype
     gate, outputs, offsets = _gate(name, module.equivariant_nonlin, dtype)
     norm = _array(conv.avg_num_neighbors_norm.norm_const).reshape(-1, 1, 1)
-    first = [
-        Mix(i, j, norm * matrix[None]) for (i, j), matrix in _probe(conv.linear_1, inputs, inputs, dtype).items()
-    ]
+    first = [Mix(i, j, norm * matrix[None]) for (i, j), matrix in _probe(conv.linear_1, inputs, inputs, dtype).items()]
     paths, middle = _paths(name, tp, inputs)
     probed = _probe(conv.linear_2, middle, outputs, dtype)
     second = [Mix(i, k, matrix[None]) for i, k, matrix in _onto_gate(probed, outputs, gate, offsets)]
@@ -307,17 +311,15 @@ def _layer(name: str, module: Any, inputs: list[Block], embedding: torch.Tensor)
     if conv.sc is not None:
         maps: dict[tuple[int, int], list[np.ndarray]] = {}
         for row in embedding:
-            attributes = row[None]
-            found = _probe(
-                lambda x, a=attributes: conv.sc(x, a.expand(len(x), -1)), inputs, outputs, dtype
-            )
-            for key, matrix in found.items():
+
+            def connect(x: torch.Tensor, row: torch.Tensor = row) -> torch.Tensor:
+                return conv.sc(x, row.expand(len(x), -1))
+
+            for key, matrix in _probe(connect, inputs, outputs, dtype).items():
                 maps.setdefault(key, []).append(matrix)
         if any(len(each) != len(embedding) for each in maps.values()):
             raise NotFusable(f"{name}.conv.sc vanishes for some atom types")
         stacked = {key: np.stack(each) for key, each in maps.items()}
-        flat = {key: value.transpose(1, 0, 2).reshape(value.shape[1], -1) for key, value in stacked.items()}
-        del flat
         for (i, j), stack in stacked.items():
             pieces = [_onto_gate({(i, j): matrix}, outputs, gate, offsets) for matrix in stack]
             for piece in zip(*pieces, strict=True):
@@ -354,8 +356,14 @@ def _paths(name: str, tp: Any, inputs: list[Block]) -> tuple[list[Path], list[Bl
         group, slot = place[k]
         paths.append(
             Path(
-                i, block.l, int(tp.irreps_in2[j].ir.l), parts[k][1], group, slot,
-                float(instruction.path_weight), slice(start, start + count),
+                i,
+                block.l,
+                int(tp.irreps_in2[j].ir.l),
+                parts[k][1],
+                group,
+                slot,
+                float(instruction.path_weight),
+                slice(start, start + count),
             )  # fmt: skip
         )
         start += count

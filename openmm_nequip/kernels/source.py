@@ -1,10 +1,10 @@
 """The C++ of one model: its convolutions unrolled from the couplings, and its constants.
 
 How a convolution runs. Edges of an atom are taken in blocks of one vector: their harmonics and the matrices that couple
-features to them are computed for all edges of the block at once. Then, for every path and every vector of channels, the
-edges of the block are gone through with the sums in registers: radial weight (table or network), matrix times features,
-add. Backward runs over the edges for which the atom is the neighbour and gathers the gradients of the centres, so that no
-two threads ever write to one place.
+features to them are computed for all edges of the block at once. Then, for every path and every vector of channels,
+the edges of the block are gone through with the sums in registers: radial weight (table or network), matrix times
+features, add. Backward runs over the edges for which the atom is the neighbour and gathers the gradients of the
+centres, so that no two threads ever write to one place.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _power(axis: str, exponent: int) -> list[str]:
     return [axis] * exponent
 
 
-def _monomial(powers: tuple[int, int, int]) -> str:
+def _monomial(powers: tuple[int, ...]) -> str:
     factors = [name for axis, p in zip("xyz", powers, strict=True) for name in _power(axis, p)]
     return " * ".join(factors) or "splat(1)"
 
@@ -161,7 +161,8 @@ def _prologue(k: int, first: bool, tables: bool, backward: bool, couplings: _Cou
     if backward:
         lines.append(f"    for (int e = 0; e < n; e++) P[e] = G + (long)E.{other}[at + e] * {{CM}};")
     else:
-        lines.append(f"    for (int e = 0; e < n; e++) P[e] = X + (long)E.{'kind' if first else other}[at + e] * {{CX}};")
+        place = "kind" if first else other
+        lines.append(f"    for (int e = 0; e < n; e++) P[e] = X + (long)E.{place}[at + e] * {{CX}};")
     return lines
 
 
@@ -229,7 +230,9 @@ def backward_source(k: int, layer: Layer, rows: LayerRows, y00: float, tables: b
         f"  alignas(64) REAL GY[{harmonics}][LANES], GR[LANES];",
         f"  V B[LANES][{used}];",
         "  const REAL *P[LANES];",
-        "  const REAL *T[LANES];" if tables else f"  alignas(64) REAL W[LANES][{rows.weights}], D[LANES][{rows.weights}];",
+        "  const REAL *T[LANES];"
+        if tables
+        else f"  alignas(64) REAL W[LANES][{rows.weights}], D[LANES][{rows.weights}];",
     ]
     if not first:
         lines.append(f"  for (int q = 0; q < {rows.inputs.width}; q += LANES) store(gx + q, V{{}});")

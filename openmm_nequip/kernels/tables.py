@@ -113,8 +113,7 @@ def hermite(network: Callable[[torch.Tensor], torch.Tensor], knots: int) -> np.n
     """
     step = 1.0 / knots
     x = torch.linspace(0, 1, knots + 1, dtype=torch.float64)
-    value, slope, curve = _derivatives(network, x, 2)
-    value, slope, curve = value.numpy(), slope.numpy() * step, curve.numpy() * step**2
+    value, slope, curve = (d.numpy() * step**i for i, d in enumerate(_derivatives(network, x, 2)))
     # Beyond the cutoff all is zero: so it must be at the last knot.
     value[-1], slope[-1], curve[-1] = 0.0, 0.0, 0.0
     v0, s0, c0, v1, s1, c1 = value[:-1], slope[:-1], curve[:-1], value[1:], slope[1:], curve[1:]
@@ -157,7 +156,9 @@ def evaluate(coefficients: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.nd
     return value, slope * knots
 
 
-def tabulate(program: Program, radial: Radial, tolerances: tuple[float, float] | None = None) -> Table:
+def tabulate(
+    program: Program, radial: Radial, tolerances: tuple[float, float] | None = None, fewest: int = FIRST_KNOTS
+) -> Table:
     """The smallest table that keeps the promise.
 
     Parameters
@@ -168,6 +169,8 @@ def tabulate(program: Program, radial: Radial, tolerances: tuple[float, float] |
         The network.
     tolerances : tuple of float, optional
         Largest relative error of value and slope; :data:`TOLERANCES` of the model's dtype by default.
+    fewest : int
+        Number of knots to begin with.
 
     Returns
     -------
@@ -180,7 +183,7 @@ def tabulate(program: Program, radial: Radial, tolerances: tuple[float, float] |
     """
     promised = tolerances or TOLERANCES[program.dtype]
     network = radial_function(program, radial)
-    knots = FIRST_KNOTS
+    knots = fewest
     while True:
         coefficients = hermite(network, knots)
         points = (np.arange(knots)[:, None] + (np.arange(_PROBES) + 0.5) / _PROBES).ravel() / knots

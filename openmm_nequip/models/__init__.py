@@ -13,6 +13,7 @@ import torch
 from .aotinductor import load_aotinductor
 from .base import Model, ModelInfo
 from .compiler import CompileError, cached_package
+from .fused import KernelsError, fused_model
 from .nequip import fetch, load_eager
 from .source import (
     AOTINDUCTOR,
@@ -28,9 +29,14 @@ from .torchscript import load_torchscript
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["CompileError", "Model", "ModelFileError", "ModelInfo", "ModelSource", "load_model", "locate", "open_model"]
+__all__ = [
+    "KERNELS", "CompileError", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelSource", "load_model",
+    "locate", "open_model", "parse_device",
+]  # fmt: skip
 
-_LOADED: dict[tuple[str, str, bool], Model] = {}
+#: What ``kernels=`` may be.
+KERNELS = ("auto", "none", "fused")
+_LOADED: dict[tuple[str, str, bool, str, bool], Model] = {}
 _LOCK = threading.Lock()
 
 
@@ -90,6 +96,8 @@ def load_model(
     device: str | torch.device | None = None,
     compile: bool | None = None,
     trusted: str | None = None,
+    kernels: str = "auto",
+    tables: bool = True,
 ) -> Model:
     """Load a NequIP or Allegro model of any kind.
 
@@ -106,6 +114,13 @@ def load_model(
         eager evaluation with a warning; True raises instead. Compiled kinds ignore it.
     trusted : str, optional
         SHA-256 that the file must have, checked before anything in it runs.
+    kernels : str
+        For checkpoints and packages on a CPU: ``"fused"`` runs a NequIP model in generated C++, an order of magnitude
+        faster, and raises where that cannot be done; ``"none"`` does not; ``"auto"`` (default) does where it can and
+        ``compile`` is not False. :attr:`ModelInfo.kernels` says what became of it.
+    tables : bool
+        Whether fused kernels tabulate the radial networks (default; the error is rounding noise, see
+        :mod:`openmm_nequip.kernels.tables`) or evaluate them.
 
     Returns
     -------
@@ -118,25 +133,51 @@ def load_model(
         If the file is missing, damaged, foreign, not the trusted one, or made for another device.
     CompileError
         If ``compile=True`` and the model cannot be compiled here.
+    KernelsError
+        If ``kernels="fused"`` and the model cannot be fused here.
     ImportError
         If the file needs nequip and nequip is not installed.
     ValueError
-        If the device is not there.
+        If the device is not there, or ``kernels`` is none of its names.
     """
-    return open_model(locate(path, trusted), parse_device(device), compile)
+    return open_model(locate(path, trusted), parse_device(device), compile, kernels, tables)
 
 
-def open_model(source: ModelSource, device: torch.device, compile: bool | None = None) -> Model:
+def open_model(
+    source: ModelSource,
+    device: torch.device,
+    compile: bool | None = None,
+    kernels: str = "auto",
+    tables: bool = True,
+) -> Model:
     """Load a located model onto a device that is known to be there; see :func:`load_model`."""
-    key = (source.sha256, str(device), compile is not False)
+    if kernels not in KERNELS:
+        raise ValueError(f"kernels={kernels!r} is unknown; use one of {', '.join(map(repr, KERNELS))}")
+    key = (source.sha256, str(device), compile is not False, kernels, tables)
     with _LOCK:
         model = _LOADED.get(key)
         if model is None:
-            model = _LOADED[key] = _load(source, device, compile)
+            model = _LOADED[key] = _load(source, device, compile, kernels, tables)
     return model
 
 
-def _load(source: ModelSource, device: torch.device, compile: bool | None) -> Model:
+def _load(source: ModelSource, device: torch.device, compile: bool | None, kernels: str, tables: bool) -> Model:
+    reason = ""
+    if kernels == "fused" or (kernels == "auto" and compile is not False and source.kind in CODE_EXECUTING):
+        try:
+            return fused_model(source, device, tables)
+        except KernelsError as error:
+            if kernels == "fused":
+                raise KernelsError(f"the fused kernels cannot run this model: {error}") from error
+            reason = str(error)
+            logger.info("no fused kernels for %s: %s", source.path, reason)
+    model = _load_plain(source, device, compile)
+    if reason:
+        model.info = dataclasses.replace(model.info, kernels=f"none: {reason}")
+    return model
+
+
+def _load_plain(source: ModelSource, device: torch.device, compile: bool | None) -> Model:
     if source.kind == TORCHSCRIPT:
         return load_torchscript(source, device)
     if source.kind == AOTINDUCTOR:

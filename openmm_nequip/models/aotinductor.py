@@ -8,6 +8,7 @@ Metadata keys follow nequip's ``utils/aoti_metadata.py`` and ``nn/graph_model.py
 from __future__ import annotations
 
 import importlib
+import json
 import zipfile
 
 import torch
@@ -16,11 +17,15 @@ from .base import Model, ModelInfo, collect_outputs
 from .metadata import make_info
 from .source import ModelFileError, ModelSource
 from .state import preserved_global_state
+from .target import INPUT_FIELDS, TARGETS
 
-_INPUT_FIELDS = ("pos", "edge_index", "atom_types", "cell", "edge_cell_shift")
 _ASE_OUTPUTS = ("atomic_energy", "total_energy", "forces", "stress")
 _LAMMPS_OUTPUTS = ("atomic_energy", "forces", "virial")
+_TARGETS = {_ASE_OUTPUTS: "ase", _LAMMPS_OUTPUTS: "pair_nequip"} | {
+    tuple(target["output"]): name for name, target in TARGETS.items()
+}
 _CUSTOM_OPS_ENTRY = "nequip_custom_ops_libs.txt"
+_METADATA_ENTRY = "_metadata.json"
 
 
 class AOTInductorModel(Model):
@@ -77,17 +82,18 @@ def load_aotinductor(source: ModelSource, device: torch.device) -> AOTInductorMo
     ModelFileError
         If the package is damaged, made for another device, a batched or a ghost-atom target, or not from nequip.
     """
+    # Everything that can be told from the text in the file is told before its machine code is in the process.
+    metadata = _read_metadata(source)
+    _check_device(source, metadata, device)
+    inputs, outputs = _fields(source, metadata)
     with preserved_global_state():
         _import_custom_ops(source)
         try:
             # Needed by aoti_load_package since torch 2.10, and not imported by it.
             importlib.import_module("torch._inductor.codecache")
-            metadata = torch._inductor.aoti_load_package(source.path).get_metadata()
+            package = torch._inductor.aoti_load_package(source.path, device_index=_index(device))
         except (RuntimeError, OSError, ValueError) as error:
-            raise ModelFileError(_load_failure(source, error)) from error
-        _check_device(source, metadata, device)
-        inputs, outputs = _fields(source, metadata)
-        package = torch._inductor.aoti_load_package(source.path, device_index=_index(device))
+            raise ModelFileError(_load_failure(source, metadata, error)) from error
     given = {"energy", "forces"}
     given |= {"atomic_energies"} if "atomic_energy" in outputs else set()
     given |= {"virial"} if {"virial", "stress"} & set(outputs) else set()
@@ -108,7 +114,17 @@ def _index(device: torch.device) -> int:
 
 
 def _target(outputs: tuple[str, ...]) -> str:
-    return {_ASE_OUTPUTS: "ase", _LAMMPS_OUTPUTS: "pair_nequip"}.get(outputs, "outputs " + " ".join(outputs))
+    return _TARGETS.get(outputs, "outputs " + " ".join(outputs))
+
+
+def _read_metadata(source: ModelSource) -> dict[str, str]:
+    """What torch and nequip-compile wrote into the package, without loading it."""
+    try:
+        with zipfile.ZipFile(source.path) as archive:
+            name = next((name for name in archive.namelist() if name.endswith(_METADATA_ENTRY)), None)
+            return {} if name is None else json.loads(archive.read(name))
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise ModelFileError(f"{source.path} is damaged ({error}); copy it again") from error
 
 
 def _import_custom_ops(source: ModelSource) -> None:
@@ -126,10 +142,11 @@ def _import_custom_ops(source: ModelSource) -> None:
             ) from error
 
 
-def _load_failure(source: ModelSource, error: Exception) -> str:
+def _load_failure(source: ModelSource, metadata: dict[str, str], error: Exception) -> str:
     lines = str(error).strip().splitlines()
+    made_with = f", compiled with torch {metadata['torch_version']}," if "torch_version" in metadata else ""
     return (
-        f"AOTInductor package {source.path} cannot be loaded with torch {torch.__version__}: "
+        f"AOTInductor package {source.path}{made_with} cannot be loaded with torch {torch.__version__}: "
         f"{lines[0] if lines else type(error).__name__}; packages only run with the torch version and the kind of "
         "machine they were compiled for, so compile the .ckpt or .nequip.zip again here, or give that file instead"
     )
@@ -140,8 +157,8 @@ def _check_device(source: ModelSource, metadata: dict[str, str], device: torch.d
     if torch.device(compiled_for).type != device.type:
         raise ModelFileError(
             f"{source.path} was compiled for {compiled_for!r} and cannot run on {device.type!r}; compile it again with "
-            f"`nequip-compile ... --mode aotinductor --device {device.type}`, choose device={compiled_for!r}, or give "
-            "the .ckpt or .nequip.zip it came from"
+            f"`nequip-compile ... --mode aotinductor --target openmm --device {device.type}`, choose "
+            f"device={compiled_for!r}, or give the .ckpt or .nequip.zip it came from"
         )
 
 
@@ -149,20 +166,20 @@ def _fields(source: ModelSource, metadata: dict[str, str]) -> tuple[tuple[str, .
     if "r_max" not in metadata or "type_names" not in metadata:
         raise ModelFileError(f"{source.path} is an AOTInductor package, but not one of nequip-compile (no r_max in it)")
     # nequip < 0.17 stored no field names; its `ase` target was the only one that Python clients used.
-    inputs = tuple(metadata.get("nequip_aoti_inputs", " ".join(_INPUT_FIELDS)).split())
+    inputs = tuple(metadata.get("nequip_aoti_inputs", " ".join(INPUT_FIELDS)).split())
     outputs = tuple(metadata.get("nequip_aoti_outputs", " ".join(_ASE_OUTPUTS)).split())
     if "cell" not in inputs or "edge_cell_shift" not in inputs:
         raise ModelFileError(
             f"{source.path} was compiled for ghost atoms (inputs {' '.join(inputs)}: the LAMMPS `pair_allegro` target);"
-            " compile it with `--target ase` or `--target pair_nequip`"
+            " compile it with `--target openmm` (or `--target ase`, `--target pair_nequip`)"
         )
-    unknown = [name for name in inputs if name not in _INPUT_FIELDS]
+    unknown = [name for name in inputs if name not in INPUT_FIELDS]
     if unknown:
         raise ModelFileError(
-            f"{source.path} needs the inputs {' '.join(unknown)} (a batched target?); compile it with `--target ase`"
+            f"{source.path} needs the inputs {' '.join(unknown)} (a batched target?); compile it with `--target openmm`"
         )
     if "forces" not in outputs or not {"total_energy", "atomic_energy"} & set(outputs):
         raise ModelFileError(
-            f"{source.path} gives {' '.join(outputs)}; energy and forces are needed: compile it with `--target ase`"
+            f"{source.path} gives {' '.join(outputs)}; energy and forces are needed: compile it with `--target openmm`"
         )
     return inputs, outputs

@@ -48,6 +48,8 @@ class ModelInfo:
         Of ``energy``, ``forces``, ``atomic_energies``, ``virial``.
     versions : mapping of str to str
         Versions the file states.
+    kernels : str
+        Fused kernels that run the model; ``"none"``, with the reason where they were wanted.
     """
 
     path: str
@@ -64,6 +66,7 @@ class ModelInfo:
     target: str | None = None
     outputs: tuple[str, ...] = ("energy", "forces")
     versions: Mapping[str, str] = field(default_factory=dict)
+    kernels: str = "none"
 
 
 class Model:
@@ -77,6 +80,9 @@ class Model:
     info : ModelInfo
         Description of the model.
     """
+
+    #: Whether edges beyond the cutoff cost next to nothing, so that a neighbour list need not be pruned at each step.
+    skips_far_edges = False
 
     def __init__(self, info: ModelInfo) -> None:
         self.info = info

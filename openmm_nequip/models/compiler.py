@@ -73,14 +73,15 @@ def _facts(source: ModelSource, device: torch.device) -> dict[str, object]:
         "model": source.sha256,
         "kind": source.kind,
         "torch": torch.__version__,
-        "nequip": _version("nequip"),
-        "allegro": _version("nequip-allegro"),
+        "nequip": package_version("nequip"),
+        "allegro": package_version("nequip-allegro"),
         "device": device.type,
         "hardware": hardware,
     }
 
 
-def _version(distribution: str) -> str:
+def package_version(distribution: str) -> str:
+    """Version of an installed distribution, "none" if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from .base import ModelInfo
-from .source import ModelFileError, ModelSource
+from .source import PACKAGE, ModelFileError, ModelSource
+
+_PACKAGE_METADATA = "/model/package_metadata.txt"
 
 
 def make_info(source: ModelSource, facts: Mapping[str, str], device: torch.device, **others: Any) -> ModelInfo:
@@ -40,7 +43,7 @@ def make_info(source: ModelSource, facts: Mapping[str, str], device: torch.devic
         dtype=facts.get("model_dtype") or "float32",
         device=str(device),
         per_edge_type_cutoff=parse_cutoffs(facts.get("per_edge_type_cutoff"), type_names),
-        versions=parse_versions(facts),
+        versions=package_versions(source) if source.kind == PACKAGE else parse_versions(facts),
         **others,
     )
 
@@ -78,3 +81,24 @@ def parse_cutoffs(text: str | None, type_names: tuple[str, ...]) -> tuple[tuple[
 def parse_versions(facts: Mapping[str, str]) -> dict[str, str]:
     """Pick the ``*_version`` entries and drop the suffix."""
     return {key.removesuffix("_version"): value for key, value in facts.items() if key.endswith("_version") and value}
+
+
+def package_versions(source: ModelSource) -> dict[str, str]:
+    """Versions with which nequip-package made a file; empty where it does not say.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A file of kind ``package``.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    # A dependency of nequip, and without nequip no package is read.
+    import yaml
+
+    with zipfile.ZipFile(source.path) as archive:
+        name = next((name for name in archive.namelist() if name.endswith(_PACKAGE_METADATA)), None)
+        stated = {} if name is None else yaml.safe_load(archive.read(name)) or {}
+    return {key: str(value) for key, value in (stated.get("versions") or {}).items() if value is not None}

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..forces import BACKENDS
 from ..mixed.bonded import RULES
+from ..models import KERNELS
 from ..models.source import NEQUIP_NET
 
 ENSEMBLES = ("nve", "nvt", "npt")
@@ -81,6 +82,8 @@ class RunConfig:
     device: str | None = _option(None, "str", "torch device of the model (default: the platform's)", metavar="NAME")
     backend: str = _option("auto", "str", "OpenMM force that calls the model", choices=BACKENDS)
     compile: bool | None = _option(None, "bool", "compile checkpoints and packages (default: where possible)")
+    kernels: str = _option("auto", "str", "fused CPU kernels for NequIP checkpoints and packages", choices=KERNELS)
+    tables: bool = _option(True, "bool", "tabulate radial networks in fused kernels, to rounding noise")
     threads: int | None = _option(None, "int", "CPU threads (default: all cores)", metavar="N", least=1)
     trusted: str | None = _option(None, "str", "SHA-256 that the model file must have", metavar="SHA256")
 

@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .._version import __version__
-from ..models import ModelInfo, load_model
+from ..models import ModelInfo, load_model, locate
+from ..models.fused import describe_kernels
 from ..units import Units
 
 _PACKAGES = {"torch": "torch", "openmm": "openmm", "openmmml": "openmmml", "nequip": "nequip", "e3nn": "e3nn",
@@ -62,6 +63,7 @@ def describe_model(path: str, device: str | None = None, trusted: str | None = N
         "device": info.device,
         "compiled": info.compiled,
         "compile_target": info.target,
+        "kernels": describe_kernels(locate(path, trusted)) if info.device == "cpu" else info.kernels,
         "outputs": list(info.outputs),
         "size_bytes": info.size_bytes,
         "sha256": info.sha256,

@@ -85,6 +85,8 @@ def model_options(config: RunConfig) -> dict[str, Any]:
         "atomTypes": read_types(config.types),
         "backend": config.backend,
         "compile": config.compile,
+        "kernels": config.kernels,
+        "tables": config.tables,
         "device": config.device,
     }
 

@@ -1,0 +1,260 @@
+"""NequIP checkpoints and packages run by the fused CPU kernels, made at first use and kept in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..kernels.build import BuildError, build, compiler_version, machine, vector_bytes
+from ..kernels.fuse import FORMAT, Fused, fuse
+from ..kernels.library import Library
+from ..kernels.recognise import NotFusable
+from .base import Model, ModelInfo
+from .cache import cache_dir, key_of, write_atomically
+from .compiler import package_version
+from .example import example_graph
+from .metadata import make_info
+from .nequip import load_module
+from .source import CODE_EXECUTING, ModelSource
+from .state import default_dtype, preserved_global_state
+
+logger = logging.getLogger(__name__)
+
+#: Largest difference from nequip's own evaluation that is put down to rounding, as a share of the largest force
+#: component (and of the energy scale that goes with it: that force times one tenth of a cutoff).
+AGREEMENT = {"float32": 2e-4, "float64": 1e-7}
+#: Edges that one thread should have before another one helps.
+EDGES_PER_THREAD = 128
+_OUTPUTS = ("energy", "forces", "atomic_energies", "virial")
+
+
+class KernelsError(RuntimeError):
+    """A model cannot be run by the fused kernels here; the message has the reason."""
+
+
+class FusedModel(Model):
+    """A NequIP model in generated C++.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        Description of the model.
+    fused : Fused
+        Its code and weights.
+    library : pathlib.Path
+        The compiled code.
+    """
+
+    skips_far_edges = True
+
+    def __init__(self, info: ModelInfo, fused: Fused, library: Path) -> None:
+        super().__init__(info)
+        self._step = Library(library, fused.weights, fused.constants)
+        self._lock = threading.Lock()
+        self._last: tuple[torch.Tensor, ...] = ()
+
+    def __call__(self, positions, types, edge_index, shifts, cell):
+        """Energy and more, see :meth:`Model.__call__`; no graph is too small.
+
+        Edges beyond the cutoff count for nothing. If ``types``, ``edge_index`` and ``shifts`` are the very tensors of
+        the last call, they are taken to be unchanged and not read again.
+        """
+        n_edges = edge_index.shape[1]
+        threads = max(1, min(torch.get_num_threads(), n_edges // EDGES_PER_THREAD))
+        with self._lock:
+            now = types, edge_index, shifts
+            keep = len(self._last) == 3 and all(a is b for a, b in zip(now, self._last, strict=True))
+            arrays = [tensor.contiguous().numpy() for tensor in (positions, types, edge_index, shifts, cell)]
+            energies, forces, virial = self._step(*arrays, threads, keep)
+            self._last = now
+        return {
+            "energy": torch.tensor(energies.sum(), dtype=torch.float64),
+            "forces": torch.from_numpy(forces),
+            "atomic_energies": torch.from_numpy(energies),
+            "virial": torch.from_numpy(virial),
+        }
+
+
+def fused_model(source: ModelSource, device: torch.device, tables: bool = True) -> FusedModel:
+    """A checkpoint or package, run by the fused kernels.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    device : torch.device
+        Must be a CPU.
+    tables : bool
+        Whether the radial networks are tabulated (to rounding noise) or evaluated.
+
+    Returns
+    -------
+    FusedModel
+
+    Raises
+    ------
+    KernelsError
+        If the model has a part that the kernels do not know, or they cannot be built here.
+    """
+    if source.kind not in CODE_EXECUTING:
+        raise KernelsError(
+            f"{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it came from"
+        )
+    if device.type != "cpu":
+        raise KernelsError(f"they run on CPUs, and the device is {device}")
+    try:
+        fused, facts = _cached(source, tables)
+        library = _library(fused)
+    except (NotFusable, BuildError) as error:
+        raise KernelsError(str(error)) from error
+    except OSError as error:
+        raise KernelsError(f"the cache folder cannot be used: {error}") from error
+    target = "openmm (fused at first use)"
+    info = make_info(source, facts, device, outputs=_OUTPUTS, compiled=True, target=target, kernels=fused.summary)
+    return FusedModel(info, fused, library)
+
+
+def describe_kernels(source: ModelSource, tables: bool = True) -> str:
+    """What the fused kernels make of a model file, for a CPU; nothing is compiled.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    tables : bool
+        As in :func:`fused_model`.
+
+    Returns
+    -------
+    str
+        One line: a summary with the error of the tables, or ``"none: "`` and the reason.
+    """
+    if source.kind not in CODE_EXECUTING:
+        return "none: the file was compiled already"
+    try:
+        path = _cache_file(source, tables)
+        fused = _read(path)[0] if path.exists() else None
+        if fused is None:
+            with preserved_global_state():
+                module: Any = load_module(source)
+                with default_dtype(torch.float64):
+                    fused = fuse(module, tables, vector_bytes())
+    except (NotFusable, OSError) as error:
+        return f"none: {error}"
+    return fused.summary
+
+
+def _library(fused: Fused) -> Path:
+    digest = hashlib.sha256(fused.source.encode()).hexdigest()
+    facts = {"source": digest, "machine": machine(), "compiler": compiler_version()}
+    return build(fused.source, cache_dir() / "kernels", key_of(facts))
+
+
+def _cache_file(source: ModelSource, tables: bool) -> Path:
+    key = {
+        "format": FORMAT,
+        "model": source.sha256,
+        "kind": source.kind,
+        "tables": tables,
+        "vector": vector_bytes(),
+        "nequip": package_version("nequip"),
+        "e3nn": package_version("e3nn"),
+    }
+    folder = cache_dir() / "fused"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{key_of(key)}.npz"
+
+
+def _read(path: Path) -> tuple[Fused, dict[str, str]]:
+    with np.load(path) as stored:
+        facts = json.loads(bytes(stored["facts"]))
+        if "refused" in facts:
+            raise NotFusable(facts["refused"])
+        text = bytes(stored["source"]).decode()
+        return Fused(text, stored["weights"], stored["constants"], facts["fused"]), facts["model"]
+
+
+def _cached(source: ModelSource, tables: bool) -> tuple[Fused, dict[str, str]]:
+    """Code and weights from the cache, or made now; a refusal is remembered as well."""
+    path = _cache_file(source, tables)
+    if path.exists():
+        return _read(path)
+    try:
+        fused, model = _make(source, tables)
+    except NotFusable as error:
+        _store(path, {"refused": str(error)})
+        raise
+    _store(
+        path,
+        {"fused": fused.facts, "model": model},
+        source=np.frombuffer(fused.source.encode(), dtype=np.uint8),
+        weights=fused.weights,
+        constants=fused.constants,
+    )
+    return fused, model
+
+
+def _store(path: Path, facts: dict[str, Any], **arrays: np.ndarray) -> None:
+    content = io.BytesIO()
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, content.getvalue())
+
+
+def _make(source: ModelSource, tables: bool) -> tuple[Fused, dict[str, str]]:
+    logger.info("reading %s for the fused kernels", source.path)
+    with preserved_global_state():
+        module: Any = load_module(source)
+        facts = {key: str(value) for key, value in module.metadata.items()}
+        with default_dtype(torch.float64):
+            fused = fuse(module, tables, vector_bytes())
+        verify(module, fused, _library(fused), facts)
+    return fused, facts
+
+
+def verify(module: Any, fused: Fused, library: Path, facts: dict[str, str]) -> None:
+    """Compare the fused model with the model itself on a structure that has all types.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        nequip's GraphModel.
+    fused : Fused
+        Code and weights.
+    library : pathlib.Path
+        The compiled code.
+    facts : dict of str to str
+        nequip's metadata.
+
+    Raises
+    ------
+    NotFusable
+        If they differ by more than rounding.
+    """
+    cutoff = float(facts["r_max"])
+    data = example_graph(len(facts["type_names"].split()), cutoff)
+    positions, types, edges, shifts, cell = (
+        data[key].numpy() for key in ("pos", "atom_types", "edge_index", "edge_cell_shift", "cell")
+    )
+    step = Library(library, fused.weights, fused.constants)
+    energies, forces, _ = step(positions, types, edges, shifts, np.ascontiguousarray(cell[0]), 1)
+    with default_dtype(torch.float64), torch.inference_mode(False), torch.enable_grad():
+        expected = module(data)
+    reference = expected["forces"].detach().double().numpy()
+    scale = max(float(np.abs(reference).max()), 1e-3)
+    allowed = AGREEMENT[str(module.model_dtype).removeprefix("torch.")]
+    off_energy = float(np.abs(energies - expected["atomic_energy"].detach().double().numpy().ravel()).max())
+    off_force = float(np.abs(forces - reference).max())
+    if not (off_force <= allowed * scale and off_energy <= allowed * scale * 0.1 * cutoff):
+        raise NotFusable(
+            f"fused and original model differ by {off_force:.1e} in forces (largest {scale:.1e}) and {off_energy:.1e} "
+            "in atomic energies: the model computes something that was not recognised"
+        )
