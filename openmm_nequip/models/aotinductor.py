@@ -14,7 +14,7 @@ import zipfile
 import torch
 
 from .base import Model, ModelInfo, collect_outputs
-from .metadata import make_info
+from .metadata import KERNELS_KEY, make_info
 from .source import ModelFileError, ModelSource
 from .state import preserved_global_state
 from .target import INPUT_FIELDS, TARGETS
@@ -105,6 +105,7 @@ def load_aotinductor(source: ModelSource, device: torch.device) -> AOTInductorMo
         compiled=True,
         target=_target(outputs),
         outputs=tuple(sorted(given)),
+        kernels=metadata.get(KERNELS_KEY, "none"),
     )
     return AOTInductorModel(info, package, inputs, outputs)
 

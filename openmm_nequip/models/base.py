@@ -83,6 +83,9 @@ class Model:
 
     #: Whether edges beyond the cutoff cost next to nothing, so that a neighbour list need not be pruned at each step.
     skips_far_edges = False
+    #: Whether it wants edge lists whose length stays the same from step to step, on the host; it then moves its inputs
+    #: to its device itself.
+    static_shapes = False
 
     def __init__(self, info: ModelInfo) -> None:
         self.info = info

@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import threading
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +114,7 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
         raise KernelsError(f"they run on CPUs, and the device is {device}")
     try:
         fused, facts = _cached(source, tables)
-        library = _library(fused)
+        library = build_library(fused.source)
     except (NotFusable, BuildError) as error:
         raise KernelsError(str(error)) from error
     except OSError as error:
@@ -140,8 +142,8 @@ def describe_kernels(source: ModelSource, tables: bool = True) -> str:
     if source.kind not in CODE_EXECUTING:
         return "none: the file was compiled already"
     try:
-        path = _cache_file(source, tables)
-        fused = _read(path)[0] if path.exists() else None
+        stored = _read(_cache_file(source, tables))
+        fused = None if stored is None else stored[0]
         if fused is None:
             with preserved_global_state():
                 module: Any = load_module(source)
@@ -152,10 +154,17 @@ def describe_kernels(source: ModelSource, tables: bool = True) -> str:
     return fused.summary
 
 
-def _library(fused: Fused) -> Path:
-    digest = hashlib.sha256(fused.source.encode()).hexdigest()
+def build_library(source: str) -> Path:
+    """The compiled form of generated C++, from the cache folder or compiled now.
+
+    Raises
+    ------
+    BuildError
+        If it cannot be compiled.
+    """
+    digest = hashlib.sha256(source.encode()).hexdigest()
     facts = {"source": digest, "machine": machine(), "compiler": compiler_version()}
-    return build(fused.source, cache_dir() / "kernels", key_of(facts))
+    return build(source, cache_dir() / "kernels", key_of(facts))
 
 
 def _cache_file(source: ModelSource, tables: bool) -> Path:
@@ -173,20 +182,29 @@ def _cache_file(source: ModelSource, tables: bool) -> Path:
     return folder / f"{key_of(key)}.npz"
 
 
-def _read(path: Path) -> tuple[Fused, dict[str, str]]:
-    with np.load(path) as stored:
-        facts = json.loads(bytes(stored["facts"]))
-        if "refused" in facts:
-            raise NotFusable(facts["refused"])
-        text = bytes(stored["source"]).decode()
-        return Fused(text, stored["weights"], stored["constants"], facts["fused"]), facts["model"]
+def _read(path: Path) -> tuple[Fused, dict[str, str]] | None:
+    """What the cache has; None if that is nothing, or damaged."""
+    try:
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        facts = json.loads(bytes(arrays["facts"]))
+        if "refused" not in facts:
+            text = bytes(arrays["source"]).decode()
+            return Fused(text, arrays["weights"], arrays["constants"], facts["fused"]), facts["model"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        logger.warning("%s is damaged (%s) and is made anew", path, error)
+        return None
+    raise NotFusable(facts["refused"])
 
 
 def _cached(source: ModelSource, tables: bool) -> tuple[Fused, dict[str, str]]:
     """Code and weights from the cache, or made now; a refusal is remembered as well."""
     path = _cache_file(source, tables)
-    if path.exists():
-        return _read(path)
+    stored = _read(path)
+    if stored is not None:
+        return stored
     try:
         fused, model = _make(source, tables)
     except NotFusable as error:
@@ -216,7 +234,7 @@ def _make(source: ModelSource, tables: bool) -> tuple[Fused, dict[str, str]]:
         facts = {key: str(value) for key, value in module.metadata.items()}
         with default_dtype(torch.float64):
             fused = fuse(module, tables, vector_bytes())
-        verify(module, fused, _library(fused), facts)
+        verify(module, fused, build_library(fused.source), facts)
     return fused, facts
 
 

@@ -11,6 +11,8 @@ import torch
 from .base import ModelInfo
 from .source import PACKAGE, ModelFileError, ModelSource
 
+#: Entry of a compiled file's metadata that says which fused kernels are in it.
+KERNELS_KEY = "openmm_nequip_kernels"
 _PACKAGE_METADATA = "/model/package_metadata.txt"
 
 

@@ -63,13 +63,18 @@ def describe_model(path: str, device: str | None = None, trusted: str | None = N
         "device": info.device,
         "compiled": info.compiled,
         "compile_target": info.target,
-        "kernels": describe_kernels(locate(path, trusted)) if info.device == "cpu" else info.kernels,
+        "kernels": _kernels(path, info, trusted),
         "outputs": list(info.outputs),
         "size_bytes": info.size_bytes,
         "sha256": info.sha256,
         "versions_in_file": dict(info.versions),
         "versions_installed": installed_versions(),
     }
+
+
+def _kernels(path: str, info: ModelInfo, trusted: str | None) -> str:
+    """What is in a compiled file, or what would become of a checkpoint or package on a CPU."""
+    return info.kernels if info.compiled else describe_kernels(locate(path, trusted))
 
 
 def _cutoff_table(info: ModelInfo) -> dict[str, dict[str, float]] | None:

@@ -1,0 +1,133 @@
+"""Fused kernels as a torch operator and a nequip module, so that ``nequip-compile`` can put them into its packages.
+
+A package compiled with the modifier holds the C++ source, the weights and the constants; the library is built by the
+machine that runs it, once. Importing this module registers the operator; nequip does so before it loads such a package
+(``_nequip_custom_ops_libs``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..kernels.build import vector_bytes
+from ..kernels.fuse import Fused, fuse
+from ..kernels.library import Library
+from .fused import EDGES_PER_THREAD, build_library, verify
+from .metadata import KERNELS_KEY
+from .state import default_dtype
+
+#: Names for ``nequip-compile --modifiers``, and whether the radial networks are tabulated.
+MODIFIERS = {"enable_FusedKernels": True, "enable_FusedKernelsExact": False}
+_NAME = "openmm_nequip::fused"
+_STEPS: dict[str, Library] = {}
+_LOCK = threading.Lock()
+
+torch.library.define(
+    _NAME,
+    "(Tensor pos, Tensor types, Tensor edge_index, Tensor shifts, Tensor cell, Tensor source, Tensor weights, "
+    "Tensor constants, str key) -> (Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.impl(_NAME, "cpu")
+def _fused(pos, types, edge_index, shifts, cell, source, weights, constants, key):
+    step = _STEPS.get(key)
+    threads = max(1, min(torch.get_num_threads(), edge_index.shape[1] // EDGES_PER_THREAD))
+    inputs = pos.double(), types.view(-1).long(), edge_index.long(), shifts.double(), cell.view(3, 3).double()
+    with _LOCK:  # a library's memory serves one call at a time
+        if step is None:
+            text = source.numpy().tobytes().decode()
+            step = Library(build_library(text), weights.numpy(), constants.numpy())
+            _STEPS[key] = step
+        found = step(*[tensor.contiguous().numpy() for tensor in inputs], threads)
+    return tuple(torch.from_numpy(array) for array in found)
+
+
+@torch.library.register_fake(_NAME)
+def _fused_shapes(pos, types, edge_index, shifts, cell, source, weights, constants, key):
+    double = {"dtype": torch.float64}
+    return pos.new_empty((pos.shape[0],), **double), pos.new_empty(pos.shape, **double), pos.new_empty((3, 3), **double)
+
+
+class FusedOutput(torch.nn.Module):
+    """Stands in for nequip's ForceStressOutput and everything inside it.
+
+    Parameters
+    ----------
+    original : torch.nn.Module
+        The ForceStressOutput.
+    fused : Fused
+        The same model, fused.
+    """
+
+    _nequip_custom_ops_libs = ("openmm_nequip.models.fused_op",)
+    _is_graph_module_mixin = True
+
+    def __init__(self, original: Any, fused: Fused) -> None:
+        super().__init__()
+        self.irreps_in, self.irreps_out = original.irreps_in, original.irreps_out
+        source = np.frombuffer(fused.source.encode(), dtype=np.uint8).copy()
+        self.register_buffer("source", torch.from_numpy(source))
+        self.register_buffer("weights", torch.from_numpy(fused.weights.copy()))
+        self.register_buffer("constants", torch.from_numpy(fused.constants.copy()))
+        digest = hashlib.sha256()
+        for array in (source, fused.weights, fused.constants):
+            digest.update(array.tobytes())
+        self.key = digest.hexdigest()
+        self.summary = fused.summary
+
+    def _get_metadata_contributions(self) -> dict[str, str]:
+        """What nequip-compile writes into the file beside its own metadata."""
+        return {KERNELS_KEY: self.summary}
+
+    def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """nequip's fields in, with ``atomic_energy``, ``total_energy``, ``forces``, ``virial`` and ``stress`` out."""
+        cell = data["cell"].view(3, 3)
+        energies, forces, virial = torch.ops.openmm_nequip.fused(
+            data["pos"], data["atom_types"], data["edge_index"], data["edge_cell_shift"], cell,
+            self.source, self.weights, self.constants, self.key,
+        )  # fmt: skip
+        volume = (cell[0] * torch.linalg.cross(cell[1], cell[2])).sum().abs()
+        return data | {
+            "atomic_energy": energies.view(-1, 1),
+            "total_energy": energies.sum().view(1, 1),
+            "forces": forces,
+            "virial": virial.view(1, 3, 3),
+            "stress": -(virial / volume).view(1, 3, 3),
+        }
+
+
+def enable(model: Any, tables: bool) -> Any:
+    """Let the fused kernels compute a model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        nequip's GraphModel, on the CPU; changed in place.
+    tables : bool
+        Whether the radial networks are tabulated.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same object.
+
+    Raises
+    ------
+    NotFusable
+        If the model has a part that the kernels do not know.
+    BuildError
+        If they cannot be compiled here.
+    """
+    was_training = model.training
+    model.eval()
+    with default_dtype(torch.float64):
+        fused = fuse(model, tables, vector_bytes())
+    verify(model, fused, build_library(fused.source), {key: str(value) for key, value in model.metadata.items()})
+    model.model = FusedOutput(model.model, fused)
+    return model.train(was_training)

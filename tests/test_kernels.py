@@ -1,0 +1,385 @@
+"""Fused kernels: the model's own numbers, exact gradients, the symmetries of physics, and clear refusals."""
+
+import functools
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import DATA
+from nequip_models import CUTOFF, eager, make_model, structure
+from scipy.spatial.transform import Rotation
+
+from openmm_nequip import load_model
+from openmm_nequip.kernels import build as building
+from openmm_nequip.kernels.build import BuildError, vector_bytes
+from openmm_nequip.kernels.fuse import fuse
+from openmm_nequip.kernels.library import Library
+from openmm_nequip.kernels.recognise import NotFusable, recognise
+from openmm_nequip.kernels.tables import TOLERANCES, evaluate, radial_function, tabulate
+from openmm_nequip.models import KernelsError, fused
+from openmm_nequip.models.fused import build_library, verify
+from openmm_nequip.models.state import default_dtype
+from openmm_nequip.neighbors import NeighborList
+
+#: Energy per atom (eV) and forces (eV/Å) against eager evaluation, for models whose forces are of the order of 1 eV/Å.
+ENERGY = {"float64": 2e-10, "float32": 2e-6}
+FORCE = {"float64": 5e-9, "float32": 1e-5}
+#: The same with exact radial networks in float64: rounding alone.
+EXACT = 1e-11
+#: Central differences with a step of 1e-4 Å, against forces of the order of 1 eV/Å.
+DIFFERENCE = 2e-7
+MODELS = {
+    "l1": {"num_features": 32, "model_dtype": "float32", "num_layers": 4},
+    "l1 parity": {"parity": True, "num_layers": 5, "noise": 0.05},
+    "l2 everything": {
+        "l_max": 2, "parity": True, "num_features": [12, 7, 3], "zbl": True, "type_embed_num_features": 5,
+        "per_edge_type_cutoff": {"H": 3.0, "C": {"H": 3.5, "C": 4.0, "O": 3.2}}, "radial_mlp_depth": 2,
+        "avg_num_neighbors": {"H": 4.0, "C": 20.0, "O": 9.0}, "bessel_trainable": True, "polynomial_cutoff_p": 5,
+        "readout_mlp_hidden_layers_depth": 2, "readout_mlp_hidden_layers_width": 10,
+        "readout_mlp_nonlinearity": "mish", "noise": 0.05,
+    },
+    "l2": {"l_max": 2, "num_features": [24, 12, 6], "model_dtype": "float32", "radial_mlp_depth": 0},
+    "l3": {
+        "l_max": 3, "num_layers": 2, "num_features": [8, 8, 4, 4], "noise": 0.05, "readout_mlp_hidden_layers_depth": 1,
+        "readout_mlp_nonlinearity": "gelu", "radial_mlp_depth": 3,
+    },
+    "l3 parity": {"l_max": 3, "parity": True, "num_layers": 2, "num_features": 4, "model_dtype": "float32"},
+}  # fmt: skip
+
+
+@functools.cache
+def models(name):
+    return make_model(**MODELS[name])
+
+
+@functools.cache
+def libraries(name, tables):
+    with default_dtype(torch.float64):
+        made = fuse(models(name), tables, vector_bytes())
+    return made, build_library(made.source)
+
+
+def open_library(name, tables=True):
+    made, path = libraries(name, tables)
+    return Library(path, made.weights, made.constants)
+
+
+def edges_of(positions, cell, periodic=True, cutoff=CUTOFF):
+    return NeighborList(cutoff, 0.0, periodic)(positions, cell)
+
+
+def dtype_of(name):
+    return str(models(name).model_dtype).removeprefix("torch.")
+
+
+def total(step, positions, types, cell, periodic=True):
+    return step(positions, types, *edges_of(positions, cell, periodic), cell, 1)[0].sum()
+
+
+@pytest.mark.parametrize("tables", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("periodic", [True, False])
+def test_numbers_are_those_of_the_model(name, tables, periodic):
+    positions, types, cell = structure(periodic=periodic)
+    edges = edges_of(positions, cell, periodic)
+    expected = eager(models(name), positions, types, *edges, cell)
+    found = open_library(name, tables)(positions, types, *edges, cell, 2)
+    scale = max(1.0, np.abs(expected[1]).max())
+    kind = dtype_of(name)
+    energy, force = (ENERGY[kind], FORCE[kind]) if tables or kind == "float32" else (EXACT, EXACT)
+    assert np.abs(found[0] - expected[0]).max() < energy * scale
+    assert np.abs(found[1] - expected[1]).max() < force * scale
+    assert np.abs(found[2] - expected[2]).max() < force * scale * len(positions)
+
+
+@pytest.mark.parametrize("tables", [True, False])
+@pytest.mark.parametrize("name", [n for n in MODELS if MODELS[n].get("model_dtype") != "float32"])
+def test_forces_and_virial_are_the_gradient_of_the_fused_energy(name, tables):
+    positions, types, cell = structure(12)
+    step = open_library(name, tables)
+    _, forces, virial = step(positions, types, *edges_of(positions, cell), cell, 1)
+    scale, h = max(1.0, np.abs(forces).max()), 1e-4
+    for atom, axis in [(0, 0), (3, 1), (7, 2), (11, 0)]:
+        energies = []
+        for sign in (1, -1):
+            moved = positions.copy()
+            moved[atom, axis] += sign * h
+            energies.append(total(step, moved, types, cell))
+        assert abs(-(energies[0] - energies[1]) / (2 * h) - forces[atom, axis]) < DIFFERENCE * scale
+    for a, b in [(0, 0), (1, 2), (2, 2)]:
+        energies = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[a, b] += sign * h / 2
+            strain[b, a] += sign * h / 2
+            energies.append(total(step, positions @ strain, types, cell @ strain))
+        assert abs(-(energies[0] - energies[1]) / (2 * h) - virial[a, b]) < 20 * DIFFERENCE * scale
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_symmetries(name):
+    """Rotation, inversion, permutation, other images, and translation."""
+    positions, types, cell = structure()
+    step = open_library(name)
+    energies, forces, _ = step(positions, types, *edges_of(positions, cell), cell, 1)
+    limit = FORCE[dtype_of(name)] * max(1.0, np.abs(forces).max())
+    rotation = Rotation.random(random_state=5).as_matrix()
+    for matrix in (rotation, -np.eye(3), -rotation):
+        turned = np.ascontiguousarray(positions @ matrix.T)
+        axes = np.ascontiguousarray(cell @ matrix.T)
+        found = step(turned, types, *edges_of(turned, axes), axes, 1)
+        assert np.abs(found[0] - energies).max() < limit
+        assert np.abs(found[1] - forces @ matrix.T).max() < limit
+    order = np.random.default_rng(1).permutation(len(positions))
+    found = step(positions[order], types[order], *edges_of(positions[order], cell), cell, 1)
+    assert np.abs(found[1] - forces[order]).max() < limit
+    moved = positions + np.random.default_rng(2).integers(-2, 3, (len(positions), 3)) @ cell + 0.3
+    assert np.abs(step(moved, types, *edges_of(moved, cell), cell, 1)[1] - forces).max() < limit
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_isolated_atoms_and_empty_graphs(name):
+    step, no_edges = open_library(name), (np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3)))
+    positions, types = np.random.default_rng(0).normal(size=(3, 3)), np.array([0, 1, 2])
+    energies, forces, virial = step(positions, types, *no_edges, np.eye(3), 1)
+    expected = eager(models(name), positions, types, *no_edges, np.eye(3))
+    assert np.abs(energies - expected[0]).max() < ENERGY[dtype_of(name)] and not forces.any() and not virial.any()
+    assert step(positions[:1], types[:1], *no_edges, np.eye(3), 2)[0] == pytest.approx(energies[:1], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_atoms_close_together(name):
+    """At 0.3 Å as the model itself: rare, but a minimiser starts there."""
+    positions, types = np.array([[0.0, 0, 0], [0.3, 0, 0], [0.2, 1.1, 0.4]]), np.array([1, 0, 2])
+    edges = edges_of(positions, np.eye(3) * 50, False)
+    expected = eager(models(name), positions, types, *edges, np.eye(3) * 50)
+    found = open_library(name)(positions, types, *edges, np.eye(3) * 50, 1)
+    assert np.abs(found[1] - expected[1]).max() < 5 * FORCE[dtype_of(name)] * max(1.0, np.abs(expected[1]).max())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_edges_at_the_cutoff_come_and_go_without_a_trace(name):
+    """Energy and force are continuous there, and an edge beyond changes no bit."""
+    step, cell, types = open_library(name), np.eye(3) * 50, np.array([0, 1])
+    both = np.array([[0, 1], [1, 0]])
+    results = []
+    for r in (CUTOFF * (1 - 1e-7), CUTOFF, CUTOFF * 1.5):
+        positions = np.array([[0.0, 0, 0], [0, 0, r]])
+        results.append(step(positions, types, both, np.zeros((2, 3)), cell, 1))
+    alone = step(positions, types, both[:, :0].copy(), np.zeros((0, 3)), cell, 1)
+    assert np.abs(results[0][1]).max() < 1e-7
+    for result in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(result, alone, strict=True))
+
+
+def test_far_edges_and_kept_lists_change_no_bit():
+    positions, types, cell = structure(30)
+    step = open_library("l1")
+    near, far = edges_of(positions, cell), edges_of(positions, cell, cutoff=CUTOFF + 1.5)
+    expected = step(positions, types, *near, cell, 1)
+    step(positions + 0.01, types, *far, cell, 1)
+    kept = step(positions, types, *far, cell, 1, keep=True)
+    assert far[0].shape[1] > near[0].shape[1]
+    assert np.abs(kept[1] - expected[1]).max() < 1e-6  # other order of summation, float32
+
+
+def test_the_same_for_one_number_of_threads():
+    positions, types, cell = structure(60, side=9.0)
+    edges = edges_of(positions, cell)
+    for threads in (1, 2, 3):
+        runs = [open_library("l1")(positions, types, *edges, cell, threads) for _ in range(3)]
+        for other in runs[1:]:
+            assert all(np.array_equal(a, b) for a, b in zip(runs[0], other, strict=True))
+
+
+def test_tables_keep_their_promise():
+    for name in ("l1", "l2 everything"):
+        with default_dtype(torch.float64):
+            program = recognise(models(name))
+        x = np.random.default_rng(0).uniform(0, 1, 5000)
+        for layer in program.layers:
+            table = tabulate(program, layer.radial)
+            network = radial_function(program, layer.radial)
+            points = torch.from_numpy(x).requires_grad_(True)
+            true = network(points).detach().numpy()
+            _, true_slope = torch.func.jvp(network, (points.detach(),), (torch.ones(len(x), dtype=torch.float64),))
+            value, slope = evaluate(table.coefficients, x)
+            limits = TOLERANCES[program.dtype]
+            assert np.abs(value - true).max() < 1.5 * limits[0] * np.abs(true).max()
+            assert np.abs(slope - true_slope.numpy()).max() < 1.5 * limits[1] * np.abs(true_slope.numpy()).max()
+
+
+def test_tables_cannot_promise_everything():
+    with default_dtype(torch.float64):
+        program = recognise(models("l1"))
+    with pytest.raises(ValueError, match="tables=False"):
+        tabulate(program, program.layers[0].radial, (1e-18, 1e-18))
+
+
+def test_a_real_trained_model(cp2k):
+    """CP2K's float64 water model: TorchScript keeps no source form, but its weights fit a model made anew."""
+    path = cp2k / "waterscan-neq0.16.nequip.pth"
+    script = torch.jit.load(path, map_location="cpu")
+    reference = load_model(path)
+    state = {key.removeprefix("model."): value for key, value in script.state_dict().items()}
+    model = cp2k_twin(state, reference.info)
+    from ase.io import read
+
+    atoms = read(cp2k / "water-bulk.xyz")
+    cell = np.eye(3) * 9.8528
+    types = np.array([reference.info.type_names.index(symbol) for symbol in atoms.get_chemical_symbols()])
+    edges = edges_of(atoms.positions, cell, cutoff=reference.info.cutoff)
+    arrays = [atoms.positions, types, *edges, cell]
+    published = reference(*[torch.from_numpy(np.ascontiguousarray(a)) for a in arrays])
+    twin = eager(model, *arrays)
+    assert np.abs(twin[1] - published["forces"].numpy()).max() < 1e-9, "the twin is not the published model"
+    for tables, limit in ((True, FORCE["float64"]), (False, EXACT)):
+        with default_dtype(torch.float64):
+            made = fuse(model, tables, vector_bytes())
+        found = Library(build_library(made.source), made.weights, made.constants)(*arrays, 2)
+        assert np.abs(found[1] - published["forces"].numpy()).max() < limit * 10
+        assert abs(found[0].sum() - float(published["energy"])) < ENERGY["float64"] * len(types)
+
+
+def cp2k_twin(state, info):
+    """A model of today's nequip with the weights of a scripted one, whose shapes tell its options."""
+    prefix = "func.layer1_convnet.conv."
+    assert state[prefix + "tp_scatter.tp.output_mask"].shape == (352,), "32 features, l_max 1, both parities"
+    norm = float(state[prefix + "avg_num_neighbors_norm.norm_const"])
+    model = make_model(
+        info.type_names, r_max=info.cutoff, num_layers=4, parity=True, num_features=32, radial_mlp_depth=2,
+        radial_mlp_width=state[prefix + "edge_mlp.mlp.0.weight"].shape[1], avg_num_neighbors=1 / norm**2, zbl=True,
+    )  # fmt: skip
+    own = model.model.state_dict()
+    for key, value in own.items():
+        value.copy_(state[key])
+    return model
+
+
+def test_shipped_model_and_artefacts_agree():
+    path = DATA.parents[1] / "openmm_nequip" / "data" / "alanine-dipeptide.nequip.zip"
+    rng = np.random.default_rng(1)
+    from ase.io import read
+
+    atoms = read(path.with_name("alanine-dipeptide.pdb"))
+    positions = atoms.positions + rng.normal(0, 0.05, atoms.positions.shape)
+    model = load_model(path, kernels="fused")
+    types = np.array([model.info.type_names.index(symbol) for symbol in atoms.get_chemical_symbols()])
+    edges = edges_of(positions, np.eye(3), False, model.info.cutoff)
+    arrays = [torch.from_numpy(np.ascontiguousarray(a)) for a in (positions, types, *edges, np.eye(3) * 100)]
+    expected = load_model(path, compile=False)(*arrays)
+    for tables in (True, False):
+        found = load_model(path, kernels="fused", tables=tables)(*arrays)
+        assert (found["forces"] - expected["forces"]).abs().max() < FORCE["float32"]
+        assert abs(found["energy"] - expected["energy"]) < ENERGY["float32"] * len(types)
+
+
+def test_what_is_not_known_is_named():
+    with pytest.raises(KernelsError, match="fused kernels cannot run this model.*Allegro"):
+        load_model(DATA / "tiny-allegro.nequip.zip", kernels="fused")
+    with pytest.raises(KernelsError, match="compiled already.*give the .ckpt"):
+        load_model(DATA / "tiny-nequip.nequip.pth", kernels="fused")
+    with pytest.raises(ValueError, match="kernels='quick' is unknown; use one of 'auto', 'none', 'fused'"):
+        load_model(DATA / "tiny-nequip.ckpt", kernels="quick")
+    with default_dtype(torch.float64), pytest.raises(NotFusable, match="NormActivation"):
+        recognise(make_model_with_norm())
+
+
+def make_model_with_norm():
+    model = make_model()
+    layer = next(m for m in model.modules() if type(m).__name__ == "ConvNetLayer")
+    layer.equivariant_nonlin = type("NormActivation", (torch.nn.Module,), {})()
+    return model
+
+
+def test_a_model_that_computes_something_else_is_refused():
+    """A change that no attribute shows is found by comparing numbers."""
+    model = make_model()
+    made = fuse_in_double(model)
+    layer = next(m for m in model.modules() if type(m).__name__ == "InteractionBlock")
+    plain = layer.forward
+
+    def altered(data):
+        out = plain(data)
+        out["node_features"] = out["node_features"] * 1.01
+        return out
+
+    layer.forward = altered
+    with pytest.raises(NotFusable, match="differ by .* in forces"):
+        verify(model, made, build_library(made.source), {"r_max": str(CUTOFF), "type_names": "H C O"})
+
+
+def fuse_in_double(model):
+    with default_dtype(torch.float64):
+        return fuse(model, True, vector_bytes())
+
+
+def test_auto_says_what_became_of_it(tmp_path, monkeypatch):
+    assert load_model(DATA / "tiny-nequip.ckpt").info.kernels.startswith("fused, radial networks in tables of")
+    assert load_model(DATA / "tiny-nequip.ckpt", compile=False).info.kernels == "none"
+    assert load_model(DATA / "tiny-nequip.ckpt", kernels="none", compile=False).info.kernels == "none"
+
+
+def test_without_a_compiler_the_model_still_runs(tmp_path, monkeypatch):
+    model = tmp_path / "other.ckpt"
+    shutil.copy(DATA / "tiny-nequip.ckpt", model)
+    monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr("openmm_nequip.models._LOADED", {})
+    with pytest.raises(KernelsError, match="CXX='no-such-compiler' is not a program"):
+        load_model(model, kernels="fused")
+    with pytest.warns(RuntimeWarning, match="runs uncompiled"):
+        loaded = load_model(model)
+    assert "no-such-compiler" in loaded.info.kernels
+
+
+def test_a_failing_compiler_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "find_compiler", lambda: ["g++"])
+    with pytest.raises(BuildError, match="g\\+\\+ ended with code 1: .*error"):
+        building.build("int broken(", tmp_path, "broken")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
+    monkeypatch.setattr("openmm_nequip.models._LOADED", {})
+    load_model(DATA / "tiny-nequip.ckpt", kernels="fused")
+    (stored,) = (tmp_path / "fused").iterdir()
+    stored.write_bytes(stored.read_bytes()[:100])
+    monkeypatch.setattr("openmm_nequip.models._LOADED", {})
+    load_model(DATA / "tiny-nequip.ckpt", kernels="fused")
+
+
+def test_indices_out_of_range_are_refused():
+    positions, types, cell = structure(5)
+    edges, shifts = edges_of(positions, cell)
+    step = open_library("l1")
+    with pytest.raises(ValueError, match="out of range"):
+        step(positions, types + 3, edges, shifts, cell, 1)
+    with pytest.raises(ValueError, match="out of range"):
+        step(positions, types, edges + 5, shifts, cell, 1)
+
+
+def test_positions_that_are_no_numbers_give_no_number():
+    positions, types, cell = structure(5)
+    edges = edges_of(positions, cell)
+    positions[2, 1] = np.nan
+    energies, _, _ = open_library("l1")(positions, types, *edges, cell, 1)
+    assert not np.isfinite(energies.sum())
+
+
+def test_no_trace(monkeypatch):
+    """Denormal numbers, threads, dtype and random numbers are as they were."""
+    tiny = np.float32(1e-40)
+    before = torch.get_num_threads(), torch.get_default_dtype(), torch.random.get_rng_state().sum()
+    fused._make(fused_source(), True)
+    assert (torch.get_num_threads(), torch.get_default_dtype(), torch.random.get_rng_state().sum()) == before
+    assert tiny * np.float32(0.5) > 0, "the library switched the process to flushing denormal numbers"
+
+
+def fused_source():
+    from openmm_nequip.models import locate
+
+    return locate(DATA / "tiny-nequip.ckpt")
