@@ -113,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
     common.add_argument("--quiet", action="store_true", help="only warnings on stderr")
     common.add_argument("--debug", action="store_true", help="show tracebacks and what goes on inside")
-    for add in (_add_info, _add_energy, _add_run, _add_demo):
+    for add in (_add_info, _add_energy, _add_run, _add_demo, _add_bench):
         add(commands, common)
     return parser
 
@@ -143,6 +143,10 @@ def _add_energy(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=False,
         help="compile a checkpoint or package first; a minute the first time, not worth it for one structure",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kernels", choices=("auto", "none", "fused"), default="auto",
+        help="fused: run a NequIP checkpoint or package by the fused CPU kernels (auto: with --compile)",
     )  # fmt: skip
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=_energy)
@@ -179,6 +183,14 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_demo)
 
 
+def _add_bench(commands: Any, common: argparse.ArgumentParser) -> None:
+    from .bench.command import add_arguments
+
+    parser = commands.add_parser("bench", parents=[common], help="how fast a model runs", description=_bench.__doc__)
+    add_arguments(parser)
+    parser.set_defaults(command=_bench)
+
+
 def _info(arguments: argparse.Namespace) -> Answer:
     """Tell what a model file is. Nothing is compiled and no System is built."""
     from .simulate.describe import describe_model
@@ -189,6 +201,7 @@ def _info(arguments: argparse.Namespace) -> Answer:
         ("file", facts["path"]),
         ("kind", facts["kind"]),
         ("compile target", facts["compile_target"] or "none: compiled at first use"),
+        ("CPU kernels", facts["kernels"]),
         ("types", " ".join(facts["type_names"])),
         ("cutoff", f"{facts['cutoff']:g} {length}"),
         ("dtype", facts["dtype"] + " (TF32 allowed)" * facts["allow_tf32"]),
@@ -212,7 +225,8 @@ def _pairs(values: dict[str, Any]) -> str:
 
 def _energy(arguments: argparse.Namespace) -> Answer:
     """Evaluate a model on one structure, in any cell. Checkpoints and packages are evaluated eagerly unless --compile
-    is given. The stress is dE/d(strain)/V, the pressure its potential part, minus a third of the trace."""
+    or --kernels fused is given. The stress is dE/d(strain)/V in the frame of the file, positive under tension; the
+    pressure is minus a third of its trace, without the kinetic part that moving atoms add."""
     from .models import load_model
     from .potential import log_units
     from .simulate import single_point
@@ -228,7 +242,8 @@ def _energy(arguments: argparse.Namespace) -> Answer:
     if arguments.forces is not None:
         single_point.check_forces_path(arguments.forces)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame)
-    model = load_model(arguments.model, arguments.device, arguments.compile, arguments.trusted)
+    kernels = arguments.kernels
+    model = load_model(arguments.model, arguments.device, arguments.compile, arguments.trusted, kernels)
     log_units(model.info.path, units)
     result = single_point.evaluate(model, structure, units, single_point.read_types(arguments.types))
     document = result.as_json()
@@ -237,9 +252,10 @@ def _energy(arguments: argparse.Namespace) -> Answer:
         f"{'largest force':14} {document['max_force_kj_per_mol_nm']:.4f} kJ/mol/nm",
     ]
     if result.stress is not None:
-        text.append(f"{'pressure':14} {document['pressure_bar']:.3f} bar (potential part)")
+        text.append(f"{'pressure':14} {document['pressure_bar']:.3f} bar (potential part: atoms at rest)")
         rows = ["  ".join(f"{value:14.3f}" for value in row) for row in result.stress]
         text.append(f"{'stress (bar)':14} " + ("\n" + " " * 15).join(rows))
+        text.append(f"{'':14} dE/d(strain)/V in the frame of the file, positive under tension")
     if arguments.forces is not None:
         written = single_point.write_forces(arguments.forces, structure, result)
         text.append(f"{'forces':14} {arguments.forces} ({written})")
@@ -282,7 +298,7 @@ def _run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> A
 
 def _demo(arguments: argparse.Namespace) -> Answer:
     """Simulate alanine dipeptide in water, the peptide by the shipped model, and once more by the force field alone.
-    Under three minutes on two cores, of which one compiles the model the first time."""
+    Two minutes on two cores."""
     from .simulate import demo
 
     output = demo.free_folder(arguments.output)
@@ -299,6 +315,26 @@ def _demo(arguments: argparse.Namespace) -> Answer:
         f"{output}/rdf.png; {output}/trajectory.dcd with {output}/start.pdb opens in any viewer."
     )
     return Answer(summary, text)
+
+
+def _bench(arguments: argparse.Namespace) -> Answer:
+    """Time MD steps of growing systems, split into OpenMM, neighbour list, model and the rest, beside OpenMM-ML's own
+    nequip, NequIPCalculator and the bare model, all in turn in one process. Energies and forces are compared first."""
+    from .bench import run_bench
+    from .bench.command import settings_of
+    from .simulate.interrupt import StopRequest
+
+    try:
+        settings = settings_of(arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    with StopRequest() as stop:
+        outcome = run_bench(settings, lambda: bool(stop))
+    text = f"{outcome.text}\n\n{outcome.folder}/bench.json, {outcome.folder}/bench.png"
+    if outcome.disagreements:
+        text += f"\nWRONG RESULTS, not timed: {', '.join(outcome.disagreements)}"
+    code = 128 + stop.signal if stop.signal is not None else FAILED if outcome.disagreements else OK
+    return Answer(outcome.document, text, code)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from typing import IO, Any
 
+import numpy as np
 import openmm
 import openmm.app as app
 import openmm.unit as unit
 
+from .crystal import Crystal
+from .pressure import StressCalculator, check_scaled
 from .units import AVOGADRO
 
 #: Grams per mL in 1 dalton per nm^3.
@@ -24,9 +28,29 @@ _COLUMNS = (
 )
 _PERIODIC_COLUMNS = ("volume_nm3", "density_g_per_ml")
 _PRESSURE_COLUMN = "pressure_bar"
+_STRESS_COLUMNS = ("step", "time_ps", "volume_nm3", "pressure_bar", "pressure_potential_bar", "pressure_kinetic_bar")
+#: Columns of the stress tensor, in Voigt's order, and where they stand in it.
+_COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
 
-class EnergyLog:
+class _Table:
+    """A CSV file of which every row is on disk as soon as it is written."""
+
+    def __init__(self, path: str | os.PathLike[str], columns: Iterable[str], append: bool) -> None:
+        self._file: IO[str] = open(path, "a" if append else "w", encoding="utf-8")
+        if not append:
+            self._write(columns)
+
+    def _write(self, row: Iterable[Any]) -> None:
+        self._file.write(",".join(map(str, row)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class EnergyLog(_Table):
     """A CSV file with one row of energies per report, at full precision and on disk as soon as it is written.
 
     OpenMM's StateDataReporter rounds nothing either, but has no pressure and buffers.
@@ -58,9 +82,7 @@ class EnergyLog:
         self._periodic = system.usesPeriodicBoundaryConditions()
         self._mass = sum(system.getParticleMass(i)._value for i in range(system.getNumParticles()))
         self._degrees = degrees_of_freedom(system)
-        self._file: IO[str] = open(path, "a" if append else "w", encoding="utf-8")
-        if not append:
-            self._write([*self.columns])
+        super().__init__(path, self.columns, append)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -100,13 +122,93 @@ class EnergyLog:
             row.append(pressure.value_in_unit(unit.bar) if unit.is_quantity(pressure) else float(pressure))
         self._write(row)
 
-    def _write(self, row: list[Any]) -> None:
-        self._file.write(",".join(map(str, row)) + "\n")
-        self._file.flush()
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+class StressReporter(_Table):
+    """A CSV file with the instantaneous pressure and stress of a simulation; see :mod:`openmm_nequip.pressure`.
+
+    ``pressure_bar`` is the pressure of the whole System, ``pressure_potential_bar`` (-dU/dV) and
+    ``pressure_kinetic_bar`` its parts. ``stress_xx_bar`` and so on are of the whole stress, kinetic part included,
+    positive under tension.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    interval : int
+        Steps between rows.
+    crystal : Crystal, optional
+        Gives the stress in the user's frame; OpenMM's frame otherwise. The pressure is the same in both.
+    tensor : bool
+        Whether to write the stress; the pressure alone needs a sixth of the energies of a force field.
+    append : bool
+        Whether to go on at the end of the file, which must then have its header.
+    scaled, platform, strain
+        As for :class:`openmm_nequip.pressure.StressCalculator`.
+
+    Raises
+    ------
+    ValueError
+        If the interval is no positive number or ``scaled`` is unknown.
+    OSError
+        If the file cannot be opened.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        interval: int,
+        crystal: Crystal | None = None,
+        tensor: bool = True,
+        append: bool = False,
+        scaled: str = "atoms",
+        platform: str = "CPU",
+        strain: float | None = None,
+    ) -> None:
+        if interval < 1:
+            raise ValueError(f"interval={interval}: expected a number of steps of at least 1")
+        self._interval = interval
+        self._crystal = crystal
+        self._tensor = tensor
+        check_scaled(scaled)
+        self._options: dict[str, Any] = {"scaled": scaled, "platform": platform, "strain": strain}
+        self._calculator: StressCalculator | None = None
+        super().__init__(path, self.columns, append)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, units in them."""
+        return (*_STRESS_COLUMNS, *((f"stress_{name}_bar" for name in _COMPONENTS) if self._tensor else ()))
+
+    def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:
+        """OpenMM's question when the next report is due and what it needs."""
+        steps = self._interval - simulation.currentStep % self._interval
+        # Constrained atoms stay in one piece where nothing is wrapped.
+        return {"steps": steps, "periodic": False, "include": ["positions", "velocities"]}
+
+    def report(self, simulation: app.Simulation, state: openmm.State) -> None:
+        """Write a row.
+
+        Raises
+        ------
+        ValueError
+            At the first row, if the System is not periodic.
+        NonFiniteError
+            If the model's answer is not finite.
+        OSError
+            If the file cannot be written.
+        """
+        if self._calculator is None:
+            self._calculator = StressCalculator(simulation.system, **self._options)
+        parameters = dict(simulation.context.getParameters())
+        stress = self._calculator.compute(state, parameters, self._tensor)
+        time = state.getTime().value_in_unit(unit.picosecond)
+        volume = state.getPeriodicBoxVolume().value_in_unit(unit.nanometer**3)
+        row = [simulation.currentStep, time, volume, stress.pressure, stress.potentialPressure]
+        row.append(float(-np.trace(stress.kinetic) / 3))
+        if self._tensor:
+            tensor = stress.total if self._crystal is None else self._crystal.tensorToUser(stress.total)
+            row += [float(tensor[place]) for place in _COMPONENTS.values()]
+        self._write(row)
 
 
 def degrees_of_freedom(system: openmm.System) -> int:

@@ -11,8 +11,8 @@ ROOT = Path(openmm_nequip.__file__).parent
 #: Layer of each module or package of openmm_nequip; imports go to a lower layer or stay inside a package.
 LAYERS = {
     "_version": 0, "units": 0, "layout": 0, "links": 0, "data": 0, "crystal": 1, "kernels": 0,
-    "models": 1, "neighbors": 1,
-    "wrapper": 2, "devices": 2,
+    "models": 1, "neighbors": 1, "padding": 1, "recording": 1,
+    "wrapper": 2, "cudagraphs": 2, "devices": 2,
     "forces": 3,
     "mixed": 4, "options": 4, "topology": 4,
     "hybrid": 5, "pressure": 5,
@@ -20,7 +20,9 @@ LAYERS = {
     "simulate": 7, "bench": 7,
     "cli": 8, "__main__": 8,
 }  # fmt: skip
-WITHOUT_OPENMM = {"units", "layout", "links", "models", "neighbors", "kernels", "wrapper"}
+WITHOUT_OPENMM = {
+    "units", "layout", "links", "models", "neighbors", "padding", "recording", "kernels", "wrapper", "cudagraphs",
+}  # fmt: skip
 
 
 def modules():

@@ -13,7 +13,7 @@ import numpy as np
 from ..layout import Layout
 from ..models import Model
 from ..potential import atom_types
-from ..units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
+from ..units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
 from ..wrapper import Evaluator
 from .structures import Structure
 
@@ -33,7 +33,7 @@ class SinglePoint:
     atomic_energies : numpy.ndarray, (n_atoms,) float64, or None
         kJ/mol.
     stress : numpy.ndarray, (3, 3) float64, or None
-        bar, dE/d(strain)/V; None without a box.
+        bar, dE/d(strain)/V in the frame of the structure, positive under tension; None without a box.
     """
 
     energy: float
@@ -73,9 +73,7 @@ def read_types(given: Sequence[str] | None) -> list[int | str] | None:
     return [int(word) if word.lstrip("-").isdigit() else word for word in words]
 
 
-def evaluate(
-    model: Model, structure: Structure, units: Units, types: Sequence[int | str] | None = None
-) -> SinglePoint:
+def evaluate(model: Model, structure: Structure, units: Units, types: Sequence[int | str] | None = None) -> SinglePoint:
     """Evaluate a model on a structure, in any cell.
 
     Parameters
@@ -127,7 +125,8 @@ def write_forces(path: str | os.PathLike[str], structure: Structure, result: Sin
     Parameters
     ----------
     path : str or path-like
-        ``.npy`` and ``.csv``/``.txt`` in kJ/mol/nm; ``.extxyz`` with positions, energy and forces in Å and eV.
+        ``.npy`` and ``.csv``/``.txt`` in kJ/mol/nm; ``.extxyz`` with positions, energy, forces and, if periodic,
+        stress in Å and eV.
     structure : Structure
         The atoms.
     result : SinglePoint
@@ -164,8 +163,13 @@ def write_forces(path: str | os.PathLike[str], structure: Structure, result: Sin
     atoms = Atoms([symbol or "X" for symbol in symbols], structure.positions_nm / NM_PER_ANGSTROM, pbc=periodic)
     if structure.box_nm is not None:
         atoms.cell = structure.box_nm / NM_PER_ANGSTROM
-    atoms.calc = SinglePointCalculator(
-        atoms, energy=result.energy / KJ_PER_MOL_PER_EV, forces=result.forces * NM_PER_ANGSTROM / KJ_PER_MOL_PER_EV
-    )
+    answers = {
+        "energy": result.energy / KJ_PER_MOL_PER_EV,
+        "forces": result.forces * NM_PER_ANGSTROM / KJ_PER_MOL_PER_EV,
+    }
+    if result.stress is not None:
+        stress = result.stress / BAR_PER_KJ_PER_MOL_PER_NM3 * NM_PER_ANGSTROM**3 / KJ_PER_MOL_PER_EV
+        answers["stress"] = (stress + stress.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / 2
+    atoms.calc = SinglePointCalculator(atoms, **answers)
     ase.io.write(Path(path), atoms, format="extxyz")
     return "eV/Å"

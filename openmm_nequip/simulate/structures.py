@@ -15,9 +15,10 @@ import openmm
 import openmm.app as app
 import openmm.unit as unit
 
+from ..crystal import check_cell, partial_sites, reduce_cell
 from ..units import NM_PER_ANGSTROM
 from .bonds import Bonds, Molecules, find_molecules, make_whole, nearest_images, perceive_bonds
-from .cells import check_cell, parse_box, reduce_cell
+from .cells import parse_box
 
 logger = logging.getLogger(__name__)
 
@@ -135,9 +136,7 @@ def copy_topology(topology: app.Topology, pairs: np.ndarray) -> app.Topology:
     return new
 
 
-def read_structure(
-    path: str | os.PathLike[str], box: Sequence[float] | None = None, frame: int = -1
-) -> Structure:
+def read_structure(path: str | os.PathLike[str], box: Sequence[float] | None = None, frame: int = -1) -> Structure:
     """Read a structure file.
 
     Parameters
@@ -291,6 +290,9 @@ def _read_ase(path: str, frame: int) -> _Read:
             f"periodic in some directions only (pbc {periodic.tolist()}), which OpenMM cannot do; make it periodic in "
             "all three with enough vacuum in the box, or in none"
         )
+    partial = partial_sites(atoms)
+    if partial:
+        raise _StructureError(f"partial occupancies: {'; '.join(partial)}; a model needs one whole atom at each site")
     box = np.array(atoms.cell[:]) * NM_PER_ANGSTROM if periodic.all() else None
     positions = atoms.positions * NM_PER_ANGSTROM
     return _topology_of(atoms.get_chemical_symbols(), positions, box), positions, box
