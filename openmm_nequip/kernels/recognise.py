@@ -112,7 +112,7 @@ def recognise(model: Any) -> Program:
         readout_activation=activation,
         scales=_per_type(scale_shift.scales, n_types, 1.0),
         shifts=_per_type(scale_shift.shifts, n_types, 0.0),
-        repulsion=_repulsion(zbl[0]) if zbl else None,
+        repulsion=_repulsion(zbl[0], float(basis.cutoff.p)) if zbl else None,
     )
 
 
@@ -143,9 +143,11 @@ def _per_type(values: torch.Tensor, n_types: int, default: float) -> np.ndarray:
     return np.broadcast_to(found if found.size else np.array([default]), (n_types,)).copy()
 
 
-def _repulsion(module: Any) -> Repulsion:
-    _expect(module.cutoff, "PolynomialCutoff", "the cutoff of the ZBL term")
-    return Repulsion(_array(module.atomic_numbers), float(module._qqr2exesquare), float(module.cutoff.p))
+def _repulsion(module: Any, power: float) -> Repulsion:
+    if hasattr(module, "cutoff"):  # before nequip 0.17 the cutoff is that of the radial basis
+        _expect(module.cutoff, "PolynomialCutoff", "the cutoff of the ZBL term")
+        power = float(module.cutoff.p)
+    return Repulsion(_array(module.atomic_numbers), float(module._qqr2exesquare), power)
 
 
 def _harmonics(module: Any) -> list[np.ndarray]:
@@ -294,15 +296,16 @@ def _layer(name: str, module: Any, inputs: list[Block], embedding: torch.Tensor)
     _expect(conv, "InteractionBlock", f"{name}.conv")
     if module.resnet:
         raise NotFusable(f"{name} adds its input to its output (resnet)")
-    for attribute in ("linear_1", "linear_2", "tp_scatter", "edge_mlp", "avg_num_neighbors_norm", "sc"):
+    for attribute in ("linear_1", "linear_2", "edge_mlp", "sc"):
         if not hasattr(conv, attribute):
             raise NotFusable(f"{name}.conv has no {attribute}: it is of a version of nequip that is not known")
-    tp = conv.tp_scatter.tp
+    # nequip 0.7 has the tensor product in the block itself.
+    tp = conv.tp_scatter.tp if hasattr(conv, "tp_scatter") else conv.tp
     if _blocks(tp.irreps_in1) != inputs:
         raise NotFusable(f"{name} expects {_show(_blocks(tp.irreps_in1))} but gets {_show(inputs)}")
     dtype = embedding.dtype
     gate, outputs, offsets = _gate(name, module.equivariant_nonlin, dtype)
-    norm = _array(conv.avg_num_neighbors_norm.norm_const).reshape(-1, 1, 1)
+    norm = _normalisation(name, conv).reshape(-1, 1, 1)
     first = [Mix(i, j, norm * matrix[None]) for (i, j), matrix in _probe(conv.linear_1, inputs, inputs, dtype).items()]
     paths, middle = _paths(name, tp, inputs)
     probed = _probe(conv.linear_2, middle, outputs, dtype)
@@ -328,6 +331,19 @@ def _layer(name: str, module: Any, inputs: list[Block], embedding: torch.Tensor)
     if len(matrices) > 1 and activation[0] != "silu":
         raise NotFusable(f"{name}.conv.edge_mlp has the activation {activation[0]} instead of silu")
     return Layer(inputs, first, paths, middle, second, connection, gate, Radial(matrices))
+
+
+def _normalisation(name: str, conv: Any) -> np.ndarray:
+    """What the sum over edges is multiplied with: one number, or one for each type of the neighbour."""
+    if hasattr(conv, "avg_num_neighbors_norm"):  # nequip >= 0.16
+        return _array(conv.avg_num_neighbors_norm.norm_const)
+    if hasattr(conv, "scatter_norm_factor"):  # nequip 0.8 to 0.15
+        factor = conv.scatter_norm_factor
+    elif hasattr(conv, "avg_num_neighbors"):  # nequip 0.7
+        factor = None if conv.avg_num_neighbors is None else conv.avg_num_neighbors**-0.5
+    else:
+        raise NotFusable(f"{name}.conv has no normalisation of the kinds that are known")
+    return np.array([1.0 if factor is None else float(factor)])
 
 
 def _paths(name: str, tp: Any, inputs: list[Block]) -> tuple[list[Path], list[Block]]:
