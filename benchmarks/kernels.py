@@ -2,8 +2,8 @@
 
     python benchmarks/kernels.py --output FOLDER [--cells study l1-32 ...] [--sizes 22 96 768 3072] [--compile-only]
 
-Models have random weights: what they compute takes the same time. The package is made as ``nequip-compile --target ase``
-makes it; it is kept in FOLDER, because compiling takes longer than measuring. Structures are water at its density
+Models have random weights: what they compute takes the same time. The package is made as by ``nequip-compile --target
+ase``; it is kept in FOLDER, because compiling takes longer than measuring. Structures are water at its density
 (a periodic box), and for 22 atoms a droplet in vacuum. Beside every ratio stands the largest difference between the
 fused model and the package, and the share of the measured peak of fused multiply-adds that the kernels reach.
 """
@@ -116,7 +116,7 @@ def fused_steps(model) -> dict[str, object]:
 
 
 def operations(model) -> float:
-    """Floating-point operations per edge of the fused step with tables: what its loops contain, not what they replace."""
+    """Floating-point operations per edge of the fused step with tables: those of its loops, not what they replace."""
     from openmm_nequip.kernels.harmonics import coupling
     from openmm_nequip.kernels.recognise import recognise
     from openmm_nequip.models.state import default_dtype
@@ -235,8 +235,9 @@ def measure(cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, th
         work = per_edge * edges.shape[1] + per_atom * size
         row["fused"]["peak_share"] = work / (row["fused"]["median_ms"] * 1e-3) / peak
         rows.append(row)
+        took = row["package"]["median_ms"]
         print(
-            f"{cell:24s} {dtype} {size:6d} atoms {edges.shape[1]:8d} edges  package {row['package']['median_ms']:10.2f} ms"
+            f"{cell:24s} {dtype} {size:6d} atoms {edges.shape[1]:8d} edges  package {took:10.2f} ms"
             f"  fused {row['fused']['median_ms']:9.3f} ms  x{row['fused']['ratio']:6.1f}"
             f"  exact x{row['fused, exact radial']['ratio']:5.1f}  peak {100 * row['fused']['peak_share']:4.0f} %"
             f"  dF {row['fused']['force_error']:.1e} of {row['force_scale']:.1e}",
