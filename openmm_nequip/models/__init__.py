@@ -7,6 +7,8 @@ import logging
 import os
 import threading
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -14,6 +16,7 @@ from .aotinductor import load_aotinductor
 from .base import Model, ModelInfo
 from .compiler import CompileError, cached_package
 from .fused import KernelsError, fused_model
+from .modifiers import ModifierError, wanted_modifiers
 from .nequip import fetch, load_eager
 from .source import (
     AOTINDUCTOR,
@@ -30,13 +33,13 @@ from .torchscript import load_torchscript
 logger = logging.getLogger(__name__)
 
 __all__ = [
-    "KERNELS", "CompileError", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelSource", "load_model",
-    "locate", "open_model", "parse_device",
+    "KERNELS", "CompileError", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelSource",
+    "ModifierError", "load_model", "locate", "open_model", "parse_device",
 ]  # fmt: skip
 
 #: What ``kernels=`` may be.
 KERNELS = ("auto", "none", "fused")
-_LOADED: dict[tuple[str, str, bool, str, bool], Model] = {}
+_LOADED: dict[tuple[str, str, bool, str, bool, tuple[str, ...], bool], Model] = {}
 _LOCK = threading.Lock()
 
 
@@ -98,6 +101,7 @@ def load_model(
     trusted: str | None = None,
     kernels: str = "auto",
     tables: bool = True,
+    modifiers: Sequence[str] | None = None,
 ) -> Model:
     """Load a NequIP or Allegro model of any kind.
 
@@ -121,6 +125,10 @@ def load_model(
     tables : bool
         Whether fused kernels tabulate the radial networks (default; the error is rounding noise, see
         :mod:`openmm_nequip.kernels.tables`) or evaluate them.
+    modifiers : sequence of str, optional
+        For checkpoints and packages: nequip's modifiers to apply, such as ``enable_OpenEquivariance``; they take the
+        place of fused kernels. By default, where it is compiled for CUDA, the fastest of those whose library is
+        installed, see :mod:`openmm_nequip.models.modifiers`; ``()`` for none.
 
     Returns
     -------
@@ -135,12 +143,14 @@ def load_model(
         If ``compile=True`` and the model cannot be compiled here.
     KernelsError
         If ``kernels="fused"`` and the model cannot be fused here.
+    ModifierError
+        If a modifier is unknown to the model or cannot be used here.
     ImportError
         If the file needs nequip and nequip is not installed.
     ValueError
         If the device is not there, or ``kernels`` is none of its names.
     """
-    return open_model(locate(path, trusted), parse_device(device), compile, kernels, tables)
+    return open_model(locate(path, trusted), parse_device(device), compile, kernels, tables, modifiers)
 
 
 def open_model(
@@ -149,19 +159,37 @@ def open_model(
     compile: bool | None = None,
     kernels: str = "auto",
     tables: bool = True,
+    modifiers: Sequence[str] | None = None,
 ) -> Model:
     """Load a located model onto a device that is known to be there; see :func:`load_model`."""
     if kernels not in KERNELS:
         raise ValueError(f"kernels={kernels!r} is unknown; use one of {', '.join(map(repr, KERNELS))}")
-    key = (source.sha256, str(device), compile is not False, kernels, tables)
+    names = wanted_modifiers(modifiers, device) if source.kind in CODE_EXECUTING or modifiers else ()
+    if modifiers and source.kind not in CODE_EXECUTING:
+        raise ModifierError(
+            f"modifiers={list(names)} are applied before a model is compiled, and {source.path} is a {source.kind} "
+            "file; give the .ckpt or .nequip.zip it came from, or compile it with `nequip-compile --modifiers`"
+        )
+    if modifiers and kernels == "fused":
+        raise ModifierError(f"modifiers={list(names)} and kernels='fused' exclude each other; give one of them")
+    kernels = "none" if modifiers else kernels
+    key = (source.sha256, str(device), compile is not False, kernels, tables, names, modifiers is None)
     with _LOCK:
         model = _LOADED.get(key)
         if model is None:
-            model = _LOADED[key] = _load(source, device, compile, kernels, tables)
+            model = _LOADED[key] = _load(source, device, compile, kernels, tables, names, modifiers is None)
     return model
 
 
-def _load(source: ModelSource, device: torch.device, compile: bool | None, kernels: str, tables: bool) -> Model:
+def _load(
+    source: ModelSource,
+    device: torch.device,
+    compile: bool | None,
+    kernels: str,
+    tables: bool,
+    modifiers: tuple[str, ...],
+    optional: bool,
+) -> Model:
     reason = ""
     if kernels == "fused" or (kernels == "auto" and compile is not False and source.kind in CODE_EXECUTING):
         try:
@@ -171,20 +199,22 @@ def _load(source: ModelSource, device: torch.device, compile: bool | None, kerne
                 raise KernelsError(f"the fused kernels cannot run this model: {error}") from error
             reason = str(error)
             logger.info("no fused kernels for %s: %s", source.path, reason)
-    model = _load_plain(source, device, compile)
+    model = _load_plain(source, device, compile, modifiers, optional)
     if reason:
         model.info = dataclasses.replace(model.info, kernels=f"none: {reason}")
     return model
 
 
-def _load_plain(source: ModelSource, device: torch.device, compile: bool | None) -> Model:
+def _load_plain(
+    source: ModelSource, device: torch.device, compile: bool | None, modifiers: tuple[str, ...], optional: bool
+) -> Model:
     if source.kind == TORCHSCRIPT:
         return load_torchscript(source, device)
     if source.kind == AOTINDUCTOR:
         return load_aotinductor(source, device)
     if compile is not False:
         try:
-            compiled = load_aotinductor(identify(cached_package(source, device)), device)
+            compiled = load_aotinductor(identify(_package(source, device, modifiers, optional)), device)
         except CompileError as error:
             if compile:
                 raise
@@ -206,5 +236,16 @@ def _load_plain(source: ModelSource, device: torch.device, compile: bool | None)
             )
             return compiled
     if source.kind in CODE_EXECUTING:
-        return load_eager(source, device)
+        return load_eager(source, device, () if optional else modifiers)
     raise ModelFileError(f"{source.path} is of the unknown kind {source.kind!r}")
+
+
+def _package(source: ModelSource, device: torch.device, modifiers: tuple[str, ...], optional: bool) -> Path:
+    """The compiled form of a model; modifiers that nobody asked for by name are left out where they do not work."""
+    try:
+        return cached_package(source, device, modifiers, optional)
+    except CompileError as error:
+        if not (modifiers and optional):
+            raise
+        logger.warning("%s is compiled without %s: %s", source.path, " or ".join(modifiers), error)
+        return cached_package(source, device)

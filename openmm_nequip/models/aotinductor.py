@@ -7,8 +7,10 @@ Metadata keys follow nequip's ``utils/aoti_metadata.py`` and ``nn/graph_model.py
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import threading
 import zipfile
 
 import torch
@@ -17,7 +19,7 @@ from .base import Model, ModelInfo, collect_outputs
 from .metadata import KERNELS_KEY, make_info
 from .source import ModelFileError, ModelSource
 from .state import preserved_global_state
-from .target import INPUT_FIELDS, TARGETS
+from .target import INPUT_FIELDS, MODIFIERS_KEY, TARGETS
 
 _ASE_OUTPUTS = ("atomic_energy", "total_energy", "forces", "stress")
 _LAMMPS_OUTPUTS = ("atomic_energy", "forces", "virial")
@@ -46,6 +48,7 @@ class AOTInductorModel(Model):
         self._package = package
         self._inputs = inputs
         self._outputs = outputs
+        self._lock = threading.Lock() if self.device.type == "cuda" else contextlib.nullcontext()
 
     def _evaluate(self, positions, types, edge_index, shifts, cell):
         # The generated code assumes the strides it was traced with, so every input is made contiguous.
@@ -56,7 +59,9 @@ class AOTInductorModel(Model):
             "edge_cell_shift": shifts.contiguous(),
             "cell": cell.contiguous().view(1, 3, 3),
         }
-        out = dict(zip(self._outputs, self._package(*[data[name] for name in self._inputs]), strict=True))
+        with self._lock:
+            values = self._package(*[data[name] for name in self._inputs])
+        out = dict(zip(self._outputs, values, strict=True))
         virial = out.get("virial")
         if virial is None and "stress" in out:
             virial = -out["stress"].reshape(3, 3) * torch.linalg.det(cell).abs()
@@ -91,7 +96,9 @@ def load_aotinductor(source: ModelSource, device: torch.device) -> AOTInductorMo
         try:
             # Needed by aoti_load_package since torch 2.10, and not imported by it.
             importlib.import_module("torch._inductor.codecache")
-            package = torch._inductor.aoti_load_package(source.path, device_index=_index(device))
+            # Its own thread-safety makes CUDA events, which a CUDA graph cannot record: on CUDA we see to that.
+            single = device.type == "cuda"
+            package = torch._inductor.aoti_load_package(source.path, single, _index(device))
         except (RuntimeError, OSError, ValueError) as error:
             raise ModelFileError(_load_failure(source, metadata, error)) from error
     given = {"energy", "forces"}
@@ -105,7 +112,7 @@ def load_aotinductor(source: ModelSource, device: torch.device) -> AOTInductorMo
         compiled=True,
         target=_target(outputs),
         outputs=tuple(sorted(given)),
-        kernels=metadata.get(KERNELS_KEY, "none"),
+        kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or "none",
     )
     return AOTInductorModel(info, package, inputs, outputs)
 

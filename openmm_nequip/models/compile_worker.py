@@ -7,17 +7,19 @@ for nequip's stress, which is not defined without a cell.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from .example import example_graph
+from .modifiers import apply_modifiers
 from .nequip import load_module
 from .source import identify
-from .target import INPUT_FIELDS, OUTPUT_FIELDS, dynamic_shapes
+from .target import INPUT_FIELDS, MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes
 
 
-def compile_model(path: str, output: str, device: str) -> None:
+def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] = (), optional: bool = False) -> None:
     """Write the compiled form of ``path`` to ``output`` after nequip's own check against the eager model.
 
     Parameters
@@ -28,15 +30,19 @@ def compile_model(path: str, output: str, device: str) -> None:
         File to write, ending in ``.nequip.pt2``.
     device : str
         ``"cpu"`` or ``"cuda"``.
+    modifiers, optional
+        As in :func:`openmm_nequip.models.modifiers.apply_modifiers`.
     """
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
     model: Any = load_module(identify(path))
+    applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
     metadata |= {
         "allow_tf32": "0",
+        MODIFIERS_KEY: " ".join(applied),
         NEQUIP_AOTI_INPUTS_KEY: " ".join(INPUT_FIELDS),
         NEQUIP_AOTI_OUTPUTS_KEY: " ".join(OUTPUT_FIELDS),
     }
@@ -60,8 +66,10 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("output")
     parser.add_argument("--device", required=True)
+    parser.add_argument("--modifiers", nargs="*", default=[])
+    parser.add_argument("--optional", action="store_true")
     arguments = parser.parse_args()
-    compile_model(arguments.path, arguments.output, arguments.device)
+    compile_model(arguments.path, arguments.output, arguments.device, arguments.modifiers, arguments.optional)
 
 
 if __name__ == "__main__":

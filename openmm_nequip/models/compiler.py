@@ -33,7 +33,9 @@ class CompileError(RuntimeError):
     """A model could not be compiled here; the message has the reason."""
 
 
-def cached_package(source: ModelSource, device: torch.device) -> Path:
+def cached_package(
+    source: ModelSource, device: torch.device, modifiers: tuple[str, ...] = (), optional: bool = False
+) -> Path:
     """The compiled form of a checkpoint or package, compiled now if it is not in the cache.
 
     Parameters
@@ -42,6 +44,8 @@ def cached_package(source: ModelSource, device: torch.device) -> Path:
         A file of kind ``checkpoint`` or ``package``.
     device : torch.device
         What to compile for.
+    modifiers, optional
+        As in :func:`openmm_nequip.models.modifiers.apply_modifiers`.
 
     Returns
     -------
@@ -54,13 +58,23 @@ def cached_package(source: ModelSource, device: torch.device) -> Path:
         If there is no compiler, no cache folder, or the compilation fails.
     """
     try:
-        target = cache_dir() / "compiled" / f"{key_of(_facts(source, device))}.nequip.pt2"
+        target = (
+            cache_dir() / "compiled" / f"{key_of(_facts(source, device) | _modified(modifiers, optional))}.nequip.pt2"
+        )
         target.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise CompileError(f"the cache folder cannot be used: {error}") from error
     if not target.exists():
-        _compile(source, device, target)
+        _compile(source, device, target, modifiers, optional)
     return target
+
+
+def _modified(modifiers: tuple[str, ...], optional: bool) -> dict[str, object]:
+    """What else decides where there are modifiers."""
+    if not modifiers:
+        return {}
+    libraries = ("openequivariance", "cuequivariance-torch", "triton")
+    return {"modifiers": modifiers, "optional": optional} | {name: package_version(name) for name in libraries}
 
 
 def _facts(source: ModelSource, device: torch.device) -> dict[str, object]:
@@ -95,7 +109,9 @@ def find_compiler() -> str | None:
     return next((path for path in map(shutil.which, candidates) if path), None)
 
 
-def _compile(source: ModelSource, device: torch.device, target: Path) -> None:
+def _compile(
+    source: ModelSource, device: torch.device, target: Path, modifiers: tuple[str, ...], optional: bool
+) -> None:
     if find_compiler() is None:
         raise CompileError(
             "no C++ compiler was found (looked for $CXX, g++, clang++, c++); install one, for example with "
@@ -110,6 +126,8 @@ def _compile(source: ModelSource, device: torch.device, target: Path) -> None:
         root = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
         command = [sys.executable, "-m", _WORKER, source.path, str(output), "--device", device.type]
+        command += ["--modifiers", *modifiers] if modifiers else []
+        command += ["--optional"] if optional else []
         with open(os.path.join(scratch, "log"), "w+b") as log:
             code = _run(command, environment, log, f"Compiling {Path(source.path).name} for {device.type}")
             log.seek(0)

@@ -11,13 +11,14 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
 from .base import Model, ModelInfo, collect_outputs
 from .metadata import make_info
+from .modifiers import apply_modifiers
 from .source import NEQUIP_NET, PACKAGE, ModelFileError, ModelSource
 from .state import default_dtype, preserved_global_state
 
@@ -141,7 +142,7 @@ def load_module(source: ModelSource) -> torch.nn.Module:
     return module
 
 
-def load_eager(source: ModelSource, device: torch.device) -> EagerModel:
+def load_eager(source: ModelSource, device: torch.device, modifiers: Sequence[str] = ()) -> EagerModel:
     """Load a checkpoint or package for eager evaluation.
 
     Parameters
@@ -150,6 +151,8 @@ def load_eager(source: ModelSource, device: torch.device) -> EagerModel:
         A file of kind ``checkpoint`` or ``package``.
     device : torch.device
         Where to run it.
+    modifiers : sequence of str, optional
+        Names of nequip's modifiers.
 
     Returns
     -------
@@ -159,11 +162,16 @@ def load_eager(source: ModelSource, device: torch.device) -> EagerModel:
     ------
     ModelFileError
         If nequip cannot read the file.
+    ModifierError
+        If a modifier cannot be applied.
     ImportError
         If nequip is not installed.
     """
     with preserved_global_state():
-        module = load_module(source).to(device)
+        module = load_module(source)
+        applied = apply_modifiers(module, modifiers, device, "eager")
+        module = module.to(device)
         metadata: Any = module.metadata
         outputs = ("energy", "forces", "atomic_energies", "virial")
-        return EagerModel(make_info(source, metadata, device, outputs=outputs), module)
+        kernels = " ".join(applied) or "none"
+        return EagerModel(make_info(source, metadata, device, outputs=outputs, kernels=kernels), module)

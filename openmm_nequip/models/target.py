@@ -25,6 +25,8 @@ INPUT_FIELDS = ["pos", "edge_index", "atom_types", "cell", "edge_cell_shift"]
 ENERGY_FIELDS = ["total_energy", "forces"]
 #: All that this package can use. The virial stands in for nequip's stress, which is not defined without a cell.
 OUTPUT_FIELDS = ["atomic_energy", "total_energy", "forces", "virial"]
+#: Where a package says with which of nequip's modifiers it was compiled.
+MODIFIERS_KEY = "openmm-nequip_modifiers"
 #: torch.export takes an example with a dimension of 0 or 1 for a statement that it is always so.
 FEWEST = 2
 #: Side of the cube given to an example without a cell, in model lengths.
