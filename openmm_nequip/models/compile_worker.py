@@ -16,7 +16,7 @@ from .example import example_graph
 from .modifiers import apply_modifiers
 from .nequip import load_module
 from .source import identify
-from .target import INPUT_FIELDS, MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes
+from .target import INPUT_FIELDS, MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes, stated_versions
 
 
 def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] = (), optional: bool = False) -> None:
@@ -40,12 +40,13 @@ def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] 
     applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
-    metadata |= {
+    metadata |= stated_versions() | {
         "allow_tf32": "0",
-        MODIFIERS_KEY: " ".join(applied),
         NEQUIP_AOTI_INPUTS_KEY: " ".join(INPUT_FIELDS),
         NEQUIP_AOTI_OUTPUTS_KEY: " ".join(OUTPUT_FIELDS),
     }
+    if applied:
+        metadata[MODIFIERS_KEY] = " ".join(applied)
     data = example_graph(len(facts["type_names"].split()), float(facts["r_max"]))
     aot_export_model(
         model=model,

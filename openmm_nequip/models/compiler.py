@@ -25,7 +25,7 @@ from .source import ModelSource
 logger = logging.getLogger(__name__)
 
 #: Raise when the compiled files of an older release must not be used any more.
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 _WORKER = "openmm_nequip.models.compile_worker"
 
 
