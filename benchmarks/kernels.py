@@ -115,14 +115,10 @@ def fused_steps(model) -> dict[str, object]:
     return steps
 
 
-def operations(model) -> float:
+def operations(program) -> float:
     """Floating-point operations per edge of the fused step with tables: those of its loops, not what they replace."""
     from openmm_nequip.kernels.harmonics import coupling
-    from openmm_nequip.kernels.recognise import recognise
-    from openmm_nequip.models.state import default_dtype
 
-    with default_dtype(torch.float64):
-        program = recognise(model)
     total = 0.0
     for k, layer in enumerate(program.layers):
         for path in layer.paths:
@@ -136,13 +132,8 @@ def operations(model) -> float:
     return total
 
 
-def node_operations(model) -> float:
+def node_operations(program) -> float:
     """The same per atom: the linear maps, forward and backward."""
-    from openmm_nequip.kernels.recognise import recognise
-    from openmm_nequip.models.state import default_dtype
-
-    with default_dtype(torch.float64):
-        program = recognise(model)
     total = 0.0
     for k, layer in enumerate(program.layers):
         for maps, blocks in (
@@ -201,10 +192,15 @@ def peak_rate(dtype: str, threads: int) -> float:
 
 def measure(cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, threads: int, peak: float) -> list[dict]:
     """One row for each size."""
+    from openmm_nequip.kernels.recognise import recognise
+    from openmm_nequip.models.state import default_dtype
+
     model = make(cell, dtype)
     package = torch._inductor.aoti_load_package(str(path))
     steps = fused_steps(model)
-    per_edge, per_atom = operations(model), node_operations(model)
+    with default_dtype(torch.float64):
+        program = recognise(model)
+    per_edge, per_atom = operations(program), node_operations(program)
     rows = []
     for size in sizes:
         graph = water(size)

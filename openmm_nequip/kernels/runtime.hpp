@@ -270,13 +270,12 @@ struct Memory {
 // The edges of every atom, as centre or as neighbour. Row i has slots row[i] .. row[i + 1]; those within the cutoff come
 // first, count[i] of them.
 struct Edges {
-  Memory m_row, m_count, m_other, m_shift, m_near, m_kind, m_knot, m_fraction, m_u, m_length, m_slope, m_radial, m_slopes;
+  Memory m_row, m_count, m_other, m_shift, m_near, m_kind, m_knot, m_fraction, m_u, m_length, m_slope;
+  Memory m_radial, m_radial_slope, m_g;
   int *row, *count, *other, *near, *kind, *knot;
-  REAL* shift_unused;
   double* shift;
   REAL *fraction, *u[3], *radial, *radial_slope;
   double *length, *slope;
-  Memory m_g;
   REAL *g_radial, *g_u[3];
 
   void sort(long n, long edges, const int64_t* key, const int64_t* value, const double* shifts) {
@@ -303,7 +302,7 @@ struct Edges {
     slope = m_slope.of<double>(edges);
 #if !TABLES
     radial = m_radial.of<REAL>(edges * BESSEL_PADDED);
-    radial_slope = m_slopes.of<REAL>(edges * BESSEL_PADDED);
+    radial_slope = m_radial_slope.of<REAL>(edges * BESSEL_PADDED);
 #endif
   }
   void gradients(long edges) {
