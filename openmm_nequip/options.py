@@ -24,6 +24,9 @@ class Options:
         ``"auto"``, ``"PythonForce"``, ``"TorchForce"`` or ``"PythonTorchForce"``.
     compile : bool, optional
         See :func:`openmm_nequip.load_model`.
+    cudaGraphs : bool or str
+        Whether steps on a CUDA device are replayed from a CUDA graph: ``"auto"``, True (an error where it cannot be) or
+        False, see :mod:`openmm_nequip.cudagraphs`.
     declareMolecules : bool
         Whether the bonds of the topology are declared to OpenMM with zero strength, so that a barostat and the
         wrapping of positions move molecules and not atoms.
@@ -39,6 +42,8 @@ class Options:
         The same by name; eV and angstrom by default.
     linkType : int or str, optional
         Model type of the caps of cut bonds; the link element's symbol by default.
+    modifiers : sequence of str, optional
+        nequip's modifiers, such as ``enable_OpenEquivariance``, see :func:`openmm_nequip.load_model`.
     precision : str, optional
         ``"single"`` or ``"double"``; must be the model's own.
     properties : dict of str to str, optional
@@ -54,6 +59,7 @@ class Options:
     atomTypes: Sequence[int | str] | None = None
     backend: str = "auto"
     compile: bool | None = None
+    cudaGraphs: bool | str = "auto"
     declareMolecules: bool = True
     device: Any = None
     embedModel: bool = False
@@ -63,6 +69,7 @@ class Options:
     lengthScale: float | None = None
     lengthUnit: Any = None
     linkType: int | str | None = None
+    modifiers: Sequence[str] | None = None
     precision: str | None = None
     properties: dict[str, str] | None = None
     skin: Any = None

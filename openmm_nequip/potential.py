@@ -10,8 +10,10 @@ from typing import Any
 
 import openmm
 import openmm.app
+import torch
 from openmmml.mlpotential import Embedding, EmbeddingFactory, MLPotential, MLPotentialImpl, MLPotentialImplFactory
 
+from .cudagraphs import check_choice
 from .forces import make_force
 from .forces.spec import PotentialSpec
 from .hybrid import ModelForces
@@ -19,6 +21,7 @@ from .layout import Layout
 from .mixed import MixedSystem, build_mixed_system
 from .models import locate, open_model, parse_device
 from .models.base import Model
+from .models.modifiers import wanted_modifiers
 from .options import Options, check_keywords, check_precision, skin_in_nm
 from .topology import MOLECULES_FORCE, atom_types, check_box, declare_molecules
 from .units import Units, resolve_units
@@ -205,7 +208,9 @@ class NequIPPotentialImpl(MLPotentialImpl):
     def describe(self, options: Options) -> Model:
         """Load the model for its facts, on the device it will run on or else the CPU."""
         device = parse_device(options.device)
-        model = open_model(self.source, device, options.compile, options.kernels, options.tables)
+        # Without device= the model may yet run on a GPU, so modifiers that no CPU has are not tried here.
+        modifiers = () if options.device is None else options.modifiers
+        model = open_model(self.source, device, options.compile, options.kernels, options.tables, modifiers)
         check_precision(options.precision, model.info.dtype)
         return model
 
@@ -215,6 +220,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         """The potential on a given layout of particles."""
         units = resolve_units(options.lengthUnit, options.energyUnit, options.lengthScale, options.energyScale)
         log_units(self.source.path, units)
+        check_choice(options.cudaGraphs, options.device)
         spec = PotentialSpec(
             source=self.source,
             units=units,
@@ -226,6 +232,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
             kernels=options.kernels,
             tables=options.tables,
             lambda_name=lambda_name,
+            cuda_graphs=options.cudaGraphs,
+            modifiers=None if options.modifiers is None else wanted_modifiers(options.modifiers, torch.device("cpu")),
         )
         return spec.embed() if options.embedModel else spec
 

@@ -10,9 +10,10 @@ import torch
 
 from .layout import Layout
 from .links import place_caps, spread_cap_forces
-from .models.base import DUMMY_CELL, Model
+from .models.base import DUMMY_CELL, PAD_DISTANCE, Model
 from .models.state import tf32_allowed
 from .neighbors import CandidateList, NeighborList
+from .padding import PaddedNeighborList
 from .units import Units
 
 _MOST_NAMED = 10
@@ -50,12 +51,14 @@ class Evaluator:
         regions = layout.regions if len(layout.regions) > 1 else (None,)
         self._regions = regions
         skin = skin_nm / units.length
-        self._lists: list[CandidateList | NeighborList]
+        self._lists: list[CandidateList | NeighborList | PaddedNeighborList]
         if model.skips_far_edges:
             self._lists = [CandidateList(model.info.cutoff, skin, periodic) for _ in regions]
         else:
             types = [layout.types if nodes is None else layout.types[nodes] for nodes in regions]
             self._lists = [NeighborList(model.info.cutoff, skin, periodic, each, cutoffs) for each in types]
+        if model.static_shapes:
+            self._lists = [PaddedNeighborList(each, PAD_DISTANCE * model.info.cutoff) for each in self._lists]
         self._found: list[tuple[np.ndarray, np.ndarray]] = []
         self._edge_tensors: tuple[torch.Tensor, torch.Tensor]
         self._types = torch.as_tensor(layout.types, dtype=torch.int64, device=model.device)
@@ -184,7 +187,7 @@ class Evaluator:
             return self.model(*inputs)
         # The callback may run on a thread whose current CUDA device is not the model's.
         with torch.cuda.device(device), tf32_allowed(self.model.info.allow_tf32):
-            return self.model(*[tensor.to(device) for tensor in inputs])
+            return self.model(*(inputs if self.model.static_shapes else [tensor.to(device) for tensor in inputs]))
 
     def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         """Forces on the particles from those on the nodes; a cap's force goes to Q1 and M1 by the chain rule."""

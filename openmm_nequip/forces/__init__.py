@@ -124,7 +124,8 @@ def make_force(
     if chosen == "TorchForce" and isinstance(spec, PotentialSpec):
         from .torch_force import make_torch_force
 
-        force = make_torch_force(spec, properties or {})
+        asked = {"useCUDAGraphs": "true"} if spec.cuda_graphs is True else {}
+        force = make_torch_force(spec, asked | (properties or {}))
     elif chosen == "PythonTorchForce":
         from openmmtorch import PythonTorchForce
 

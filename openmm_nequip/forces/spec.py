@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..cudagraphs import with_graphs
 from ..devices import choose_device
 from ..layout import Layout
 from ..models import ModelFileError, ModelSource, open_model, parse_device
@@ -47,6 +48,10 @@ class PotentialSpec:
         The model file itself, where it was embedded.
     lambda_name : str, optional
         Global parameter; where it is exactly 0 the model is not evaluated.
+    cuda_graphs : bool or str
+        As in :func:`openmm_nequip.cudagraphs.with_graphs`.
+    modifiers : tuple of str, optional
+        As in :func:`openmm_nequip.load_model`.
     """
 
     source: ModelSource
@@ -60,6 +65,8 @@ class PotentialSpec:
     tables: bool = True
     content: bytes | None = None
     lambda_name: str | None = None
+    cuda_graphs: bool | str = "auto"
+    modifiers: tuple[str, ...] | None = None
 
     @property
     def origin(self) -> str:
@@ -86,9 +93,12 @@ class PotentialSpec:
         ------
         ModelFileError
             If the file is gone or has changed and was not embedded.
+        CudaGraphError
+            If CUDA graphs were asked for and the model runs on a CPU.
         """
         device = choose_device() if self.device is None else parse_device(self.device)
-        model = open_model(self._source(), device, self.compile, self.kernels, self.tables)
+        model = open_model(self._source(), device, self.compile, self.kernels, self.tables, self.modifiers)
+        model = with_graphs(model, self.cuda_graphs, len(self.layout.types))
         return Evaluator(model, self.units, self.layout, self.periodic, self.skin_nm)
 
     def _source(self) -> ModelSource:

@@ -173,11 +173,12 @@ def open_model(
     if modifiers and kernels == "fused":
         raise ModifierError(f"modifiers={list(names)} and kernels='fused' exclude each other; give one of them")
     kernels = "none" if modifiers else kernels
-    key = (source.sha256, str(device), compile is not False, kernels, tables, names, modifiers is None)
+    optional = modifiers is None and bool(names)
+    key = (source.sha256, str(device), compile is not False, kernels, tables, names, optional)
     with _LOCK:
         model = _LOADED.get(key)
         if model is None:
-            model = _LOADED[key] = _load(source, device, compile, kernels, tables, names, modifiers is None)
+            model = _LOADED[key] = _load(source, device, compile, kernels, tables, names, optional)
     return model
 
 

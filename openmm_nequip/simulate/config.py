@@ -84,6 +84,11 @@ class RunConfig:
     compile: bool | None = _option(None, "bool", "compile checkpoints and packages (default: where possible)")
     kernels: str = _option("auto", "str", "fused CPU kernels for NequIP checkpoints and packages", choices=KERNELS)
     tables: bool = _option(True, "bool", "tabulate radial networks in fused kernels, to rounding noise")
+    modifiers: tuple[str, ...] | None = _option(
+        None, "strings", "nequip's modifiers for CUDA, e.g. enable_OpenEquivariance (default: those installed)",
+        metavar="NAME",
+    )  # fmt: skip
+    cuda_graphs: str = _option("auto", "str", "replay steps on a GPU from a CUDA graph", choices=("auto", "on", "off"))
     threads: int | None = _option(None, "int", "CPU threads (default: all cores)", metavar="N", least=1)
     trusted: str | None = _option(None, "str", "SHA-256 that the model file must have", metavar="SHA256")
 

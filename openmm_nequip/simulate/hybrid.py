@@ -87,6 +87,8 @@ def model_options(config: RunConfig) -> dict[str, Any]:
         "compile": config.compile,
         "kernels": config.kernels,
         "tables": config.tables,
+        "modifiers": config.modifiers,
+        "cudaGraphs": {"auto": "auto", "on": True, "off": False}[config.cuda_graphs],
         "device": config.device,
     }
 

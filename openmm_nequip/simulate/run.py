@@ -32,7 +32,10 @@ from .systems import Setup, has_plugin_force, make_integrator, make_setup, make_
 logger = logging.getLogger(__name__)
 
 #: Settings that a restart may change: they decide how far and on what to run, not what is simulated.
-CHANGEABLE = ("steps", "output", "platform", "device", "compile", "kernels", "tables", "threads", "checkpoint_interval")
+CHANGEABLE = (
+    "steps", "output", "platform", "device", "compile", "kernels", "tables", "modifiers", "cuda_graphs", "threads",
+    "checkpoint_interval",
+)  # fmt: skip
 
 
 class Outcome(NamedTuple):
