@@ -37,6 +37,8 @@ _INPUTS = ["pos", "edge_index", "atom_types", "cell", "edge_cell_shift"]
 _OUTPUTS = ["atomic_energy", "total_energy", "forces", "stress"]
 #: Above this time for one evaluation of the package only few rounds are made.
 _SLOW_MS = 2000.0
+#: A round calls each candidate for about this long, as a simulation does.
+_BLOCK_MS = 30.0
 
 
 def make(cell: str, dtype: str):
@@ -216,7 +218,7 @@ def measure(cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, th
         candidates = {"package": run_package}
         for name, step in steps.items():
             candidates[name] = lambda step=step, arrays=arrays: step(*arrays, threads)
-        times = interleaved(candidates, count, warmup=2)
+        times = interleaved(candidates, count, warmup=2, block_ms=_BLOCK_MS)
         reference = dict(zip(_OUTPUTS, run_package(), strict=True))
         forces = reference["forces"].numpy()
         row = {"cell": cell, "dtype": dtype, "atoms": size, "edges": edges.shape[1], "rounds": count}

@@ -14,7 +14,9 @@ import torch
 from tqdm.auto import tqdm
 
 
-def interleaved(candidates: dict[str, Callable[[], object]], rounds: int, warmup: int = 5) -> dict[str, np.ndarray]:
+def interleaved(
+    candidates: dict[str, Callable[[], object]], rounds: int, warmup: int = 5, block_ms: float = 0.0
+) -> dict[str, np.ndarray]:
     """Times of each candidate in ms, one a round.
 
     Parameters
@@ -25,16 +27,26 @@ def interleaved(candidates: dict[str, Callable[[], object]], rounds: int, warmup
         How often.
     warmup : int
         Calls of each before timing starts.
+    block_ms : float
+        In each round a candidate is called again and again for about this long, as a simulation does, and the mean of
+        these calls counts; once by default.
     """
     for call in candidates.values():
         for _ in range(warmup):
             call()
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in tqdm(range(rounds), desc="timing", leave=False, disable=None):
+    calls = dict.fromkeys(candidates, 1)
+    if block_ms > 0:
         for name, call in candidates.items():
             start = time.perf_counter()
             call()
-            times[name].append((time.perf_counter() - start) * 1e3)
+            calls[name] = max(1, round(block_ms / ((time.perf_counter() - start) * 1e3)))
+    for _ in tqdm(range(rounds), desc="timing", leave=False, disable=None):
+        for name, call in candidates.items():
+            start = time.perf_counter()
+            for _ in range(calls[name]):
+                call()
+            times[name].append((time.perf_counter() - start) * 1e3 / calls[name])
     return {name: np.array(values) for name, values in times.items()}
 
 
