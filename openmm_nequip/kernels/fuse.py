@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,15 @@ from .generate import generate
 from .recognise import NotFusable, recognise
 from .tables import tabulate
 
-#: Raise when code or weights made by an older release must not be used any more.
-FORMAT = 1
+
+@cache
+def generator() -> str:
+    """Digest of this package: what an older or newer one made, or refused, is not used."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.iterdir()):
+        if file.suffix in (".py", ".hpp"):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

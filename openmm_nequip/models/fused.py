@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..kernels.build import BuildError, build, compiler_version, machine, vector_bytes
-from ..kernels.fuse import FORMAT, Fused, fuse
+from ..kernels.fuse import Fused, fuse, generator
 from ..kernels.library import Library
 from ..kernels.recognise import NotFusable
 from .base import Model, ModelInfo
@@ -169,7 +169,7 @@ def build_library(source: str) -> Path:
 
 def _cache_file(source: ModelSource, tables: bool) -> Path:
     key = {
-        "format": FORMAT,
+        "generator": generator(),
         "model": source.sha256,
         "kind": source.kind,
         "tables": tables,
