@@ -298,7 +298,7 @@ def _run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> A
 
 def _demo(arguments: argparse.Namespace) -> Answer:
     """Simulate alanine dipeptide in water, the peptide by the shipped model, and once more by the force field alone.
-    Two minutes on two cores."""
+    Less than a minute on two cores."""
     from .simulate import demo
 
     output = demo.free_folder(arguments.output)
