@@ -105,7 +105,7 @@ def fused_steps(model) -> dict[str, object]:
     """The fused model with tables and without."""
     from openmm_nequip.kernels.build import vector_bytes
     from openmm_nequip.kernels.fuse import fuse
-    from openmm_nequip.kernels.library import Library
+    from openmm_nequip.kernels.library import Library, Step
     from openmm_nequip.models.fused import build_library
     from openmm_nequip.models.state import default_dtype
 
@@ -113,7 +113,7 @@ def fused_steps(model) -> dict[str, object]:
     for name, tables in (("fused", True), ("fused, exact radial", False)):
         with default_dtype(torch.float64):
             made = fuse(model, tables, vector_bytes())
-        steps[name] = Library(build_library(made.source), made.weights, made.constants)
+        steps[name] = Step(Library(build_library(made.source), made.weights, made.constants))
     return steps
 
 

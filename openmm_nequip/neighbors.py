@@ -11,6 +11,7 @@ cutoff, anew when an atom has moved by more than half the skin or the cell has c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -89,7 +90,7 @@ class CandidateList:
     def __init__(self, cutoff: float, skin: float, periodic: bool) -> None:
         self.periodic = periodic
         self._list = NeighborList(cutoff + skin, 0.0, periodic)
-        self._limit = (0.5 * skin) ** 2
+        self._reach = 0.5 * skin
         self._reference: tuple[np.ndarray, np.ndarray] | None = None
         self._pairs: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -99,22 +100,29 @@ class CandidateList:
             if self._few(positions) or not self._moved(positions, cell):
                 return self._pairs
         self._reference = positions.copy(), cell.copy()
-        if self._few(positions):
-            pairs = np.argwhere(~np.eye(len(positions), dtype=bool)).T.astype(np.int64, order="C")
-            self._pairs = pairs, np.zeros((pairs.shape[1], 3))
-        else:
-            self._pairs = self._list(positions, cell)
+        self._pairs = self.find(positions, cell)
         return self._pairs
 
+    def find(self, positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The list made anew, in arrays of its own; as :meth:`__call__`."""
+        if self._few(positions):
+            pairs = np.argwhere(~np.eye(len(positions), dtype=bool)).T.astype(np.int64, order="C")
+            return pairs, np.zeros((pairs.shape[1], 3))
+        return self._list(positions, cell)
+
+    def reach(self, n_atoms: int) -> float:
+        """How far an atom may move before the list of so many atoms must be made anew."""
+        return math.inf if not self.periodic and n_atoms <= FEW_ATOMS else self._reach
+
     def _few(self, positions: np.ndarray) -> bool:
-        return not self.periodic and len(positions) <= FEW_ATOMS
+        return math.isinf(self.reach(len(positions)))
 
     def _moved(self, positions: np.ndarray, cell: np.ndarray) -> bool:
         old, old_cell = self._reference  # type: ignore[misc]
         if self.periodic and not np.array_equal(cell, old_cell):
             return True
         step = positions - old
-        return bool(np.einsum("ij,ij->i", step, step).max() > self._limit)
+        return bool(np.einsum("ij,ij->i", step, step).max() > self._reach**2)
 
 
 class NeighborList:

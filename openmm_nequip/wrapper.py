@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from .kernels.trajectory import NotFinite
 from .layout import Layout
 from .links import place_caps, spread_cap_forces
 from .models.base import DUMMY_CELL, PAD_DISTANCE, Model
@@ -67,6 +69,7 @@ class Evaluator:
         cap_distances = layout.cap_distances / units.length
         self._caps = tuple(torch.as_tensor(array) for array in (layout.cap_q, layout.cap_m, cap_distances))
         self._plain = layout.is_plain
+        self._trajectory = self._follow()
         self._lock = threading.Lock()
 
     def __call__(self, positions: np.ndarray, box: np.ndarray | None) -> tuple[float, np.ndarray]:
@@ -93,8 +96,22 @@ class Evaluator:
         """
         # Few, large calls: after a model of some milliseconds the interpreter's own code has left the caches.
         with self._lock:
+            if self._trajectory is not None:
+                try:
+                    return self._trajectory(positions, box)
+                except NotFinite as error:
+                    raise NonFiniteError(_culprits(error.what, error.values)) from error
             out, forces, _ = self._compute(positions, box)
         return self._checked(out, forces)
+
+    def _follow(self) -> Callable[[np.ndarray, np.ndarray | None], tuple[float, np.ndarray]] | None:
+        """The model's own way through a simulation: where it has one, and all particles are one graph's nodes."""
+        (first, *others), n_atoms = self._lists, len(self.layout.types)
+        if not self._plain or others or not isinstance(first, CandidateList):
+            return None
+        units, cell = self.units, None if self.periodic else self._dummy_cell
+        reach = first.reach(n_atoms)
+        return self.model.trajectory(self.layout.types, first.find, reach, units.length, units.energy, cell)
 
     def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> dict:
         """Everything the model gives.

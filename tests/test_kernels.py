@@ -15,7 +15,7 @@ from openmm_nequip import load_model
 from openmm_nequip.kernels import build as building
 from openmm_nequip.kernels.build import BuildError, vector_bytes
 from openmm_nequip.kernels.fuse import fuse
-from openmm_nequip.kernels.library import Library
+from openmm_nequip.kernels.library import Library, Step
 from openmm_nequip.kernels.recognise import NotFusable, recognise
 from openmm_nequip.kernels.tables import TOLERANCES, evaluate, radial_function, tabulate
 from openmm_nequip.models import KernelsError, fused
@@ -63,7 +63,7 @@ def libraries(name, tables):
 
 def open_library(name, tables=True):
     made, path = libraries(name, tables)
-    return Library(path, made.weights, made.constants)
+    return Step(Library(path, made.weights, made.constants))
 
 
 def edges_of(positions, cell, periodic=True, cutoff=CUTOFF):
@@ -238,7 +238,7 @@ def test_a_real_trained_model(cp2k):
     for tables, limit in ((True, FORCE["float64"]), (False, EXACT)):
         with default_dtype(torch.float64):
             made = fuse(model, tables, vector_bytes())
-        found = Library(build_library(made.source), made.weights, made.constants)(*arrays, 2)
+        found = Step(Library(build_library(made.source), made.weights, made.constants))(*arrays, 2)
         assert np.abs(found[1] - published["forces"].numpy()).max() < limit * 10
         assert abs(found[0].sum() - float(published["energy"])) < ENERGY["float64"] * len(types)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .particles import box_of, positions_of
 from .spec import LazyEvaluator
 
 
@@ -34,10 +35,8 @@ class Computation(LazyEvaluator):
         try:
             if self.spec.lambda_name is not None and state.getParameters()[self.spec.lambda_name] == 0.0:
                 return 0.0, np.zeros((self.spec.n_particles, 3))
-            positions = state.getPositions(asNumpy=True)._value
-            # Unit-free: `value_in_unit` costs more than the neighbour list of a small molecule.
-            box = np.array(state.getPeriodicBoxVectors()._value) if self.spec.periodic else None
-            return self.get()(positions, box)
+            box = box_of(state) if self.spec.periodic else None
+            return self.get()(positions_of(state), box)
         except Exception as error:
             raise _explain(error) from error
 
@@ -65,7 +64,7 @@ class TensorComputation(LazyEvaluator):
         try:
             if self.spec.lambda_name is not None and state.getParameters()[self.spec.lambda_name] == 0.0:
                 return torch.zeros((), dtype=torch.float64), torch.zeros_like(positions, requires_grad=False)
-            box = np.array(state.getPeriodicBoxVectors()._value) if self.spec.periodic else None
+            box = box_of(state) if self.spec.periodic else None
             energy, forces = self.get()(positions.detach().cpu().numpy(), box)
             answer = torch.from_numpy(forces).to(device=positions.device, dtype=positions.dtype).contiguous()
             return torch.tensor(energy, dtype=torch.float64), answer

@@ -25,6 +25,10 @@ struct Step {
   REAL *x[LAYERS], *y[LAYERS], *g[2];
   double* forces;
   long n = -1, edges = -1;
+  // Of a trajectory: positions now, and those and the cell for which the edges were found.
+  Memory m_pos, m_old, m_energies;
+  double *pos, *old, *energies, old_cell[9];
+  long followed = -1;
 };
 
 // How much memory a thread has for the rows of a tile.
@@ -258,6 +262,31 @@ void run(Step& s, int threads, long n, long edges, const double* pos, const doub
   if (!good) energies[0] = std::numeric_limits<double>::quiet_NaN();
 }
 
+// What a call may answer.
+enum { DONE, OUT_OF_MEMORY, OUT_OF_RANGE, STALE, BAD_POSITIONS, BAD_RESULT };
+
+// Sort the edges into rows and make room for everything that depends on their number.
+int set_graph(Step& s, int64_t n, int64_t edges, const int64_t* types, const int64_t* edge_index, const double* shifts) {
+  s.n = s.followed = -1;
+  for (int64_t i = 0; i < n; i++)
+    if (types[i] < 0 || types[i] >= TYPES) return OUT_OF_RANGE;
+  for (int64_t e = 0; e < 2 * edges; e++)
+    if (edge_index[e] < 0 || edge_index[e] >= n) return OUT_OF_RANGE;
+  s.types = s.m_types.of<int>(n);
+  for (int64_t i = 0; i < n; i++) s.types[i] = (int)types[i];
+  s.in.sort(n, edges, edge_index, edge_index + edges, shifts);
+  s.out.sort(n, edges, edge_index + edges, edge_index, shifts);
+  s.out.gradients(edges);
+  for (int k = 0; k < LAYERS; k++) {
+    s.x[k] = s.m_x[k].of<REAL>(k ? n * NETWORK[k].inputs : 0);
+    s.y[k] = s.m_y[k].of<REAL>(n * NETWORK[k].gate);
+  }
+  for (int k = 0; k < 2; k++) s.g[k] = s.m_g[k].of<REAL>(n * WIDEST_MIDDLE);
+  s.n = n;
+  s.edges = edges;
+  return DONE;
+}
+
 }  // namespace
 
 extern "C" {
@@ -279,30 +308,13 @@ int fused_evaluate(void* step, int threads, int keep, int64_t n, int64_t edges, 
                    double* virial) {
   Step& s = *(Step*)step;
   try {
-    if (!keep || s.n != n || s.edges != edges) {
-      s.n = -1;
-      for (int64_t i = 0; i < n; i++)
-        if (types[i] < 0 || types[i] >= TYPES) return 2;
-      for (int64_t e = 0; e < 2 * edges; e++)
-        if (edge_index[e] < 0 || edge_index[e] >= n) return 2;
-      s.types = s.m_types.of<int>(n);
-      for (int64_t i = 0; i < n; i++) s.types[i] = (int)types[i];
-      s.in.sort(n, edges, edge_index, edge_index + edges, shifts);
-      s.out.sort(n, edges, edge_index + edges, edge_index, shifts);
-      s.out.gradients(edges);
-      for (int k = 0; k < LAYERS; k++) {
-        s.x[k] = s.m_x[k].of<REAL>(k ? n * NETWORK[k].inputs : 0);
-        s.y[k] = s.m_y[k].of<REAL>(n * NETWORK[k].gate);
-      }
-      for (int k = 0; k < 2; k++) s.g[k] = s.m_g[k].of<REAL>(n * WIDEST_MIDDLE);
-      s.n = n;
-      s.edges = edges;
-    }
+    if (!keep || s.n != n || s.edges != edges)
+      if (const int problem = set_graph(s, n, edges, types, edge_index, shifts)) return problem;
     run(s, threads < 1 ? 1 : threads, n, edges, pos, cell, energies, forces, virial);
   } catch (const std::bad_alloc&) {
     s.n = -1;
-    return 1;
+    return OUT_OF_MEMORY;
   }
-  return 0;
+  return DONE;
 }
 }

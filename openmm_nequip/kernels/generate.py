@@ -148,6 +148,7 @@ def generate(program: Program, tables: list[Table] | None, vector_bytes: int) ->
         head,
         f"const Layer NETWORK[] = {{{', '.join(network)}}};",
         "struct Step {" + tail,
+        (here / "trajectory.hpp").read_text(encoding="utf-8"),
     ]
     charges = program.repulsion.numbers if program.repulsion is not None else np.zeros(0)
     values = np.concatenate([program.reciprocal_cutoffs.ravel(), program.scales, program.shifts, charges])

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-_PROBLEMS = {1: "there is not enough memory", 2: "an atom type or an edge's atom is out of range"}
-
-
-def _pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
+#: What a call may answer, as in ``driver.hpp``.
+DONE, OUT_OF_MEMORY, OUT_OF_RANGE, STALE, BAD_POSITIONS, BAD_RESULT = range(6)
+_POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
+_SIGNATURES = {
+    "fused_create": (_POINTER, [_POINTER] * 2),
+    "fused_destroy": (None, [_POINTER]),
+    "fused_evaluate": (_INT, [_POINTER, _INT, _INT, _LONG, _LONG, *[_POINTER] * 8]),
+    "fused_set": (_INT, [_POINTER, _LONG, _LONG, *[_POINTER] * 5]),
+    "fused_advance": (_INT, [_POINTER, _INT, _LONG, *[_DOUBLE] * 3, *[_POINTER] * 4]),
+}
 
 
 def aligned(array: np.ndarray, boundary: int = 64) -> np.ndarray:
@@ -24,7 +29,7 @@ def aligned(array: np.ndarray, boundary: int = 64) -> np.ndarray:
 
 
 class Library:
-    """The fused model, with memory that is kept from call to call; for one thread at a time.
+    """The compiled functions of a fused model, and its weights.
 
     Parameters
     ----------
@@ -35,24 +40,46 @@ class Library:
     """
 
     def __init__(self, path: Path, weights: np.ndarray, constants: np.ndarray) -> None:
-        self._library = ctypes.CDLL(str(path))
-        self._library.fused_create.restype = ctypes.c_void_p
-        self._library.fused_create.argtypes = [ctypes.c_void_p] * 2
-        self._library.fused_destroy.argtypes = [ctypes.c_void_p]
-        self._library.fused_destroy.restype = None
-        self._evaluate = self._library.fused_evaluate
-        self._evaluate.argtypes = [
-            ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * 8,
-        ]  # fmt: skip
-        self._evaluate.restype = ctypes.c_int
+        library = ctypes.CDLL(str(path))
+        self.functions = {}
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+            self.functions[name] = function
         self._weights, self._constants = aligned(weights), np.ascontiguousarray(constants)
-        self._step = self._library.fused_create(_pointer(self._weights), _pointer(self._constants))
-        if not self._step:
+
+    def create(self) -> int:
+        """Memory for the steps of one user: the address of a ``Step``, to be given to ``fused_destroy``.
+
+        Raises
+        ------
+        MemoryError
+            If there is none.
+        """
+        step = self.functions["fused_create"](self._weights.ctypes.data, self._constants.ctypes.data)
+        if not step:
             raise MemoryError("there is not enough memory for the fused kernels")
+        return step
+
+
+class Step:
+    """The fused model, with memory that is kept from call to call; for one thread at a time.
+
+    Parameters
+    ----------
+    library : Library
+        Functions and weights; kept alive.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._evaluate = library.functions["fused_evaluate"]
+        self._destroy = library.functions["fused_destroy"]
+        self._handle = library.create()
 
     def __del__(self) -> None:
-        if getattr(self, "_step", None):
-            self._library.fused_destroy(self._step)
+        if getattr(self, "_handle", None):
+            self._destroy(self._handle)
 
     def __call__(
         self,
@@ -93,9 +120,18 @@ class Library:
         n, edges = len(positions), edge_index.shape[1]
         energies, forces, virial = np.empty(n), np.empty((n, 3)), np.empty((3, 3))
         code = self._evaluate(
-            self._step, threads, int(keep), n, edges, types.ctypes.data, edge_index.ctypes.data, shifts.ctypes.data,
+            self._handle, threads, int(keep), n, edges, types.ctypes.data, edge_index.ctypes.data, shifts.ctypes.data,
             positions.ctypes.data, cell.ctypes.data, energies.ctypes.data, forces.ctypes.data, virial.ctypes.data,
         )  # fmt: skip
         if code:
-            raise (MemoryError if code == 1 else ValueError)(f"fused kernels: {_PROBLEMS.get(code, f'code {code}')}")
+            raise problem(code)
         return energies, forces, virial
+
+
+def problem(code: int) -> Exception:
+    """The error that goes with a code of :data:`OUT_OF_MEMORY` or :data:`OUT_OF_RANGE`."""
+    if code == OUT_OF_MEMORY:
+        return MemoryError("fused kernels: there is not enough memory")
+    if code == OUT_OF_RANGE:
+        return ValueError("fused kernels: an atom type or an edge's atom is out of range")
+    return RuntimeError(f"fused kernels: code {code}; please report this")

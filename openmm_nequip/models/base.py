@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 #: Padding edges are this many cutoffs long: beyond every envelope, yet finite and not zero (pair terms divide by r).
@@ -129,6 +130,30 @@ class Model:
         edges = torch.cat([edge_index, edge_index + 1], 1)
         doubled = self._evaluate(positions.repeat(2, 1), types.repeat(2), edges, shifts.repeat(2, 1), cell)
         return {key: value[:1] if key in ("forces", "atomic_energies") else value / 2 for key, value in doubled.items()}
+
+    def trajectory(
+        self,
+        types: np.ndarray,
+        neighbors: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+        reach: float,
+        length: float,
+        energy: float,
+        cell: np.ndarray | None,
+    ) -> Callable[[np.ndarray, np.ndarray | None], tuple[float, np.ndarray]] | None:
+        """A shorter way through the steps of a simulation, for models that have one.
+
+        Parameters
+        ----------
+        types, neighbors, reach, length, energy, cell
+            As of :class:`openmm_nequip.kernels.trajectory.Trajectory`.
+
+        Returns
+        -------
+        callable or None
+            Positions and box in the caller's units -> energy and forces in the caller's units, as
+            :meth:`openmm_nequip.kernels.trajectory.Trajectory.__call__`, one thread at a time; None if there is none.
+        """
+        return None
 
     def _evaluate(
         self,

@@ -17,8 +17,9 @@ import torch
 
 from ..kernels.build import BuildError, build, compiler_version, machine, vector_bytes
 from ..kernels.fuse import Fused, fuse, generator
-from ..kernels.library import Library
+from ..kernels.library import Library, Step
 from ..kernels.recognise import NotFusable
+from ..kernels.trajectory import Trajectory
 from .base import Model, ModelInfo
 from .cache import cache_dir, key_of, write_atomically
 from .compiler import package_version
@@ -59,7 +60,8 @@ class FusedModel(Model):
 
     def __init__(self, info: ModelInfo, fused: Fused, library: Path) -> None:
         super().__init__(info)
-        self._step = Library(library, fused.weights, fused.constants)
+        self._library = Library(library, fused.weights, fused.constants)
+        self._step = Step(self._library)
         self._lock = threading.Lock()
         self._last: tuple[torch.Tensor, ...] = ()
 
@@ -83,6 +85,11 @@ class FusedModel(Model):
             "atomic_energies": torch.from_numpy(energies),
             "virial": torch.from_numpy(virial),
         }
+
+    def trajectory(self, types, neighbors, reach, length, energy, cell):
+        """See :meth:`Model.trajectory`."""
+        made = Trajectory(self._library, types, neighbors, reach, length, energy, cell, EDGES_PER_THREAD)
+        return lambda positions, box: made(positions, box, torch.get_num_threads())
 
 
 def fused_model(source: ModelSource, device: torch.device, tables: bool = True) -> FusedModel:
@@ -262,7 +269,7 @@ def verify(module: Any, fused: Fused, library: Path, facts: dict[str, str]) -> N
     positions, types, edges, shifts, cell = (
         data[key].numpy() for key in ("pos", "atom_types", "edge_index", "edge_cell_shift", "cell")
     )
-    step = Library(library, fused.weights, fused.constants)
+    step = Step(Library(library, fused.weights, fused.constants))
     energies, forces, _ = step(positions, types, edges, shifts, np.ascontiguousarray(cell[0]), 1)
     with default_dtype(torch.float64), torch.inference_mode(False), torch.enable_grad():
         expected = module(data)

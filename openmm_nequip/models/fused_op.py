@@ -16,7 +16,7 @@ import torch
 
 from ..kernels.build import vector_bytes
 from ..kernels.fuse import Fused, fuse
-from ..kernels.library import Library
+from ..kernels.library import Library, Step
 from .fused import EDGES_PER_THREAD, build_library, verify
 from .metadata import KERNELS_KEY
 from .state import default_dtype
@@ -24,7 +24,7 @@ from .state import default_dtype
 #: Names for ``nequip-compile --modifiers``, and whether the radial networks are tabulated.
 MODIFIERS = {"enable_FusedKernels": True, "enable_FusedKernelsExact": False}
 _NAME = "openmm_nequip::fused"
-_STEPS: dict[str, Library] = {}
+_STEPS: dict[str, Step] = {}
 _LOCK = threading.Lock()
 
 torch.library.define(
@@ -39,10 +39,10 @@ def _fused(pos, types, edge_index, shifts, cell, source, weights, constants, key
     step = _STEPS.get(key)
     threads = max(1, min(torch.get_num_threads(), edge_index.shape[1] // EDGES_PER_THREAD))
     inputs = pos.double(), types.view(-1).long(), edge_index.long(), shifts.double(), cell.view(3, 3).double()
-    with _LOCK:  # a library's memory serves one call at a time
+    with _LOCK:  # a step's memory serves one call at a time
         if step is None:
             text = source.numpy().tobytes().decode()
-            step = Library(build_library(text), weights.numpy(), constants.numpy())
+            step = Step(Library(build_library(text), weights.numpy(), constants.numpy()))
             _STEPS[key] = step
         found = step(*[tensor.contiguous().numpy() for tensor in inputs], threads)
     return tuple(torch.from_numpy(array) for array in found)

@@ -1,0 +1,34 @@
+"""Positions and box of a State as plain arrays in nm, past OpenMM's unit wrappers.
+
+OpenMM's public accessors wrap every answer in a Quantity and look through ``dir(state)`` on the way. Called once in a
+step of a millisecond, when the caches hold other things, that takes as long as a neighbour list. The functions beneath
+them are not public, so that each is used only if it is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openmm
+
+try:
+    from openmm._openmm import State_getPeriodicBoxVectors as _box_vectors
+except ImportError:
+    _box_vectors = None
+
+
+def positions_of(state: Any) -> np.ndarray:
+    """Positions (n_particles, 3) float64 in nm."""
+    try:
+        positions = np.empty((state._getNumParticles(), 3))
+        state._getVectorAsNumpy(openmm.State.Positions, positions)
+    except AttributeError:
+        return state.getPositions(asNumpy=True)._value
+    return positions
+
+
+def box_of(state: Any) -> np.ndarray:
+    """Box vectors (3, 3) float64 in nm, in rows."""
+    vectors = state.getPeriodicBoxVectors()._value if _box_vectors is None else _box_vectors(state)
+    return np.array(vectors)
