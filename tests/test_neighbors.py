@@ -31,15 +31,16 @@ def matscipy_set(positions, cell, periodic, cutoff=CUTOFF):
     return as_set((i, j), s)
 
 
-@pytest.mark.parametrize("skin", [0.0, 1.0])
+@pytest.mark.parametrize(("skin", "pairwise"), [(0.0, False), (1.0, False), (0.0, True)])
 @pytest.mark.parametrize("name", LATTICES)
-def test_periodic_edges_agree_with_matscipy(name, skin):
+def test_periodic_edges_agree_with_matscipy(name, skin, pairwise):
     cell = LATTICES[name]
     rng = np.random.default_rng(2)
     # Fractions beyond [0, 1): atoms outside the box and molecules broken across its faces.
     positions = rng.uniform(-1.3, 2.2, (8, 3)) @ cell
-    edges = NeighborList(CUTOFF, skin, True)(positions, cell)
+    edges = NeighborList(CUTOFF, skin, True, pairwise=pairwise)(positions, cell)
     assert as_set(*edges) == matscipy_set(positions, cell, True)
+    assert edges[0].shape[1] == len(as_set(*edges)), "an edge stands there twice"
     assert edges[0].dtype == np.int64 and edges[0].flags.c_contiguous and edges[1].dtype == np.float64
 
 
@@ -47,9 +48,10 @@ def test_periodic_edges_agree_with_matscipy(name, skin):
 @pytest.mark.parametrize("count", [1, 2, 30, 80])
 def test_non_periodic_edges(count, skin):
     positions = np.random.default_rng(count).uniform(0, 9, (count, 3))
-    edges = NeighborList(CUTOFF, skin, False)(positions, np.eye(3))
-    assert as_set(*edges) == matscipy_set(positions, np.eye(3), False)
-    assert not edges[1].any()
+    for pairwise in (False, True):
+        edges = NeighborList(CUTOFF, skin, False, pairwise=pairwise)(positions, np.eye(3))
+        assert as_set(*edges) == matscipy_set(positions, np.eye(3), False)
+        assert not edges[1].any()
 
 
 def test_vectors_follow_the_pair_convention():

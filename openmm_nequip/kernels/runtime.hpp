@@ -1,5 +1,6 @@
 // What every fused model shares: vectors, small matrix products, activations, edges, and the order of a step.
 // The generated file defines REAL, LANES and the model's constants before it includes this.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -8,6 +9,9 @@
 #include <new>
 #include <vector>
 #include <omp.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 namespace {
 
@@ -248,6 +252,8 @@ static void gate_backward(const Segment* parts, int count, const REAL* y, const 
 
 // ---- edges ----
 
+enum : size_t { HUGE_PAGE = 1 << 21 };
+
 // Memory that is kept from step to step and only grows.
 struct Memory {
   char* data = nullptr;
@@ -257,9 +263,14 @@ struct Memory {
     if (bytes > size) {
       std::free(data);
       size = 0;
-      const size_t wanted = (bytes + bytes / 8 + 4095) / 4096 * 4096;
-      data = (char*)std::aligned_alloc(4096, wanted);
+      // Large arrays are read here and there: in huge pages, where the system gives them, few addresses are looked up.
+      const size_t page = bytes < HUGE_PAGE ? 4096 : HUGE_PAGE;
+      const size_t wanted = (bytes + bytes / 8 + page - 1) / page * page;
+      data = (char*)std::aligned_alloc(page, wanted);
       if (!data) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+      if (page == HUGE_PAGE) madvise(data, wanted, MADV_HUGEPAGE);
+#endif
       size = wanted;
     }
     return data;
@@ -267,31 +278,38 @@ struct Memory {
   template <class T> T* of(size_t count) { return (T*)get((count + 64) * sizeof(T)); }
 };
 
-// The edges of every atom, as centre or as neighbour. Row i has slots row[i] .. row[i + 1]; those within the cutoff come
-// first, count[i] of them.
+// The edges of every atom, as centre or as neighbour. The candidates of atom i are other[row[i]] .. other[row[i + 1]]; those
+// within the cutoff lie in all the other arrays from first[i] on, count[i] of them, without gaps between the atoms of a
+// thread.
 struct Edges {
-  Memory m_row, m_count, m_other, m_shift, m_near, m_kind, m_knot, m_fraction, m_u, m_length, m_slope;
+  Memory m_row, m_first, m_count, m_other, m_shift, m_near, m_kind, m_knot, m_fraction, m_u, m_length, m_slope;
   Memory m_radial, m_radial_slope, m_g;
-  int *row, *count, *other, *near, *kind, *knot;
-  double* shift;
+  int *row, *first, *count, *other, *near, *kind, *knot;
+  float* shift;  // whole numbers
   REAL *fraction, *u[3], *radial, *radial_slope;
   double *length, *slope;
   REAL *g_radial, *g_u[3];
+  REAL back = 1;  // times u is the direction of the edge that leads to the atom: -1 where one list serves both ways
 
-  void sort(long n, long edges, const int64_t* key, const int64_t* value, const double* shifts) {
+  // `place` is where an atom of the caller's lies.
+  void sort(long n, long edges, const int64_t* key, const int64_t* value, const double* shifts, const int* place) {
     row = m_row.of<int>(n + 1);
     other = m_other.of<int>(edges);
-    shift = m_shift.of<double>(3 * edges);
+    shift = m_shift.of<float>(3 * edges);
     std::memset(row, 0, (n + 1) * sizeof(int));
-    for (long e = 0; e < edges; e++) row[key[e] + 1]++;
+    for (long e = 0; e < edges; e++) row[place[key[e]] + 1]++;
     for (long i = 0; i < n; i++) row[i + 1] += row[i];
+    first = m_first.of<int>(n);
     count = m_count.of<int>(n);
     for (long i = 0; i < n; i++) count[i] = row[i];
     for (long e = 0; e < edges; e++) {
-      const int at = count[key[e]]++;
-      other[at] = (int)value[e];
-      for (int a = 0; a < 3; a++) shift[3 * at + a] = shifts[3 * e + a];
+      const int at = count[place[key[e]]]++;
+      other[at] = place[value[e]];
+      for (int a = 0; a < 3; a++) shift[3 * (long)at + a] = (float)shifts[3 * e + a];
     }
+  }
+  // Room for the geometry.
+  void prepare(long edges) {
     near = m_near.of<int>(edges);
     kind = m_kind.of<int>(edges);
     knot = m_knot.of<int>(edges);
@@ -305,6 +323,7 @@ struct Edges {
     radial_slope = m_radial_slope.of<REAL>(edges * BESSEL_PADDED);
 #endif
   }
+  // Room for the gradients of the edges that lead to an atom.
   void gradients(long edges) {
     REAL* all = m_g.of<REAL>(4 * (edges + 64));
     g_radial = all;
@@ -312,20 +331,35 @@ struct Edges {
   }
 };
 
-// Geometry of the edges of one row; sign = 1 where the row is the centre. False if a length is not a number.
+// Whether the edges that lead to each atom are those that lead from it, reversed, in the same order.
+static bool mirrored(const Edges& from, const Edges& to, long n, const double* reciprocal) {
+  for (int a = 0; a < TYPES; a++)
+    for (int b = 0; b < a; b++)
+      if (reciprocal[a * TYPES + b] != reciprocal[b * TYPES + a]) return false;
+  if (std::memcmp(from.row, to.row, (n + 1) * sizeof(int)) != 0) return false;
+  const long edges = from.row[n];
+  if (std::memcmp(from.other, to.other, edges * sizeof(int)) != 0) return false;
+  for (long q = 0; q < 3 * edges; q++)
+    if (from.shift[q] != -to.shift[q]) return false;
+  return true;
+}
+
+// Geometry of the edges of atom i, from place `kept` on, which moves behind them; sign = 1 where the atom is the centre.
+// False if a length is not a number.
 static bool measure(Edges& e, long i, double sign, const double* pos, const double* cell, const int* types,
-                    const double* reciprocal) {
-  int kept = e.row[i];
+                    const double* reciprocal, int& kept) {
   bool good = true;
+  e.first[i] = kept;
   for (int s = e.row[i]; s < e.row[i + 1]; s++) {
     const int j = e.other[s];
-    const double* k = e.shift + 3 * s;
+    const float* k = e.shift + 3 * (long)s;
     double v[3];
     for (int a = 0; a < 3; a++)
       v[a] = sign * (pos[3 * j + a] - pos[3 * i + a]) + k[0] * cell[a] + k[1] * cell[3 + a] + k[2] * cell[6 + a];
-    const double r = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
     const double recip = sign > 0 ? reciprocal[types[i] * TYPES + types[j]] : reciprocal[types[j] * TYPES + types[i]];
-    const double x = r * recip;
+    const double square = v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
+    if (square * (recip * recip) > 1.0 + 1e-12) continue;  // before the root: many candidates end here
+    const double r = std::sqrt(square), x = r * recip;
     if (x >= 1.0) continue;
     if (!(r > 0)) { good = false; continue; }
     e.near[kept] = j;
@@ -345,7 +379,7 @@ static bool measure(Edges& e, long i, double sign, const double* pos, const doub
 #endif
     kept++;
   }
-  e.count[i] = kept - e.row[i];
+  e.count[i] = kept - e.first[i];
   return good;
 }
 

@@ -149,8 +149,10 @@ def _weight(i: int, rows: LayerRows, derivative: bool, tables: bool) -> list[str
 def _prologue(k: int, first: bool, tables: bool, backward: bool, couplings: _Couplings) -> list[str]:
     other = "near"
     lines = [
-        "    const int at = E.row[i] + s, n = E.count[i] - s < LANES ? E.count[i] - s : LANES;",
-        "    const V x = loadu(E.u[0] + at), y = loadu(E.u[1] + at), z = loadu(E.u[2] + at);",
+        "    const int at = E.first[i] + s, n = E.count[i] - s < LANES ? E.count[i] - s : LANES;",
+        "    const V x = {0}loadu(E.u[0] + at), y = {0}loadu(E.u[1] + at), z = {0}loadu(E.u[2] + at);".format(
+            "E.back * " if backward else ""
+        ),
         "    harmonics(x, y, z, Y);",
         *couplings.source(),
     ]

@@ -8,15 +8,14 @@ int fused_set(void* step, int64_t n, int64_t edges, const int64_t* types, const 
               const double* pos, const double* cell) {
   Step& s = *(Step*)step;
   try {
-    if (const int problem = set_graph(s, n, edges, types, edge_index, shifts)) return problem;
+    if (const int problem = set_graph(s, n, edges, types, edge_index, shifts, pos, cell)) return problem;
     s.old = s.m_old.of<double>(3 * n);
-    s.pos = s.m_pos.of<double>(3 * n);
-    s.energies = s.m_energies.of<double>(n);
   } catch (const std::bad_alloc&) {
     s.n = s.followed = -1;
     return OUT_OF_MEMORY;
   }
-  std::memcpy(s.old, pos, 3 * n * sizeof(double));
+  for (int64_t i = 0; i < n; i++)
+    for (int a = 0; a < 3; a++) s.old[3 * i + a] = pos[3L * s.order[i] + a];
   std::memcpy(s.old_cell, cell, sizeof s.old_cell);
   s.followed = n;
   return DONE;
@@ -34,7 +33,7 @@ int fused_advance(void* step, int threads, int64_t n, double length, double unit
   for (int64_t i = 0; i < n; i++) {
     double moved = 0;
     for (int a = 0; a < 3; a++) {
-      const double x = positions[3 * i + a] / length, d = x - s.old[3 * i + a];
+      const double x = positions[3L * s.order[i] + a] / length, d = x - s.old[3 * i + a];
       s.pos[3 * i + a] = x;
       moved += d * d;
       sum += x * x;
@@ -44,7 +43,7 @@ int fused_advance(void* step, int threads, int64_t n, double length, double unit
   if (!std::isfinite(sum)) return BAD_POSITIONS;
   if (farthest > reach * reach || std::memcmp(cell, s.old_cell, sizeof cell) != 0) return STALE;
   try {
-    run(s, threads < 1 ? 1 : threads, n, s.edges, s.pos, cell, s.energies, forces, virial);
+    run(s, threads < 1 ? 1 : threads, cell, forces, virial);
   } catch (const std::bad_alloc&) {
     s.n = s.followed = -1;
     return OUT_OF_MEMORY;

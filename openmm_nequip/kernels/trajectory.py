@@ -116,9 +116,9 @@ class Trajectory:
         forces = np.empty((n, 3))
         box_at = None
         if self._cell is None:
-            if np.shape(box) != (3, 3):
-                raise ValueError(f"got a box of shape {np.shape(box)}, expected (3, 3)")
-            box = np.ascontiguousarray(box, dtype=np.float64)
+            box = np.array(box, dtype=np.float64)
+            if box.shape != (3, 3):
+                raise ValueError(f"got a box of shape {box.shape}, expected (3, 3)")
             box_at = box.ctypes.data
         while True:
             code = self._advance(
