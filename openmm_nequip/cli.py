@@ -202,6 +202,7 @@ def _info(arguments: argparse.Namespace) -> Answer:
         ("kind", facts["kind"]),
         ("compile target", facts["compile_target"] or "none: compiled at first use"),
         ("CPU kernels", facts["kernels"]),
+        ("CUDA graphs", facts["cuda_graphs"]),
         ("types", " ".join(facts["type_names"])),
         ("cutoff", f"{facts['cutoff']:g} {length}"),
         ("dtype", facts["dtype"] + " (TF32 allowed)" * facts["allow_tf32"]),
@@ -215,7 +216,7 @@ def _info(arguments: argparse.Namespace) -> Answer:
     ]
     if facts["per_edge_type_cutoff"]:
         rows = [f"{center}: {_pairs(row)}" for center, row in facts["per_edge_type_cutoff"].items()]
-        lines.insert(5, ("  by pair", "; ".join(rows)))
+        lines.insert(6, ("  by pair", "; ".join(rows)))
     return Answer(facts, "\n".join(f"{name:17} {value}" for name, value in lines))
 
 

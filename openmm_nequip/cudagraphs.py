@@ -101,6 +101,29 @@ def with_graphs(model: Model, choice: bool | str, n_nodes: int) -> Model:
         return model
 
 
+def describe_graphs(model: Model) -> str:
+    """In one line, whether steps of a model would be replayed from a CUDA graph where it is now.
+
+    Parameters
+    ----------
+    model : Model
+        The model on its device.
+
+    Returns
+    -------
+    str
+        Begins with ``"on"`` or ``"off"``. Models that AOTInductor compiles are tried out only when they run.
+    """
+    if model.device.type != "cuda":
+        return f"off: the device is {model.device}, and only CUDA devices have them"
+    try:
+        with torch.cuda.device(model.device):
+            check_potential(potential_of(model), model.info, model.device)
+    except (CudaGraphError, RuntimeError) as error:
+        return f"off: {_line(error)}"
+    return f"on for up to {AUTO_ATOMS} atoms; cudaGraphs=True for more"
+
+
 class GraphedModel(Model):
     """A model replayed from a graph; called like the model and with its results, up to the order of summation.
 

@@ -81,6 +81,7 @@ def test_info(capsys):
     assert facts["cutoff"] == 4.0 and facts["per_edge_type_cutoff"]["O"]["N"] == 4.0
     assert facts["dtype"] == "float64" and facts["device"] == "cpu"
     assert facts["units_assumed"] == {"length": "angstrom", "energy": "eV"}
+    assert facts["cuda_graphs"] == "off: the device is cpu, and only CUDA devices have them"
     assert facts["size_bytes"] == Path(MODEL).stat().st_size and len(facts["sha256"]) == 64
     assert facts["versions_installed"]["openmm-nequip"] == __version__
     assert main(["info", MODEL]) == 0

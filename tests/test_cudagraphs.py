@@ -15,7 +15,14 @@ from toy import evaluate, lattice, make_topology, write_toy
 
 import openmm_nequip.cudagraphs as cudagraphs
 from openmm_nequip import load_model
-from openmm_nequip.cudagraphs import AUTO_ATOMS, CudaGraphError, GraphedModel, check_potential, with_graphs
+from openmm_nequip.cudagraphs import (
+    AUTO_ATOMS,
+    CudaGraphError,
+    GraphedModel,
+    check_potential,
+    describe_graphs,
+    with_graphs,
+)
 from openmm_nequip.forces import torch_force
 from openmm_nequip.layout import Layout
 from openmm_nequip.models import vectors
@@ -285,6 +292,23 @@ def test_the_choice(any_model, monkeypatch):
     assert with_graphs(there, "auto", 10) is there
     with pytest.raises(CudaGraphError, match="do not end"):
         with_graphs(there, True, 10)
+
+
+def test_info_says_whether_there_would_be_graphs(any_model, monkeypatch):
+    model = any_model("nequip")
+    assert describe_graphs(model) == "off: the device is cpu, and only CUDA devices have them"
+    monkeypatch.setattr(torch.cuda, "device", lambda device: torch.no_grad())
+    monkeypatch.setattr(cudagraphs, "potential_of", lambda model: "potential")
+    there, checks = OnCuda(), []
+    there.info = model.info
+    monkeypatch.setattr(cudagraphs, "check_potential", lambda *arguments: checks.append(arguments))
+    assert describe_graphs(there) == f"on for up to {AUTO_ATOMS} atoms; cudaGraphs=True for more" and len(checks) == 1
+
+    def refuse(*arguments):
+        raise CudaGraphError("edges beyond the cutoff change the result\nof a.pth")
+
+    monkeypatch.setattr(cudagraphs, "check_potential", refuse)
+    assert describe_graphs(there) == "off: edges beyond the cutoff change the result"
 
 
 class FakeStream:

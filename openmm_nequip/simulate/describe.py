@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .._version import __version__
+from ..cudagraphs import describe_graphs
 from ..models import ModelInfo, load_model, locate
 from ..models.fused import describe_kernels
 from ..units import Units
@@ -49,7 +50,8 @@ def describe_model(path: str, device: str | None = None, trusted: str | None = N
     ModelFileError, ImportError, ValueError
         As :func:`openmm_nequip.load_model`.
     """
-    info = load_model(path, device=device, compile=False, trusted=trusted).info
+    model = load_model(path, device=device, compile=False, trusted=trusted)
+    info = model.info
     length, energy = (part.strip() for part in Units().describe().split(","))
     return {
         "path": info.path,
@@ -64,6 +66,7 @@ def describe_model(path: str, device: str | None = None, trusted: str | None = N
         "compiled": info.compiled,
         "compile_target": info.target,
         "kernels": _kernels(path, info, trusted),
+        "cuda_graphs": describe_graphs(model),
         "outputs": list(info.outputs),
         "size_bytes": info.size_bytes,
         "sha256": info.sha256,
