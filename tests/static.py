@@ -77,6 +77,29 @@ def structure(periodic: bool, seed: int = 5, n: int = 3, spacing: float = 2.2) -
     return positions, np.eye(3) * (n * spacing if periodic else 10 * CUTOFF)
 
 
+class RowByRow(TorchDispatchMode):
+    """Matrix products whose rows know nothing of each other.
+
+    A library of matrix products takes other code for other numbers of rows, on some CPUs even for the few rows at the
+    end, so that the last bit of one edge depends on how many edges there are. Here each row is summed in the same order.
+    """
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
+            return _product(*args)
+        if func in (torch.ops.aten.addmm.default, torch.ops.aten.baddbmm.default):
+            return kwargs.get("beta", 1) * args[0] + kwargs.get("alpha", 1) * _product(*args[1:3])
+        return func(*args, **kwargs)
+
+
+def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    total = left.new_zeros((*left.shape[:-1], right.shape[-1]))
+    for k in range(left.shape[-1]):
+        total = total + left[..., k : k + 1] * right[..., k : k + 1, :]
+    return total
+
+
 class Tape(TorchDispatchMode):
     """Every operation of a step, to be repeated on the same memory as a CUDA graph does."""
 

@@ -30,5 +30,6 @@ def positions_of(state: Any) -> np.ndarray:
 
 def box_of(state: Any) -> np.ndarray:
     """Box vectors (3, 3) float64 in nm, in rows."""
-    vectors = state.getPeriodicBoxVectors()._value if _box_vectors is None else _box_vectors(state)
-    return np.array(vectors)
+    if _box_vectors is not None and isinstance(state, openmm.State):
+        return np.array(_box_vectors(state))
+    return np.array(state.getPeriodicBoxVectors()._value)
