@@ -81,7 +81,7 @@ class RowByRow(TorchDispatchMode):
     """Matrix products whose rows know nothing of each other.
 
     A library of matrix products takes other code for other numbers of rows, on some CPUs even for the few rows at the
-    end, so that the last bit of one edge depends on how many edges there are. Here each row is summed in the same order.
+    end, so that the last bit of one edge depends on how many there are. Here each row is summed in the same order.
     """
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):

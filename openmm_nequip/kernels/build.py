@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 #: Not -ffast-math: GCC would switch the whole process to flushing denormal numbers when it loads the library.
 FLAGS = (
-    "-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno",
+    "-std=c++17", "-O3", "-march=native", "-pthread", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno",
     "-fno-trapping-math", "-fno-signed-zeros", "-w",
 )  # fmt: skip
 #: Compilers that understand the vector types of the sources, in the order in which they are looked for.

@@ -34,6 +34,16 @@ struct Step {
   Memory m_old;
   double *old, old_cell[9];
   long followed = -1;
+  Team* team = nullptr;
+
+  ~Step() {
+    if (team && team->is_here()) delete team;
+  }
+  // As many threads as can be had, `threads` at most. After a fork the old ones are left alone.
+  int gather(int threads) {
+    if (!team || !team->is_here()) team = new Team;
+    return team->gather(threads < 1 ? 1 : threads);
+  }
 };
 
 // How much memory a thread has for the rows of a tile.
@@ -208,6 +218,7 @@ void edge_forces(const Step& s, long j, double* forces, double* virial) {
 // Positions are s.pos and energies go to s.energies, in the order of the kernels; forces are in the caller's.
 void run(Step& s, int threads, const double* cell, double* forces, double* virial) {
   const long n = s.n, edges = s.edges;
+  threads = s.gather(threads);
   const double* pos = s.pos;
   double* energies = s.energies;
   std::vector<int> bound(threads + 1, (int)n);
@@ -219,11 +230,12 @@ void run(Step& s, int threads, const double* cell, double* forces, double* viria
   REAL* rooms = s.m_scratch.of<REAL>((long)threads * TILE_ROOM);
   s.forces = s.m_forces.of<double>((long)threads * (3 * n + 16));
   const long share = 3 * n + 16;
-  bool good = true;
+  std::atomic<bool> all_good{true};
   const int rows = TILE_ROWS;
-#pragma omp parallel num_threads(threads) reduction(&& : good)
-  {
-    const int t = omp_get_thread_num(), from = bound[t], to = bound[t + 1];
+  Team& team = *s.team;
+  auto work = [&](int t) {
+    const int from = bound[t], to = bound[t + 1];
+    bool good = true;
     REAL* room = rooms + (long)t * TILE_ROOM;
     double* mine = s.forces + t * share;
     std::memset(mine, 0, share * sizeof(double));
@@ -236,16 +248,15 @@ void run(Step& s, int threads, const double* cell, double* forces, double* viria
       std::memset(e.g_radial + a, 0, c * sizeof(REAL));
       for (int b = 0; b < 3; b++) std::memset(e.g_u[b] + a, 0, c * sizeof(REAL));
     }
-#pragma omp barrier
+    if (!good) all_good = false;
+    team.meet();
     for (int k = 0; k < LAYERS; k++) {
       for (int i = from; i < to; i += rows) forward_tile(s, k, i, i + rows < to ? i + rows : to, room, energies);
-#pragma omp barrier
+      team.meet();
     }
     for (int k = LAYERS - 1; k >= 0; k--) {
       for (int i = from; i < to; i += rows) backward_tile(s, k, i, i + rows < to ? i + rows : to, room);
-      if (k) {
-#pragma omp barrier
-      }
+      if (k) team.meet();
     }
     for (int j = from; j < to; j++) {
       edge_forces(s, j, mine, mine + 3 * n);
@@ -258,19 +269,20 @@ void run(Step& s, int threads, const double* cell, double* forces, double* viria
       }
 #endif
     }
-#pragma omp barrier
+    team.meet();
     for (int i = from; i < to; i++)
       for (int a = 0; a < 3; a++) {
         double sum = 0;
         for (int o = 0; o < threads; o++) sum += s.forces[o * share + 3L * i + a];
         forces[3L * s.order[i] + a] = sum;
       }
-  }
+  };
+  team.run(threads, [](void* context, int t) { (*(decltype(work)*)context)(t); }, &work);
   for (int a = 0; a < 9; a++) {
     virial[a] = 0;
     for (int o = 0; o < threads; o++) virial[a] += s.forces[o * share + 3 * n + a];
   }
-  if (!good) energies[0] = std::numeric_limits<double>::quiet_NaN();
+  if (!all_good) energies[0] = std::numeric_limits<double>::quiet_NaN();
 }
 
 // Most boxes along a direction when atoms are ordered: their number must fit an int.
@@ -369,7 +381,7 @@ int fused_evaluate(void* step, int threads, int keep, int64_t n, int64_t edges, 
       if (const int problem = set_graph(s, n, edges, types, edge_index, shifts, pos, cell)) return problem;
     for (int64_t i = 0; i < n; i++)
       for (int a = 0; a < 3; a++) s.pos[3 * i + a] = pos[3L * s.order[i] + a];
-    run(s, threads < 1 ? 1 : threads, cell, forces, virial);
+    run(s, threads, cell, forces, virial);
     for (int64_t i = 0; i < n; i++) energies[s.order[i]] = s.energies[i];
   } catch (const std::bad_alloc&) {
     s.n = -1;

@@ -145,6 +145,7 @@ def generate(program: Program, tables: list[Table] | None, vector_bytes: int) ->
         "struct Dense { int k, m; long weights, transposed; };",
         _array("Dense", "READOUT", readout),
         "}  // namespace",
+        (here / "team.hpp").read_text(encoding="utf-8"),
         head,
         f"const Layer NETWORK[] = {{{', '.join(network)}}};",
         "struct Step {" + tail,

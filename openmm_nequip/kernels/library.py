@@ -103,7 +103,7 @@ class Step:
             All C-contiguous, as in :meth:`openmm_nequip.models.base.Model.__call__`; edges beyond the cutoff count
             for nothing.
         threads : int
-            Number of OpenMP threads.
+            Number of threads.
         keep : bool
             Types, edges and shifts are those of the last call, and are not read again.
 

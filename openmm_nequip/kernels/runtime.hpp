@@ -8,7 +8,6 @@
 #include <limits>
 #include <new>
 #include <vector>
-#include <omp.h>
 #ifdef __linux__
 #include <sys/mman.h>
 #endif

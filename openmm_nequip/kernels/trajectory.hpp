@@ -43,7 +43,7 @@ int fused_advance(void* step, int threads, int64_t n, double length, double unit
   if (!std::isfinite(sum)) return BAD_POSITIONS;
   if (farthest > reach * reach || std::memcmp(cell, s.old_cell, sizeof cell) != 0) return STALE;
   try {
-    run(s, threads < 1 ? 1 : threads, cell, forces, virial);
+    run(s, threads, cell, forces, virial);
   } catch (const std::bad_alloc&) {
     s.n = s.followed = -1;
     return OUT_OF_MEMORY;

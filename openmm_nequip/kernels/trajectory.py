@@ -92,7 +92,7 @@ class Trajectory:
         box : numpy.ndarray, (3, 3) float64, or None
             Box vectors in the caller's unit; needed in a periodic system, not read in another.
         threads : int
-            Number of OpenMP threads at most.
+            Number of threads at most.
 
         Returns
         -------
