@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-
 #: Threads of OpenMP stay awake for some milliseconds after their candidate; no simulation has two of them in turn.
 SETTLE_MS = 20.0
 

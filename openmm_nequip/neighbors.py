@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,9 +104,9 @@ class CandidateList:
         self._list = NeighborList(cutoff + skin, 0.0, periodic, pairwise=True)
         self._reach = 0.5 * skin
         self._reference: tuple[np.ndarray, np.ndarray] | None = None
-        self._pairs: tuple[np.ndarray, np.ndarray] | None = None
+        self._pairs: tuple[Any, Any] | None = None
 
-    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> tuple[Any, Any]:
         """All edges within the cutoff, and some beyond it; as :meth:`NeighborList.__call__`."""
         if self._pairs is not None and len(positions) == len(self._reference[0]):  # type: ignore[index]
             if self._few(positions) or not self._moved(positions, cell):
@@ -114,7 +115,7 @@ class CandidateList:
         self._pairs = self.find(positions, cell)
         return self._pairs
 
-    def find(self, positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, positions: np.ndarray, cell: np.ndarray) -> tuple[Any, Any]:
         """The list made anew, in arrays of its own; as :meth:`__call__`."""
         if self._few(positions):
             pairs = np.argwhere(~np.eye(len(positions), dtype=bool)).T.astype(np.int64, order="C")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,21 +81,22 @@ class PaddedNeighborList:
     Parameters
     ----------
     neighbors : callable
-        :class:`~openmm_nequip.neighbors.NeighborList` or :class:`~openmm_nequip.neighbors.CandidateList`.
+        :class:`~openmm_nequip.neighbors.NeighborList`, :class:`~openmm_nequip.neighbors.CandidateList` or
+        :class:`~openmm_nequip.devicelists.DeviceCandidateList`.
     distance : float
         Shortest length of a padding edge: well beyond the cutoff, in the list's unit of length.
     """
 
     def __init__(
-        self, neighbors: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], distance: float
+        self, neighbors: Callable[[np.ndarray, np.ndarray], tuple[Any, Any]], distance: float
     ) -> None:
         self.capacity = Capacity()
         self._neighbors = neighbors
         self._distance = distance
-        self._found: tuple[np.ndarray, np.ndarray] | None = None
-        self._padded: tuple[np.ndarray, np.ndarray]
+        self._found: tuple[Any, Any] | None = None
+        self._padded: tuple[Any, Any]
 
-    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> tuple[Any, Any]:
         """The list's edges first, then padding; the very same arrays again where the list gives the same again.
 
         Parameters
@@ -106,23 +108,30 @@ class PaddedNeighborList:
 
         Returns
         -------
-        edge_index : numpy.ndarray, (2, capacity) int64
-        shifts : numpy.ndarray, (capacity, 3) float64
+        edge_index : numpy.ndarray or torch.Tensor, (2, capacity) int64
+        shifts : numpy.ndarray or torch.Tensor, (capacity, 3) float64
+            Of the kind and on the device of the list's own.
         """
         found = self._neighbors(positions, cell)
         if found is self._found:
             return self._padded
         edge_index, shifts = found
-        count = edge_index.shape[1]
+        count, n = edge_index.shape[1], len(positions)
         self.capacity.fit(count)
+        missing = self.capacity.size - count
+        images = math.ceil(self._distance / float(np.linalg.norm(cell[0])))
+        atoms: Any
+        rows: Any
         # New arrays each time: their user tells by their identity whether anything has changed.
-        padded_index = np.empty((2, self.capacity.size), dtype=np.int64)
-        padded_shifts = np.zeros((self.capacity.size, 3))
-        padded_index[:, :count], padded_index[:, count:] = edge_index, np.arange(self.capacity.size - count)
-        padded_index[:, count:] %= len(positions)
-        padded_shifts[:count] = shifts
-        padded_shifts[count:, 0] = math.ceil(self._distance / float(np.linalg.norm(cell[0])))
-        self._found, self._padded = found, (padded_index, padded_shifts)
+        if isinstance(edge_index, torch.Tensor):
+            atoms = torch.remainder(torch.arange(missing, device=edge_index.device), n).repeat(2, 1)
+            rows = shifts.new_tensor([[images, 0.0, 0.0]]).expand(missing, 3)
+            self._padded = torch.cat([edge_index, atoms], 1), torch.cat([shifts, rows])
+        else:
+            atoms = np.broadcast_to(np.arange(missing) % n, (2, missing))
+            rows = np.broadcast_to([images, 0.0, 0.0], (missing, 3))
+            self._padded = np.concatenate([edge_index, atoms], 1), np.concatenate([shifts, rows])
+        self._found = found
         return self._padded
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 
+from .devicelists import DeviceCandidateList, DeviceNeighborList
 from .kernels.trajectory import NotFinite
 from .layout import Layout
 from .links import place_caps, spread_cap_forces
@@ -19,6 +22,11 @@ from .padding import PaddedNeighborList
 from .units import Units
 
 _MOST_NAMED = 10
+
+
+def keeps_lists(device: torch.device) -> bool:
+    """Whether neighbour lists are made and kept on that device rather than on the host."""
+    return device.type == "cuda"
 
 
 class NonFiniteError(RuntimeError):
@@ -49,19 +57,10 @@ class Evaluator:
         self.units = units
         self.layout = layout
         self.periodic = periodic
-        cutoffs = model.info.per_edge_type_cutoff
         regions = layout.regions if len(layout.regions) > 1 else (None,)
         self._regions = regions
-        skin = skin_nm / units.length
-        self._lists: list[CandidateList | NeighborList | PaddedNeighborList]
-        if model.skips_far_edges:
-            self._lists = [CandidateList(model.info.cutoff, skin, periodic) for _ in regions]
-        else:
-            types = [layout.types if nodes is None else layout.types[nodes] for nodes in regions]
-            self._lists = [NeighborList(model.info.cutoff, skin, periodic, each, cutoffs) for each in types]
-        if model.static_shapes:
-            self._lists = [PaddedNeighborList(each, PAD_DISTANCE * model.info.cutoff) for each in self._lists]
-        self._found: list[tuple[np.ndarray, np.ndarray]] = []
+        self._lists = self._make_lists(skin_nm / units.length)
+        self._found: list[tuple[Any, Any]] = []
         self._edge_tensors: tuple[torch.Tensor, torch.Tensor]
         self._types = torch.as_tensor(layout.types, dtype=torch.int64, device=model.device)
         self._dummy_cell = np.eye(3) * (DUMMY_CELL * model.info.cutoff)
@@ -103,6 +102,25 @@ class Evaluator:
                     raise NonFiniteError(_culprits(error.what, error.values)) from error
             out, forces, _ = self._compute(positions, box)
         return self._checked(out, forces)
+
+    def _make_lists(self, skin: float) -> list[Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]]:
+        """A list for each region, of the kind that the model wants; on its device where there is one for all atoms."""
+        info, device, periodic, types = self.model.info, self.model.device, self.periodic, self.layout.types
+        cutoff, cutoffs = info.cutoff, info.per_edge_type_cutoff
+        on_device = keeps_lists(device) and self._regions[0] is None
+        lists: list[Any]
+        if self.model.skips_far_edges and on_device:
+            lists = [DeviceCandidateList(cutoff, skin, periodic, device)]
+        elif self.model.skips_far_edges:
+            lists = [CandidateList(cutoff, skin, periodic) for _ in self._regions]
+        elif on_device:
+            lists = [DeviceNeighborList(cutoff, skin, periodic, types, cutoffs, device)]
+        else:
+            members = [types if nodes is None else types[nodes] for nodes in self._regions]
+            lists = [NeighborList(cutoff, skin, periodic, each, cutoffs) for each in members]
+        if self.model.static_shapes:
+            lists = [PaddedNeighborList(each, PAD_DISTANCE * cutoff) for each in lists]
+        return lists
 
     def _follow(self) -> Callable[[np.ndarray, np.ndarray | None], tuple[float, np.ndarray]] | None:
         """The model's own way through a simulation: where it has one, and all particles are one graph's nodes."""
@@ -193,18 +211,18 @@ class Evaluator:
         if self._regions[0] is not None:
             edges = [members[e] for members, (e, _) in zip(self._regions, found, strict=True)]
             edge_index, shifts = np.concatenate(edges, axis=1), np.concatenate([s for _, s in found])
-        self._edge_tensors = torch.from_numpy(edge_index), torch.from_numpy(shifts)
+        self._edge_tensors = torch.as_tensor(edge_index), torch.as_tensor(shifts)
         return self._edge_tensors
 
     def _run(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-        edge_index, shifts = self._edges(nodes.numpy(), cell)
         device = self.model.device
-        inputs = nodes, self._types, edge_index, shifts, cell_tensor
-        if device.type == "cpu":
-            return self.model(*inputs)
         # The callback may run on a thread whose current CUDA device is not the model's.
-        with torch.cuda.device(device), tf32_allowed(self.model.info.allow_tf32):
-            return self.model(*(inputs if self.model.static_shapes else [tensor.to(device) for tensor in inputs]))
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            inputs = nodes, self._types, *self._edges(nodes.numpy(), cell), cell_tensor
+            if device.type == "cpu":
+                return self.model(*inputs)
+            with tf32_allowed(self.model.info.allow_tf32):
+                return self.model(*(inputs if self.model.static_shapes else [tensor.to(device) for tensor in inputs]))
 
     def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         """Forces on the particles from those on the nodes; a cap's force goes to Q1 and M1 by the chain rule."""

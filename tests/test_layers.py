@@ -12,16 +12,18 @@ ROOT = Path(openmm_nequip.__file__).parent
 LAYERS = {
     "_version": 0, "units": 0, "layout": 0, "links": 0, "data": 0, "crystal": 1, "kernels": 0,
     "models": 1, "neighbors": 1, "padding": 1, "recording": 1,
-    "wrapper": 2, "cudagraphs": 2, "devices": 2,
-    "forces": 3,
-    "mixed": 4, "options": 4, "topology": 4,
-    "hybrid": 5, "pressure": 5,
-    "potential": 6, "checks": 6, "reporters": 6,
-    "simulate": 7, "bench": 7,
-    "cli": 8, "__main__": 8,
+    "devicelists": 2, "cudagraphs": 2, "devices": 2,
+    "wrapper": 3,
+    "forces": 4,
+    "mixed": 5, "options": 5, "topology": 5,
+    "hybrid": 6, "pressure": 6,
+    "potential": 7, "checks": 7, "reporters": 7,
+    "simulate": 8, "bench": 8,
+    "cli": 9, "__main__": 9,
 }  # fmt: skip
 WITHOUT_OPENMM = {
     "units", "layout", "links", "models", "neighbors", "padding", "recording", "kernels", "wrapper", "cudagraphs",
+    "devicelists",
 }  # fmt: skip
 
 

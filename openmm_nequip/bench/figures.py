@@ -19,8 +19,10 @@ logger = logging.getLogger(__name__)
 #: A sample is so many steps that it takes about this long, so that neither the clock nor one list rebuild decides.
 SAMPLE_S = 0.03
 MOST_STEPS = 100
-#: Anything faster gets an untimed step before each sample, to have its own data in the caches again.
+#: Anything faster gets an untimed step before each sample, to have its own data in the caches again,
 LEAD_IN_S = 0.1
+#: and as many as take this long: OpenMP's threads of the one before stay awake for milliseconds, waiting for more.
+SETTLE_S = 0.02
 FEWEST_SAMPLES = 3
 #: Samples lost in a row to a model that breaks the simulation before a runner is given up.
 MOST_FAILURES = 5
@@ -83,7 +85,7 @@ class _Track:
     runner: Runner
     steps: int
     wanted: int
-    lead_in: bool
+    lead_in: int
     samples: list[float] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
     restarts: int = 0
@@ -163,7 +165,7 @@ def measure(
 
 def _track(runner: Runner, seconds: float, repeats: int, share: float) -> _Track:
     steps = max(1, min(MOST_STEPS, int(SAMPLE_S / max(seconds, 1e-9))))
-    lead_in = seconds < LEAD_IN_S
+    lead_in = max(1, min(MOST_STEPS, int(SETTLE_S / max(seconds, 1e-9)))) if seconds < LEAD_IN_S else 0
     affordable = int(share / max((steps + lead_in) * seconds, 1e-9))
     return _Track(runner, steps, max(min(FEWEST_SAMPLES, repeats), min(repeats, affordable)), lead_in)
 
@@ -180,5 +182,5 @@ def _sample(track: _Track) -> float:
         track.restarts += 1
     # After a restart the first step may have to compute the forces at the start as well.
     if lost or track.lead_in or track.failures:
-        track.runner.advance(1)
+        track.runner.advance(max(1, track.lead_in))
     return timed(lambda: track.runner.advance(track.steps)) / track.steps * MS_PER_S
