@@ -5,7 +5,8 @@
 Models have random weights: what they compute takes the same time. The package is made as by ``nequip-compile --target
 ase``; it is kept in FOLDER, because compiling takes longer than measuring. Structures are water at its density
 (a periodic box), and for 22 atoms a droplet in vacuum. Beside every ratio stands the largest difference between the
-fused model and the package, and the share of the measured peak of fused multiply-adds that the kernels reach.
+fused model and the package, and the share of the measured peak of fused multiply-adds that the kernels reach. Written:
+``kernels.json`` and ``kernels.png`` in FOLDER.
 """
 
 from __future__ import annotations
@@ -247,6 +248,40 @@ def measure(cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, th
     return rows
 
 
+def draw(results: Path) -> None:
+    """A picture beside the results: the ratio against the number of features, a panel for each size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in json.loads(results.read_text())["rows"] if row["dtype"] == "float32"]
+    sizes = sorted({row["atoms"] for row in rows})
+    figure, panels = plt.subplots(1, len(sizes), figsize=(3 * len(sizes), 3.4), sharey=True, squeeze=False)
+    for panel, size in zip(panels[0], sizes, strict=True):
+        for order in (1, 2, 3):
+            for parity, style in (("plain", "-"), ("parity", "--")):
+                for kind, marker in (("fused", "o"), ("fused, exact radial", "x")):
+                    points = [
+                        (row_features, row[kind]["ratio"])
+                        for row in rows
+                        for row_features in (16, 32, 64, 128)
+                        if row["atoms"] == size and row["cell"] == f"l{order}-{parity}-{row_features}"
+                    ]
+                    if points:
+                        label = f"l_max {order}, {parity}" if kind == "fused" else None
+                        panel.plot(*zip(*points, strict=True), style, marker=marker, color=f"C{order}", label=label)
+        panel.axhline(3, color="grey", linewidth=0.8)
+        panel.set(xscale="log", yscale="log", xticks=[16, 32, 64, 128], xticklabels=["16", "32", "64", "128"])
+        panel.minorticks_off()
+        panel.set(title=f"{size} atoms", xlabel="features")
+        panel.set_yticks([3, 10, 30, 100], ["3", "10", "30", "100"])
+    panels[0][0].set_ylabel("times faster than the package\n(o tables, x exact radial network)")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="lower center", ncols=6, frameon=False)
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
+    figure.savefig(results.with_suffix(".png"), dpi=130)
+
+
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -269,6 +304,8 @@ def main() -> None:
                 stop = next((i for i in range(at + 1, len(command)) if command[i].startswith("--")), len(command))
                 del command[at:stop]
             subprocess.run([*command, "--cells", cell], check=False)
+        if not arguments.compile_only:
+            draw(arguments.output / "kernels.json")
         return
     (cell,) = arguments.cells
     path = arguments.output / f"{cell}-{arguments.dtype}.nequip.pt2"
