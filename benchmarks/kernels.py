@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +197,9 @@ def peak_rate(dtype: str, threads: int) -> float:
         return float(subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout)
 
 
-def measure(cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, threads: int, peak: float) -> list[dict]:
+def measure(
+    cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, threads: int, peak: float
+) -> Iterator[dict]:
     """One row for each size."""
     from openmm_nequip.kernels.recognise import recognise
     from openmm_nequip.models.state import default_dtype
@@ -207,7 +210,6 @@ def measure(cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, th
     with default_dtype(torch.float64):
         program = recognise(model)
     per_edge, per_atom = operations(program), node_operations(program)
-    rows = []
     for size in sizes:
         graph = water(size)
         positions, types, edges, shifts, box = graph
@@ -236,7 +238,6 @@ def measure(cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, th
         row["force_scale"] = float(np.abs(forces).max())
         work = per_edge * edges.shape[1] + per_atom * size
         row["fused"]["peak_share"] = work / (row["fused"]["median_ms"] * 1e-3) / peak
-        rows.append(row)
         took = row["package"]["median_ms"]
         print(
             f"{cell:24s} {dtype} {size:6d} atoms {edges.shape[1]:8d} edges  package {took:10.2f} ms"
@@ -245,7 +246,7 @@ def measure(cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, th
             f"  dF {row['fused']['force_error']:.1e} of {row['force_scale']:.1e}",
             flush=True,
         )
-    return rows
+        yield row
 
 
 def draw(results: Path) -> None:
@@ -314,12 +315,14 @@ def main() -> None:
     if arguments.compile_only:
         return
     peak = peak_rate(arguments.dtype, arguments.threads)
-    rows = measure(cell, arguments.dtype, arguments.sizes, path, arguments.rounds, arguments.threads, peak)
     results = arguments.output / "kernels.json"
-    stored = json.loads(results.read_text()) if results.exists() else {"rows": []}
-    kept = [row for row in stored["rows"] if (row["cell"], row["dtype"]) != (cell, arguments.dtype)]
-    stored = {"environment": environment(), "peak_gflops": peak / 1e9, "rows": kept + rows}
-    results.write_text(json.dumps(stored, indent=1))
+    # After each size: the package of a large model may end the process for want of memory at the next one.
+    for row in measure(cell, arguments.dtype, arguments.sizes, path, arguments.rounds, arguments.threads, peak):
+        stored = json.loads(results.read_text()) if results.exists() else {"rows": []}
+        key = cell, arguments.dtype, row["atoms"]
+        kept = [old for old in stored["rows"] if (old["cell"], old["dtype"], old["atoms"]) != key]
+        stored = {"environment": environment(), "peak_gflops": peak / 1e9, "rows": [*kept, row]}
+        results.write_text(json.dumps(stored, indent=1))
 
 
 if __name__ == "__main__":
