@@ -2,14 +2,18 @@
 
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 
 import numpy as np
 import pytest
 from nequip_models import structure
-from test_kernels import dtype_of, edges_of, open_library
+from test_kernels import dtype_of, edges_of, libraries, open_library
 from test_trajectory import ROUNDING
+
+from openmm_nequip.kernels.build import build, find_compiler
+from openmm_nequip.kernels.library import Library, Step
 
 #: Seconds of one core that threads may take in a second in which nobody asks for anything.
 IDLE = 0.1
@@ -39,6 +43,28 @@ def test_any_number_of_threads_gives_the_same(name):
             found = step(*inputs, threads)
             for a, b in zip(found, expected, strict=True):
                 assert np.abs(a - b).max() < limit * (len(inputs[0]) if a.shape == (3, 3) else 1)
+
+
+@pytest.mark.parametrize("name", ["l1", "l2 everything"])
+def test_borrowed_threads_give_the_same(name):
+    """Those of OpenMP, for calls from torch's operators; in turn with own ones."""
+    inputs, step = arguments(), open_library(name)
+    for threads in (1, 2, 5):
+        expected = [array.copy() for array in step(*inputs, threads)]
+        assert all(np.array_equal(a, b) for a, b in zip(step(*inputs, -threads), expected, strict=True))
+
+
+def test_a_compiler_without_openmp(tmp_path, monkeypatch):
+    """What would be borrowed is then the kernels' own."""
+    script, real = tmp_path / "compiler", shutil.which(find_compiler()[0])
+    script.write_text(f'#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec {real} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    made, _ = libraries("l1", True)
+    path = build(made.source, tmp_path, "model")
+    inputs, expected = arguments(), open_library("l1")(*arguments(), 2)
+    found = Step(Library(path, made.weights, made.constants))(*inputs, -2)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 @linux

@@ -19,6 +19,8 @@ FLAGS = (
     "-std=c++17", "-O3", "-march=native", "-pthread", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno",
     "-fno-trapping-math", "-fno-signed-zeros", "-w",
 )  # fmt: skip
+#: Used where the compiler has it: calls from torch's operators then run on the threads that torch has just used.
+_OPENMP = "-fopenmp"
 #: Compilers that understand the vector types of the sources, in the order in which they are looked for.
 COMPILERS = ("g++", "clang++", "c++")
 _TIMEOUT_S = 900.0
@@ -110,12 +112,17 @@ def build(source: str, folder: Path, name: str) -> Path:
     with tempfile.TemporaryDirectory(prefix="openmm-nequip-kernels-", dir=folder) as scratch:
         file, output = Path(scratch) / "model.cpp", Path(scratch) / "model.so"
         file.write_text(source, encoding="utf-8")
-        command = [*compiler, *FLAGS, "-o", str(output), str(file)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise BuildError(f"{compiler[0]} did not finish: {error}") from error
-        if done.returncode or not output.exists():
+        for flags in ((*FLAGS, _OPENMP), FLAGS):
+            command = [*compiler, *flags, "-o", str(output), str(file)]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise BuildError(f"{compiler[0]} did not finish: {error}") from error
+            if done.returncode == 0 and output.exists():
+                break
+        else:
             errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
             logger.debug("output of the compiler:\n%s", done.stderr)
             reason = errors[0] if errors else "no message"

@@ -42,7 +42,7 @@ struct Step {
   // As many threads as can be had, `threads` at most. After a fork the old ones are left alone.
   int gather(int threads) {
     if (!team || !team->is_here()) team = new Team;
-    return team->gather(threads < 1 ? 1 : threads);
+    return team->gather(threads);
   }
 };
 
@@ -218,7 +218,11 @@ void edge_forces(const Step& s, long j, double* forces, double* virial) {
 // Positions are s.pos and energies go to s.energies, in the order of the kernels; forces are in the caller's.
 void run(Step& s, int threads, const double* cell, double* forces, double* virial) {
   const long n = s.n, edges = s.edges;
-  threads = s.gather(threads);
+  // A negative number asks for those of OpenMP.
+  const bool lent = threads < 0 && Team::can_borrow();
+  threads = threads < 0 ? -threads : threads ? threads : 1;
+  const int own = s.gather(lent ? 1 : threads);
+  threads = lent ? threads : own;
   const double* pos = s.pos;
   double* energies = s.energies;
   std::vector<int> bound(threads + 1, (int)n);
@@ -277,7 +281,9 @@ void run(Step& s, int threads, const double* cell, double* forces, double* viria
         forces[3L * s.order[i] + a] = sum;
       }
   };
-  team.run(threads, [](void* context, int t) { (*(decltype(work)*)context)(t); }, &work);
+  const auto call = [](void* context, int t) { (*(decltype(work)*)context)(t); };
+  if (!lent) team.run(threads, call, &work);
+  else if (!team.run_borrowed(threads, call, &work)) return run(s, threads, cell, forces, virial);
   for (int a = 0; a < 9; a++) {
     virial[a] = 0;
     for (int o = 0; o < threads; o++) virial[a] += s.forces[o * share + 3 * n + a];
@@ -372,6 +378,7 @@ void* fused_create(const REAL* blob, const double* constants) {
 void fused_destroy(void* step) { delete (Step*)step; }
 
 // 0, or 1 if memory ran out, 2 if an index is out of range. With `keep`, edges and types are those of the last call.
+// The number of threads is as in run().
 int fused_evaluate(void* step, int threads, int keep, int64_t n, int64_t edges, const int64_t* types, const int64_t* edge_index,
                    const double* shifts, const double* pos, const double* cell, double* energies, double* forces,
                    double* virial) {

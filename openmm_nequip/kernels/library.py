@@ -103,7 +103,8 @@ class Step:
             All C-contiguous, as in :meth:`openmm_nequip.models.base.Model.__call__`; edges beyond the cutoff count
             for nothing.
         threads : int
-            Number of threads.
+            Number of threads; a negative one borrows as many from OpenMP, where the compiler has it: for callers among
+            torch's operators, after which OpenMP's threads stay awake for a while and would be in the way of others.
         keep : bool
             Types, edges and shifts are those of the last call, and are not read again.
 

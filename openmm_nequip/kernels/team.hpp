@@ -1,12 +1,17 @@
 // Threads that run a step together. Between two steps the cores belong to others, to OpenMM's own threads above all: a
 // thread looks out for the next step for a moment, because that of a small model follows at once, and then sleeps.
-// OpenMP's threads stay awake for milliseconds, in which the force field of a hybrid system has to share its cores.
+// OpenMP's threads stay awake for milliseconds, in which the force field of a hybrid system has to share its cores. Where
+// torch's own operators have just had these threads, it is the other way round: they are borrowed, as they are awake.
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <vector>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
 #endif
@@ -47,6 +52,25 @@ class Team {
     work(context, 0);
     meet();
   }
+
+#ifdef _OPENMP
+  static bool can_borrow() { return !omp_in_parallel(); }
+
+  // The same with the threads of OpenMP, or nothing and false if there are not `count` of them.
+  bool run_borrowed(int count, void (*work)(void*, int), void* context) {
+    bool done = false;
+    size = count;
+#pragma omp parallel num_threads(count)
+    if (omp_get_num_threads() == count) {
+      work(context, omp_get_thread_num());
+      if (omp_get_thread_num() == 0) done = true;
+    }
+    return done;
+  }
+#else
+  static bool can_borrow() { return false; }
+  bool run_borrowed(int, void (*)(void*, int), void*) { return false; }
+#endif
 
   // Wait until all threads of the present run have come here.
   void meet() {

@@ -44,7 +44,7 @@ def _fused(pos, types, edge_index, shifts, cell, source, weights, constants, key
             text = source.numpy().tobytes().decode()
             step = Step(Library(build_library(text), weights.numpy(), constants.numpy()))
             _STEPS[key] = step
-        found = step(*[tensor.contiguous().numpy() for tensor in inputs], threads)
+        found = step(*[tensor.contiguous().numpy() for tensor in inputs], -threads)
     return tuple(torch.from_numpy(array) for array in found)
 
 
