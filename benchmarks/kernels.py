@@ -257,21 +257,17 @@ def draw(results: Path) -> None:
     import matplotlib.pyplot as plt
 
     rows = [row for row in json.loads(results.read_text())["rows"] if row["dtype"] == "float32"]
+    found = {(row["cell"], row["atoms"]): row for row in rows}
     sizes = sorted({row["atoms"] for row in rows})
+    models = [(order, parity) for order in (1, 2, 3) for parity in ("plain", "parity")]
     figure, panels = plt.subplots(1, len(sizes), figsize=(3 * len(sizes), 3.4), sharey=True, squeeze=False)
     for panel, size in zip(panels[0], sizes, strict=True):
-        for order in (1, 2, 3):
-            for parity, style in (("plain", "-"), ("parity", "--")):
-                for kind, marker in (("fused", "o"), ("fused, exact radial", "x")):
-                    points = [
-                        (row_features, row[kind]["ratio"])
-                        for row in rows
-                        for row_features in (16, 32, 64, 128)
-                        if row["atoms"] == size and row["cell"] == f"l{order}-{parity}-{row_features}"
-                    ]
-                    if points:
-                        label = f"l_max {order}, {parity}" if kind == "fused" else None
-                        panel.plot(*zip(*points, strict=True), style, marker=marker, color=f"C{order}", label=label)
+        for order, parity in models:
+            widths = [width for width in (16, 32, 64, 128) if (f"l{order}-{parity}-{width}", size) in found]
+            of_model = [found[f"l{order}-{parity}-{width}", size] for width in widths]
+            style = {"color": f"C{order}", "linestyle": "-" if parity == "plain" else "--"}
+            for kind, marker, label in (("fused", "o", f"l_max {order}, {parity}"), ("fused, exact radial", "x", None)):
+                panel.plot(widths, [row[kind]["ratio"] for row in of_model], marker=marker, label=label, **style)
         panel.axhline(3, color="grey", linewidth=0.8)
         panel.set(xscale="log", yscale="log", xticks=[16, 32, 64, 128], xticklabels=["16", "32", "64", "128"])
         panel.minorticks_off()

@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import openmm
 import openmm.app as app
 import openmm.unit as unit
 import torch
+from langevin import stepper
 from openmmml import MLPotential
 from timing import finish, interleaved, report
 
@@ -23,22 +23,6 @@ from openmm_nequip.bench.systems import water
 
 #: A round calls each candidate for about this long, as a simulation does.
 _BLOCK_MS = 500.0
-
-
-def stepper(system: openmm.System, positions: np.ndarray, threads: int):
-    """Langevin steps of a System at 300 K, 0.5 fs."""
-    integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.0005)
-    platform = openmm.Platform.getPlatformByName("CPU")
-    context = openmm.Context(system, integrator, platform, {"Threads": str(threads)})
-    context.setPositions(positions)
-    context.setVelocitiesToTemperature(300, 1)
-    integrator.step(3)
-
-    def call():
-        integrator.step(1)
-
-    call.context = context  # an integrator works only while its Context lives
-    return call
 
 
 def main() -> None:
@@ -62,17 +46,17 @@ def main() -> None:
     oxygens = positions[::3]
     nearest = np.argsort(np.linalg.norm(oxygens - np.diag(bench.box_nm) / 2, axis=1))[: arguments.region // 3]
     region = sorted(int(3 * molecule + k) for molecule in nearest for k in range(3))
-    candidates = {"force field alone": stepper(mm, positions, arguments.threads)}
+    candidates = {"force field alone": stepper(mm, positions, "CPU", arguments.threads)}
     for kernels in ("fused", "none"):
         potential = MLPotential("nequip", modelPath=arguments.model)
         mixed = potential.createMixedSystem(bench.topology, mm, region, kernels=kernels)
-        candidates[f"hybrid, kernels={kernels}"] = stepper(mixed, positions, arguments.threads)
+        candidates[f"hybrid, kernels={kernels}"] = stepper(mixed, positions, "CPU", arguments.threads)
         alone = app.Modeller(bench.topology, positions)
         inside = set(region)
         alone.delete([atom for atom in alone.topology.atoms() if atom.index not in inside])
         alone.topology.setPeriodicBoxVectors(None)
         model = potential.createSystem(alone.topology, kernels=kernels)
-        candidates[f"model alone, kernels={kernels}"] = stepper(model, positions[region], arguments.threads)
+        candidates[f"model alone, kernels={kernels}"] = stepper(model, positions[region], "CPU", arguments.threads)
     times = interleaved(candidates, arguments.rounds, warmup=5, block_ms=_BLOCK_MS)
     title = f"{len(positions)} atoms of water, {len(region)} of them by the model"
     finish([report(title, times, "force field alone", arguments.json)], arguments.json)

@@ -14,6 +14,7 @@ import openmm
 import openmm.app as app
 import openmm.unit as unit
 import torch
+from langevin import stepper
 from openmmml import MLPotential
 from timing import finish, interleaved, report
 
@@ -35,21 +36,6 @@ def fixed_graph(model, topology, positions_nm, box_nm):
     edge_index, shifts = NeighborList(model.info.cutoff, 0.0, periodic)(positions_nm * 10, cell)
     inputs = [torch.from_numpy(a) for a in (positions_nm * 10, types, edge_index, shifts, cell)]
     return lambda: model(*inputs)
-
-
-def stepper(system, positions_nm, platform="Reference"):
-    """One Langevin step of a System at 300 K, 0.5 fs."""
-    integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.0005)
-    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform))
-    context.setPositions(positions_nm)
-    context.setVelocitiesToTemperature(300, 1)
-    integrator.step(5)
-
-    def call():
-        integrator.step(1)
-
-    call.context = context  # an integrator works only while its Context lives
-    return call
 
 
 def built_in(path, topology, positions_nm):

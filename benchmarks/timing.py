@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-#: Threads of OpenMP stay awake for some milliseconds after their candidate; no simulation has two of them in turn.
-SETTLE_MS = 20.0
+from openmm_nequip.bench.figures import SETTLE_S
 
 
 def interleaved(
@@ -32,7 +31,7 @@ def interleaved(
         Calls of each before timing starts.
     block_ms : float
         In each round a candidate is called again and again for about this long, as a simulation does, and the mean of
-        these calls counts, after :data:`SETTLE_MS` of calls that do not count; once by default.
+        these calls counts, after ``SETTLE_S`` of calls that do not count; once by default.
     """
     for call in candidates.values():
         for _ in range(warmup):
@@ -47,7 +46,7 @@ def interleaved(
     for _ in tqdm(range(rounds), desc="timing", leave=False, disable=None):
         for name, call in candidates.items():
             if calls[name] > 1:
-                ready = time.perf_counter() + SETTLE_MS * 1e-3
+                ready = time.perf_counter() + SETTLE_S
                 while time.perf_counter() < ready:
                     call()
             start = time.perf_counter()

@@ -5,9 +5,9 @@ costs no wait for the device. Pairs within cutoff and skin are found by vesin on
 want edges within the cutoff only get those of the present positions, picked on the device; where a CUDA graph does that
 (:mod:`openmm_nequip.cudagraphs`), the pairs go to it as they are.
 
-The first list of a simulation is compared with the host's: releases of vesin before 0.6 missed pairs on CUDA in
-triclinic boxes (its issue 157). Where the two differ, or the library gives up, the list is made on the host, with a
-warning.
+The first list of a simulation is compared with the host's: vesin once missed pairs on CUDA in triclinic boxes (its
+issue 157), and no GPU has tried the release that is used here. Where the two differ, or the library gives up, the list
+is made on the host, with a warning.
 
 References
 ----------
@@ -25,7 +25,7 @@ import torch
 from vesin import NeighborList as VesinNeighborList
 
 from .models.vectors import edge_vectors
-from .neighbors import CandidateList, close_gaps
+from .neighbors import GAP, CandidateList, close_gaps
 from .padding import is_near
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class DeviceCandidateList(CandidateList):
     def _search(self, positions: np.ndarray, cell: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         points, box = torch.from_numpy(positions).to(self._device), torch.from_numpy(cell).to(self._device)
         if not self.periodic:
-            points = close_gaps(points, 1.01 * self._radius)
+            points = close_gaps(points, GAP * self._radius)
         # The default copies: the library's memory is overwritten by its next call.
         pairs, shifts = self._vesin.compute(points, box, self.periodic, "PS")
         # The indices come as unsigned numbers, for which torch has few operations.
@@ -122,10 +122,8 @@ class DeviceNeighborList:
 
         Parameters
         ----------
-        positions : numpy.ndarray, (n_atoms, 3) float64
-            Any image of each atom; must be finite.
-        cell : numpy.ndarray, (3, 3) float64
-            Rows are the cell vectors; not used where nothing is periodic.
+        positions, cell
+            As of :meth:`openmm_nequip.neighbors.NeighborList.__call__`: arrays on the host.
 
         Returns
         -------

@@ -23,6 +23,8 @@ from vesin import NeighborList as VesinNeighborList
 DEFAULT_SKIN_NM = 0.075
 #: Above this extent in cutoffs, empty space in non-periodic structures is closed up before vesin sees it.
 WIDEST = 100.0
+#: Thickness to which it is closed up, in cutoffs (with the skin): just beyond what a list reaches.
+GAP = 1.01
 #: Non-periodic structures of at most so many atoms are searched pair by pair: for a molecule of 22 atoms a tenth of a
 #: millisecond a step faster than calling the library (benchmarks/README.md).
 FEW_ATOMS = 48
@@ -201,7 +203,7 @@ class NeighborList:
         # A small sum of squares rules out a wide structure at the price of one call.
         near_origin = self.periodic or 4 * np.vdot(positions, positions) < self._widest**2
         if not near_origin and np.ptp(positions) > self._widest:
-            positions = close_gaps(torch.from_numpy(positions), 1.01 * (self.cutoff + self.skin)).numpy()
+            positions = close_gaps(torch.from_numpy(positions), GAP * (self.cutoff + self.skin)).numpy()
         if self._pair_cutoffs is None:
             pairs, shifts = self._list.compute(positions, cell, self.periodic, "PS", copy=False)
         else:

@@ -18,7 +18,7 @@ from ..models import open_model
 from ..models.base import DUMMY_CELL, PAD_DISTANCE
 from ..models.torchscript import TorchScriptModel
 from ..models.vectors import forces_of_edges, takes_vectors
-from ..neighbors import WIDEST, close_gaps
+from ..neighbors import GAP, WIDEST, close_gaps
 from ..padding import STEP, is_near, take_near
 from .spec import PotentialSpec
 
@@ -112,7 +112,7 @@ class ScriptedPotential(_Scripted):
 
         cutoff, skin = model.info.cutoff, spec.skin_nm / spec.units.length
         self.widest = WIDEST * cutoff
-        self.gap = 1.01 * (cutoff + skin)
+        self.gap = GAP * (cutoff + skin)
         self.neighbors = NeighborList(cutoff=cutoff, full_list=True, skin=skin)
 
     def evaluate(self, nodes: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
