@@ -1,0 +1,165 @@
+"""Every error that this package raises about its own work: one base class, facts as attributes.
+
+Bad arguments of single functions stay ValueError and TypeError; the classes here are those that a caller may want to
+tell apart. Each also derives from the builtin that earlier releases raised, so existing ``except`` clauses still hold.
+The module imports nothing, so that the command line can name errors before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+#: Atoms named in a message at most.
+MOST_NAMED = 10
+
+
+class OpenMMNequIPError(Exception):
+    """Base class of the errors of this package."""
+
+
+class ModelFileError(OpenMMNequIPError, ValueError):
+    """A model file is missing, damaged, changed, not trusted, or of a kind this package cannot run.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the cure.
+    path : str, optional
+        The file.
+    """
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class CompileError(OpenMMNequIPError, RuntimeError):
+    """A model cannot be compiled with AOTInductor here; the message has the reason."""
+
+
+class KernelsError(OpenMMNequIPError, RuntimeError):
+    """A model cannot be run by the fused kernels here; the message has the reason."""
+
+
+class NotFusableError(KernelsError):
+    """A model has a part that the fused kernels do not know, or that they do not reproduce."""
+
+
+class BuildError(KernelsError):
+    """Generated C++ cannot be compiled here; the message has the reason."""
+
+
+class ModifierError(OpenMMNequIPError, ValueError):
+    """A modifier is unknown to a model or cannot be used with it here; the message has the reason."""
+
+
+class CudaGraphError(OpenMMNequIPError, RuntimeError):
+    """CUDA graphs were asked for and cannot be had; the message has the reason."""
+
+
+class UpstreamError(OpenMMNequIPError, RuntimeError):
+    """Something borrowed from another package is not where this release of the package expects it.
+
+    Parameters
+    ----------
+    message : str
+        What is missing, with the versions known to work.
+    package : str, optional
+        The other package.
+    """
+
+    def __init__(self, message: str, package: str | None = None) -> None:
+        super().__init__(message)
+        self.package = package
+
+
+class SavedSystemError(OpenMMNequIPError, ValueError):
+    """A potential saved in an XML file cannot be read by this release.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the cure.
+    version : int, optional
+        Version of the saved form.
+    """
+
+    def __init__(self, message: str, version: int | None = None) -> None:
+        super().__init__(message)
+        self.version = version
+
+
+class NonFiniteError(OpenMMNequIPError, RuntimeError):
+    """Positions that are NaN or infinite, or a model that answered so.
+
+    Parameters
+    ----------
+    what : str
+        What is not finite: ``"positions"`` or ``"the model's energy or forces"``.
+    indices : iterable of int
+        Atoms concerned; empty where the energy alone is not finite.
+    n_atoms : int
+        Number of atoms there are.
+    """
+
+    def __init__(self, what: str, indices: Iterable[int] = (), n_atoms: int = 0) -> None:
+        self.what = what
+        self.indices: Sequence[int] = tuple(int(i) for i in indices)
+        self.n_atoms = n_atoms
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        if not self.indices:
+            return f"{self.what} are not finite: the energy is NaN or infinite while all forces are finite"
+        named = ", ".join(map(str, self.indices[:MOST_NAMED])) + ", ..." * (len(self.indices) > MOST_NAMED)
+        return (
+            f"{self.what} are NaN or infinite for {len(self.indices)} of {self.n_atoms} atoms (indices {named}); "
+            "the structure has left what the model knows: check the starting geometry, the time step and the model"
+        )
+
+    def __reduce__(self):
+        return type(self), (self.what, self.indices, self.n_atoms)
+
+
+class ComputationError(OpenMMNequIPError, RuntimeError):
+    """An error inside a force's function, with the type and traceback in its text: OpenMM passes on nothing else."""
+
+
+class StructureError(OpenMMNequIPError, ValueError):
+    """A structure file cannot be read or used.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the cure.
+    path : str, optional
+        The file.
+    """
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class SimulationError(OpenMMNequIPError, RuntimeError):
+    """A simulation cannot go on; what was written so far is whole.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    indices : iterable of int, optional
+        Atoms concerned.
+    """
+
+    def __init__(self, message: str, indices: Iterable[int] = ()) -> None:
+        super().__init__(message)
+        self.indices: Sequence[int] = tuple(int(i) for i in indices)
+
+
+class UsageError(OpenMMNequIPError, ValueError):
+    """Arguments of the command line that its parser lets pass and that do not make a command."""
+
+
+class UnavailableError(OpenMMNequIPError, RuntimeError):
+    """A contender of a benchmark cannot run here; the message has the reason."""
