@@ -10,25 +10,21 @@ from typing import Any
 
 import openmm
 import openmm.app
-import torch
 from openmmml.mlpotential import Embedding, EmbeddingFactory, MLPotential, MLPotentialImpl, MLPotentialImplFactory
 
-from .cudagraphs import check_choice
+from .choices import POTENTIAL_NAME as NAME
+from .evaluate.placement import Placement
 from .forces import make_force
 from .forces.spec import PotentialSpec
 from .hybrid import ModelForces
-from .layout import Layout
 from .mixed import MixedSystem, build_mixed_system
-from .models import locate, open_model, parse_device
-from .models.base import Model
-from .models.modifiers import wanted_modifiers
+from .models import ModelInfo, check_execution, locate, parse_device, read_info
 from .options import Options, check_keywords, check_precision, skin_in_nm
 from .topology import MOLECULES_FORCE, atom_types, check_box, declare_molecules
-from .units import Units, resolve_units
+from .units import Units
 
 logger = logging.getLogger(__name__)
 
-NAME = "nequip"
 #: Keywords of createMixedSystem that the mixed-system builder reads; OpenMM-ML hands them on.
 _BUILDER_KEYWORDS = (
     "cutoff_nm", "forceFieldForces", "keepForces", "lambdaName", "linkAtomDistances", "linkCharge", "linkElement",
@@ -135,9 +131,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
             check_box(system.getDefaultPeriodicBoxVectors())
         members = list(topology.atoms())
         members = members if selected is None else [members[i] for i in selected]
-        model = self.describe(options)
-        types = atom_types(model.info.type_names, members, options.atomTypes)
-        spec = self.spec(options, Layout(len(members), types), periodic)
+        types = atom_types(self.read_info(options).type_names, members, options.atomTypes)
+        spec = self.spec(options, Placement(len(members), types), periodic)
         force = make_force(spec, selected, system.getNumParticles(), options.backend, options.properties)
         force.setForceGroup(forceGroup)
         system.addForce(force)
@@ -193,8 +188,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
         options = self.options(given)
         builder |= {key: value for key, value in given.items() if key in _BUILDER_KEYWORDS}
         # The report compares the distance of a region's images with the reach of the model.
-        units = resolve_units(options.lengthUnit, options.energyUnit, options.lengthScale, options.energyScale)
-        builder.setdefault("cutoff_nm", self.describe(options).info.cutoff * units.length)
+        cutoff = self.read_info(options).cutoff
+        builder.setdefault("cutoff_nm", None if cutoff is None else cutoff * options.units.length)
         mixed = build_mixed_system(
             topology, system, atoms, ModelForces(topology, [self, *others], options), **builder
         )
@@ -205,35 +200,54 @@ class NequIPPotentialImpl(MLPotentialImpl):
         logger.info("%s", mixed.report)
         return mixed
 
-    def describe(self, options: Options) -> Model:
-        """Load the model for its facts, on the device it will run on or else the CPU."""
-        device = parse_device(options.device)
-        # Without device= the model may yet run on a GPU, so modifiers that no CPU has are not tried here.
-        modifiers = () if options.device is None else options.modifiers
-        model = open_model(self.source, device, options.compile, options.kernels, options.tables, modifiers)
-        check_precision(options.precision, model.info.dtype)
-        return model
+    def read_info(self, options: Options) -> ModelInfo:
+        """Facts about the model, after checking that it can be run in this way; nothing is compiled.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is damaged.
+        ValueError, RuntimeError
+            For options that the model, its format or this machine rules out.
+        """
+        execution = options.execution
+        check_execution(self.source, execution)
+        if execution.device is not None:
+            parse_device(execution.device)
+        info = read_info(self.source)
+        check_precision(options.precision, info.dtype)
+        return info
 
     def spec(
-        self, options: Options, layout: Layout, periodic: bool, lambda_name: str | None = None
+        self, options: Options, placement: Placement, periodic: bool, lambda_name: str | None = None
     ) -> PotentialSpec:
-        """The potential on a given layout of particles."""
-        units = resolve_units(options.lengthUnit, options.energyUnit, options.lengthScale, options.energyScale)
+        """The potential on given particles.
+
+        Parameters
+        ----------
+        options : Options
+            How to run it.
+        placement : Placement
+            Which particles are which nodes.
+        periodic : bool
+            Whether the force uses the box.
+        lambda_name : str, optional
+            Global parameter that switches it off.
+
+        Returns
+        -------
+        PotentialSpec
+        """
+        units, execution = options.units, options.execution
         log_units(self.source.path, units)
-        check_choice(options.cudaGraphs, options.device)
         spec = PotentialSpec(
             source=self.source,
             units=units,
-            layout=layout,
+            placement=placement,
             periodic=periodic,
             skin_nm=skin_in_nm(options.skin),
-            device=None if options.device is None else str(parse_device(options.device)),
-            compile=options.compile,
-            kernels=options.kernels,
-            tables=options.tables,
+            execution=execution if execution.device is None else execution.on(parse_device(execution.device)),
             lambda_name=lambda_name,
-            cuda_graphs=options.cudaGraphs,
-            modifiers=None if options.modifiers is None else wanted_modifiers(options.modifiers, torch.device("cpu")),
         )
         return spec.embed() if options.embedModel else spec
 

@@ -1,7 +1,7 @@
 """CUDA graphs around a model: the whole step recorded once and replayed, with the results of the model as it is.
 
 A graph replays the same kernels on the same memory, so nothing in a step may depend on how many edges there are. The
-neighbour list keeps candidate pairs in buffers of constant length on the device (:mod:`openmm_nequip.padding`) and
+neighbour list keeps candidate pairs in buffers of constant length on the device (:mod:`openmm_nequip.graph.padding`) and
 remakes them only when an atom has moved far; inside the graph the pairs within the cutoff are moved to the front of
 a second, shorter buffer. Their number comes back with the energy and the forces, in the one copy for which a step
 waits. If it was more than the buffer holds, the result is thrown away, the buffer grows, the graph is recorded anew and
@@ -21,43 +21,22 @@ from typing import Any
 
 import torch
 
-from .models.base import PAD_DISTANCE, Model, ModelInfo
-from .models.vectors import Potential, edge_vectors, potential_of
-from .padding import STEP, Capacity, is_near, padding_shift, take_near
+from ..errors import CudaGraphError
+from ..graph.geometry import edge_vectors
+from ..graph.graph import CANDIDATE_EDGES, EdgeNeeds, Edges, Graph, Outputs
+from ..graph.padding import PAD_DISTANCE, STEP, Capacity, is_near, padding_atoms, padding_shift, take_near
+from ..models.base import Model, ModelInfo
+from ..models.edge_vectors import Potential, potential_of
+from ..models.execution import Execution
 from .recording import CudaRecorder, Recorded, Recorder, Unrecorded, waiting_operators
 
 logger = logging.getLogger(__name__)
 
-#: What ``cudaGraphs=`` may be.
-CHOICES = ("auto", True, False)
 #: ``"auto"`` records systems of up to so many atoms: in larger ones the kernels run longer than their launches take.
 #: An estimate: no GPU has measured it.
 AUTO_ATOMS = 5000
 #: After so many runs TorchScript has optimised a model for good.
 _SETTLED = 4
-
-
-class CudaGraphError(RuntimeError):
-    """A model cannot be recorded in a CUDA graph here; the message has the reason."""
-
-
-def check_choice(choice: Any, device: Any = None) -> None:
-    """Check ``cudaGraphs=`` against its values and the device, if that is known.
-
-    Raises
-    ------
-    ValueError
-        If it is none of :data:`CHOICES`.
-    CudaGraphError
-        If it is True and the device is none for CUDA graphs.
-    """
-    if not (choice == "auto" or isinstance(choice, bool)):
-        raise ValueError(f"cudaGraphs={choice!r} is unknown; use 'auto', True or False")
-    if choice is True and device is not None and torch.device(device).type != "cuda":
-        raise CudaGraphError(
-            f"cudaGraphs=True, but the model runs on the device {str(device)!r}: only CUDA devices have CUDA graphs; "
-            "run it on one (the CUDA platform, or device='cuda'), or leave cudaGraphs out"
-        )
 
 
 def with_graphs(model: Model, choice: bool | str, n_nodes: int) -> Model:
@@ -85,7 +64,7 @@ def with_graphs(model: Model, choice: bool | str, n_nodes: int) -> Model:
     ValueError
         If the choice is unknown.
     """
-    check_choice(choice, model.device)
+    Execution(device=str(model.device), cuda_graphs=choice)  # refuses what cannot be
     if model.device.type != "cuda":
         return model
     if choice is False or (choice == "auto" and n_nodes > AUTO_ATOMS):
@@ -140,13 +119,10 @@ class GraphedModel(Model):
         Whether a failure to record is an error; otherwise steps run one by one, after a warning.
     """
 
-    skips_far_edges = True
-    static_shapes = True
-
     def __init__(self, model: Model, recorder: Recorder, required: bool = False) -> None:
-        super().__init__(model.info)
+        super().__init__(model.info, model.device)
+        self.needs = EdgeNeeds(CANDIDATE_EDGES, fixed_length=True)
         self.model = model
-        self.device = model.device
         self._potential = potential_of(model)
         check_potential(self._potential, model.info, model.device)
         self._recorder = recorder
@@ -157,20 +133,21 @@ class GraphedModel(Model):
         self._held = 0
         self._captures = 0
         self._replays = 0
-        self._distance = PAD_DISTANCE * model.info.cutoff
-        cutoffs = model.info.per_edge_type_cutoff or model.info.cutoff
+        self._distance = PAD_DISTANCE * model.info.reach
+        cutoffs = model.info.per_edge_type_cutoff or model.info.reach
         self._squares = torch.tensor(cutoffs, dtype=torch.float64, device=model.device).square()
-        self._given: tuple[torch.Tensor, ...] = ()
+        #: Types and edges of the last call, kept alive: no other object can then have their identity.
+        self._given: tuple[torch.Tensor, Edges] | None = None
         self._recorded: Recorded | None = None
         self._names: list[tuple[str, torch.Size]] = []
         self._positions: torch.Tensor
         self._cell: torch.Tensor
 
-    def __call__(self, positions, types, edge_index, shifts, cell):
-        """Energy and more on the host, see :meth:`Model.__call__`.
+    def evaluate(self, graph: Graph) -> Outputs:
+        """Energy and more on the host, see :meth:`Model.evaluate`.
 
-        Edges beyond the cutoff are left out. If ``types``, ``edge_index`` and ``shifts`` are the very tensors of the
-        last call, they are taken to be unchanged and not copied again.
+        Edges beyond the cutoff are left out. Types and edges that are the very objects of the last call are not copied
+        again.
 
         Raises
         ------
@@ -178,7 +155,7 @@ class GraphedModel(Model):
             If the model cannot be recorded and has to be, or padding changes its results.
         """
         with self._lock:
-            self._stage(positions, types, edge_index, shifts, cell)
+            self._stage(graph)
             while True:
                 if self._recorded is None:
                     self._record()
@@ -211,22 +188,22 @@ class GraphedModel(Model):
             "replays": self._replays,
             "edges": self._near.used,
             "capacity": self._near.size,
-            "candidates": self._given[1].shape[1] if self._given else 0,
+            "candidates": self._given[1].count if self._given else 0,
         }
 
-    def _stage(self, positions, types, edge_index, shifts, cell) -> None:
+    def _stage(self, graph: Graph) -> None:
         """Bring the inputs into the memory that the graph reads; make new memory where their shapes have changed."""
-        given = types, edge_index, shifts
-        shapes = [tensor.shape for tensor in given]
-        if [tensor.shape for tensor in self._given] != shapes:
-            self._allocate(len(positions), types, edge_index, shifts)
-        elif any(a is not b for a, b in zip(given, self._given, strict=True)):
-            for buffer, tensor in zip((self._types, self._edge_index, self._shifts), given, strict=True):
-                buffer.copy_(tensor)
-        # Kept alive, so that no other tensor can have their identity.
-        self._given = given
-        self._host_positions.copy_(positions)
-        self._host_cell.copy_(cell)
+        types, edges = graph.types, graph.edges
+        given = self._given
+        if given is None or given[0].shape != types.shape or given[1].count != edges.count:
+            self._allocate(len(graph.positions), types, edges.index, edges.shifts)
+        elif given[0] is not types or given[1] is not edges:
+            self._types.copy_(types)
+            self._edge_index.copy_(edges.index)
+            self._shifts.copy_(edges.shifts)
+        self._given = types, edges
+        self._host_positions.copy_(graph.positions)
+        self._host_cell.copy_(graph.cell)
         self._inputs.copy_(self._host, non_blocking=True)
 
     def _allocate(self, n: int, types, edge_index, shifts) -> None:
@@ -242,7 +219,7 @@ class GraphedModel(Model):
         self._answer: torch.Tensor | None = None
         self._recorded = None
 
-    def _edges(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _near_edges(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The edges within the cutoff in a buffer of constant size, and their number."""
         vectors = edge_vectors(self._positions, self._edge_index, self._shifts, self._cell)
         near = is_near(vectors, self._types, self._edge_index, self._squares)
@@ -251,8 +228,9 @@ class GraphedModel(Model):
 
     def _step(self) -> torch.Tensor:
         """One step on the device without a wait: number of edges, energy and all else in one row."""
-        edge_index, shifts, needed = self._edges()
-        out = self._potential(self._positions, self._types, edge_index, shifts, self._cell)
+        edge_index, shifts, needed = self._near_edges()
+        graph = Graph(self._positions, self._types, Edges(edge_index, shifts), self._cell)
+        out = self._potential(graph).as_dict()
         self._names = [(name, value.shape) for name, value in out.items()]
         return torch.cat([needed.to(torch.float64).view(1), *[value.reshape(-1) for value in out.values()]])
 
@@ -289,11 +267,11 @@ class GraphedModel(Model):
         self._recorder.wait()
         return self._answer
 
-    def _unpack(self, packed: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _unpack(self, packed: torch.Tensor) -> Outputs:
         sizes = [shape.numel() for _, shape in self._names]
         # A copy, because the next step overwrites the memory.
         parts = packed[1:].clone().split(sizes)
-        return {name: part.view(shape) for (name, shape), part in zip(self._names, parts, strict=True)}
+        return Outputs(**{name: part.view(shape) for (name, shape), part in zip(self._names, parts, strict=True)})
 
 
 _CURE = (
@@ -317,7 +295,7 @@ def check_potential(potential: Potential, info: ModelInfo, device: torch.device)
     Parameters
     ----------
     potential : callable
-        As :meth:`Model.__call__`.
+        As :meth:`Model.evaluate`.
     info : ModelInfo
         The model's cutoff and types.
     device : torch.device
@@ -331,21 +309,20 @@ def check_potential(potential: Potential, info: ModelInfo, device: torch.device)
     n = max(2, len(info.type_names))
     types = torch.arange(n, device=device) % len(info.type_names)
     positions = torch.zeros((n, 3), dtype=torch.float64, device=device)
-    cell = torch.eye(3, dtype=torch.float64, device=device) * (0.9 * PAD_DISTANCE * info.cutoff)
+    cell = torch.eye(3, dtype=torch.float64, device=device) * (0.9 * PAD_DISTANCE * info.reach)
 
-    def run(count: int) -> dict[str, torch.Tensor]:
-        edges = (torch.arange(count, device=device) % n).repeat(2, 1)
+    def run(count: int) -> Outputs:
         shifts = torch.zeros((count, 3), dtype=torch.float64, device=device)
         shifts[:, 0] = 2.0
-        return potential(positions, types, edges, shifts, cell)
+        return potential(Graph(positions, types, Edges(padding_atoms(count, n, device), shifts), cell))
 
     results = [run(4 * STEP), *[run(STEP) for _ in range(_SETTLED)]]
-    energies = {float(out["energy"]) for out in results}
-    if len(energies) > 1 or any(bool(out["forces"].any()) for out in results):
+    energies = {float(out.energy) for out in results}
+    if len(energies) > 1 or any(bool(out.forces.any()) for out in results):
         raise CudaGraphError(
-            f"edges beyond the cutoff change the result of {info.path}: its interactions do not end at its cutoff, so "
-            "its edges cannot be padded to a constant number; use cudaGraphs=False"
+            "edges beyond the cutoff change the model's result: its interactions do not end at its cutoff, so its "
+            "edges cannot be padded to a constant number; use cudaGraphs=False"
         )
     waiting = waiting_operators(lambda: run(STEP))
     if waiting:
-        raise CudaGraphError(f"{info.path} cannot be recorded in a CUDA graph: it uses {', '.join(waiting)}{_CURE}")
+        raise CudaGraphError(f"the model cannot be recorded in a CUDA graph: it uses {', '.join(waiting)}{_CURE}")

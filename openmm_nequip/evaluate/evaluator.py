@@ -11,26 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from .devicelists import DeviceCandidateList, DeviceNeighborList
-from .kernels.trajectory import NotFinite
-from .layout import Layout
+from ..errors import NonFiniteError
+from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, Edges, Graph, Outputs
+from ..graph.neighbors import CandidateList, NeighborList
+from ..graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
+from ..graph.padding import PAD_DISTANCE, PaddedNeighborList
+from ..models.base import Model, StepFunction, StepRequest, open_cell
+from ..units import Units
+from ..upstream.nequip_state import tf32_allowed
 from .links import place_caps, spread_cap_forces
-from .models.base import DUMMY_CELL, PAD_DISTANCE, Model
-from .models.state import tf32_allowed
-from .neighbors import CandidateList, NeighborList
-from .padding import PaddedNeighborList
-from .units import Units
+from .placement import Placement
 
-_MOST_NAMED = 10
+#: Makes the edges of a structure: positions (n, 3) and cell (3, 3) in model lengths -> Edges.
+EdgeList = Callable[[np.ndarray, np.ndarray], Edges]
 
 
 def keeps_lists(device: torch.device) -> bool:
     """Whether neighbour lists are made and kept on that device rather than on the host."""
     return device.type == "cuda"
-
-
-class NonFiniteError(RuntimeError):
-    """Positions that are not finite, or a model that answered with NaN or infinity."""
 
 
 class Evaluator:
@@ -44,7 +42,7 @@ class Evaluator:
         The potential.
     units : Units
         The model's units.
-    layout : Layout
+    placement : Placement
         Which particles are which nodes of the graph.
     periodic : bool
         Whether the box is used.
@@ -52,23 +50,22 @@ class Evaluator:
         Verlet skin in nm, >= 0.
     """
 
-    def __init__(self, model: Model, units: Units, layout: Layout, periodic: bool, skin_nm: float) -> None:
+    def __init__(self, model: Model, units: Units, placement: Placement, periodic: bool, skin_nm: float) -> None:
         self.model = model
         self.units = units
-        self.layout = layout
+        self.placement = placement
         self.periodic = periodic
-        regions = layout.regions if len(layout.regions) > 1 else (None,)
-        self._regions = regions
+        self._regions = placement.regions if len(placement.regions) > 1 else (None,)
         self._lists = self._make_lists(skin_nm / units.length)
-        self._found: list[tuple[Any, Any]] = []
-        self._edge_tensors: tuple[torch.Tensor, torch.Tensor]
-        self._types = torch.as_tensor(layout.types, dtype=torch.int64, device=model.device)
-        self._dummy_cell = np.eye(3) * (DUMMY_CELL * model.info.cutoff)
-        self._atoms = None if layout.atoms is None else torch.as_tensor(layout.atoms)
-        cap_distances = layout.cap_distances / units.length
-        self._caps = tuple(torch.as_tensor(array) for array in (layout.cap_q, layout.cap_m, cap_distances))
-        self._plain = layout.is_plain
-        self._trajectory = self._follow()
+        self._found: list[Edges] = []
+        self._edges: Edges
+        self._types = torch.as_tensor(placement.types, dtype=torch.int64, device=model.device)
+        self._open_cell = open_cell(model.info)
+        self._atoms = None if placement.atoms is None else torch.as_tensor(placement.atoms)
+        cap_distances = placement.cap_distances / units.length
+        self._caps = tuple(torch.as_tensor(array) for array in (placement.cap_q, placement.cap_m, cap_distances))
+        self._plain = placement.is_plain
+        self._step = self._make_step()
         self._lock = threading.Lock()
 
     def __call__(self, positions: np.ndarray, box: np.ndarray | None) -> tuple[float, np.ndarray]:
@@ -95,41 +92,39 @@ class Evaluator:
         """
         # Few, large calls: after a model of some milliseconds the interpreter's own code has left the caches.
         with self._lock:
-            if self._trajectory is not None:
-                try:
-                    return self._trajectory(positions, box)
-                except NotFinite as error:
-                    raise NonFiniteError(_culprits(error.what, error.values)) from error
+            if self._step is not None:
+                return self._step(positions, box)
             out, forces, _ = self._compute(positions, box)
         return self._checked(out, forces)
 
-    def _make_lists(self, skin: float) -> list[Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]]:
+    def _make_lists(self, skin: float) -> list[EdgeList]:
         """A list for each region, of the kind that the model wants; on its device where there is one for all atoms."""
-        info, device, periodic, types = self.model.info, self.model.device, self.periodic, self.layout.types
-        cutoff, cutoffs = info.cutoff, info.per_edge_type_cutoff
+        info, device, needs = self.model.info, self.model.device, self.model.needs
+        if needs.list not in (EXACT_EDGES, CANDIDATE_EDGES) or info.cutoff is None:
+            return [_no_edges for _ in self._regions]
+        types, cutoffs = self.placement.types, info.per_edge_type_cutoff
         on_device = keeps_lists(device) and self._regions[0] is None
+        radii = info.cutoff, skin, self.periodic
         lists: list[Any]
-        if self.model.skips_far_edges and on_device:
-            lists = [DeviceCandidateList(cutoff, skin, periodic, device)]
-        elif self.model.skips_far_edges:
-            lists = [CandidateList(cutoff, skin, periodic) for _ in self._regions]
+        if needs.list == CANDIDATE_EDGES:
+            lists = [DeviceCandidateList(*radii, device) if on_device else CandidateList(*radii) for _ in self._regions]
         elif on_device:
-            lists = [DeviceNeighborList(cutoff, skin, periodic, types, cutoffs, device)]
+            lists = [DeviceNeighborList(*radii, types, cutoffs, device)]
         else:
             members = [types if nodes is None else types[nodes] for nodes in self._regions]
-            lists = [NeighborList(cutoff, skin, periodic, each, cutoffs) for each in members]
-        if self.model.static_shapes:
-            lists = [PaddedNeighborList(each, PAD_DISTANCE * cutoff) for each in lists]
+            lists = [NeighborList(*radii, each, cutoffs) for each in members]
+        if needs.fixed_length:
+            lists = [PaddedNeighborList(each, PAD_DISTANCE * info.cutoff) for each in lists]
         return lists
 
-    def _follow(self) -> Callable[[np.ndarray, np.ndarray | None], tuple[float, np.ndarray]] | None:
+    def _make_step(self) -> StepFunction | None:
         """The model's own way through a simulation: where it has one, and all particles are one graph's nodes."""
-        (first, *others), n_atoms = self._lists, len(self.layout.types)
+        (first, *others), n_atoms = self._lists, len(self.placement.types)
         if not self._plain or others or not isinstance(first, CandidateList):
             return None
-        units, cell = self.units, None if self.periodic else self._dummy_cell
-        reach = first.reach(n_atoms)
-        return self.model.trajectory(self.layout.types, first.find, reach, units.length, units.energy, cell)
+        cell = None if self.periodic else self._open_cell
+        request = StepRequest(self.placement.types, first.find, first.reach(n_atoms), self.units, cell)
+        return self.model.stepper(request)
 
     def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> dict:
         """Everything the model gives.
@@ -155,34 +150,34 @@ class Evaluator:
             out, forces, cell = self._compute(positions, box)
         energy, forces = self._checked(out, forces)
         result: dict = {"energy": energy, "forces": forces}
-        if "atomic_energies" in out:
-            result["atomic_energies"] = out["atomic_energies"].cpu().numpy() * self.units.energy
-        if "virial" in out and box is not None:
-            result["stress"] = -out["virial"].cpu().numpy() / abs(np.linalg.det(cell)) * self.units.stress_bar
+        if out.atomic_energies is not None:
+            result["atomic_energies"] = out.atomic_energies.cpu().numpy() * self.units.energy
+        if out.virial is not None and box is not None:
+            result["stress"] = -out.virial.cpu().numpy() / abs(np.linalg.det(cell)) * self.units.stress_bar
         return result
 
-    def _checked(self, out: dict[str, torch.Tensor], forces: np.ndarray) -> tuple[float, np.ndarray]:
+    def _checked(self, out: Outputs, forces: np.ndarray) -> tuple[float, np.ndarray]:
         """Energy (kJ/mol) and forces (kJ/mol/nm, in place), or an error that names the atoms without a finite force."""
-        energy = float(out["energy"]) * self.units.energy
+        energy = float(out.energy) * self.units.energy
         forces *= self.units.force
         if not math.isfinite(energy + forces.sum()):
-            raise NonFiniteError(_culprits("the model's energy or forces", forces))
+            raise not_finite("the model's energy or forces", forces)
         return energy, forces
 
     def _compute(
         self, positions: np.ndarray, box: np.ndarray | None
-    ) -> tuple[dict[str, torch.Tensor], np.ndarray, np.ndarray]:
+    ) -> tuple[Outputs, np.ndarray, np.ndarray]:
         """The model's outputs, the forces on the particles (an array of its own), and the cell, in model units."""
         positions = np.divide(positions, self.units.length, dtype=np.float64)
         # The sum of squares is finite exactly if every coordinate is (up to 1e154).
         if not math.isfinite(np.vdot(positions, positions)):
-            raise NonFiniteError(_culprits("positions", positions))
-        cell = self._dummy_cell if box is None else np.divide(box, self.units.length, dtype=np.float64)
+            raise not_finite("positions", positions)
+        cell = self._open_cell if box is None else np.divide(box, self.units.length, dtype=np.float64)
         particles = torch.from_numpy(positions)
         cell_tensor = torch.from_numpy(cell)
         nodes = particles if self._plain else self._nodes(particles, cell_tensor)
         out = self._run(nodes, cell, cell_tensor)
-        forces = out["forces"].cpu()
+        forces = out.forces.cpu()
         if not self._plain:
             forces = self._particle_forces(forces, particles, cell_tensor)
         return out, np.array(forces.numpy(), order="C"), cell
@@ -190,13 +185,13 @@ class Evaluator:
     def _nodes(self, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         """Positions of the graph's nodes: the selected atoms, then the caps."""
         atoms = particles if self._atoms is None else particles[self._atoms]
-        if self.layout.n_caps == 0:
+        if self.placement.n_caps == 0:
             return atoms
         q, m, distances = self._caps
         return torch.cat([atoms, place_caps(particles, q, m, distances, cell if self.periodic else None)])
 
-    def _edges(self, nodes: np.ndarray, cell: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Edges of all regions in one graph; the same tensors again where every list gave the same arrays again."""
+    def _find_edges(self, nodes: np.ndarray, cell: np.ndarray) -> Edges:
+        """Edges of all regions in one graph; the same object again where every list gave the same again."""
         if self._regions[0] is None:
             found = [self._lists[0](nodes, cell)]
         else:
@@ -205,46 +200,57 @@ class Evaluator:
                 for members, neighbors in zip(self._regions, self._lists, strict=True)
             ]
         if len(self._found) == len(found) and all(a is b for a, b in zip(self._found, found, strict=True)):
-            return self._edge_tensors
+            return self._edges
         self._found = found
-        edge_index, shifts = found[0]
+        edges = found[0]
         if self._regions[0] is not None:
-            edges = [members[e] for members, (e, _) in zip(self._regions, found, strict=True)]
-            edge_index, shifts = np.concatenate(edges, axis=1), np.concatenate([s for _, s in found])
-        self._edge_tensors = torch.as_tensor(edge_index), torch.as_tensor(shifts)
-        return self._edge_tensors
+            index = [members[e.index] for members, e in zip(self._regions, found, strict=True)]
+            edges = Edges(np.concatenate(index, axis=1), np.concatenate([e.shifts for e in found]))
+        self._edges = edges.tensors()
+        return self._edges
 
-    def _run(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _run(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> Outputs:
         device = self.model.device
         # The callback may run on a thread whose current CUDA device is not the model's.
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-            inputs = nodes, self._types, *self._edges(nodes.numpy(), cell), cell_tensor
+            graph = Graph(nodes, self._types, self._find_edges(nodes.numpy(), cell), cell_tensor)
             if device.type == "cpu":
-                return self.model(*inputs)
+                return self.model.evaluate(graph)
             with tf32_allowed(self.model.info.allow_tf32):
-                return self.model(*(inputs if self.model.static_shapes else [tensor.to(device) for tensor in inputs]))
+                return self.model.evaluate(graph if self.model.needs.fixed_length else graph.to(device))
 
     def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         """Forces on the particles from those on the nodes; a cap's force goes to Q1 and M1 by the chain rule."""
-        n_atoms = len(forces) - self.layout.n_caps
+        n_atoms = len(forces) - self.placement.n_caps
         if self._atoms is None:
             result = forces[:n_atoms].clone()
         else:
             result = torch.zeros_like(particles)
             result.index_add_(0, self._atoms, forces[:n_atoms])
-        if self.layout.n_caps:
+        if self.placement.n_caps:
             q, m, distances = self._caps
             periodic_cell = cell if self.periodic else None
             result += spread_cap_forces(forces[n_atoms:], particles, q, m, distances, periodic_cell)
         return result
 
 
-def _culprits(what: str, values: np.ndarray) -> str:
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(bad) == 0:
-        return f"{what} are not finite: the energy is NaN or infinite while all forces are finite"
-    named = ", ".join(str(i) for i in bad[:_MOST_NAMED]) + (", ..." if len(bad) > _MOST_NAMED else "")
-    return (
-        f"{what} are NaN or infinite for {len(bad)} of {len(values)} atoms (indices {named}); "
-        "the structure has left what the model knows: check the starting geometry, the time step and the model"
-    )
+def _no_edges(positions: np.ndarray, cell: np.ndarray) -> Edges:
+    """For models that find their own pairs."""
+    return Edges(np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3)))
+
+
+def not_finite(what: str, values: np.ndarray) -> NonFiniteError:
+    """The error that names the atoms whose values are not finite.
+
+    Parameters
+    ----------
+    what : str
+        What the values are.
+    values : numpy.ndarray, (n_atoms, 3)
+        Positions or forces.
+
+    Returns
+    -------
+    NonFiniteError
+    """
+    return NonFiniteError(what, np.flatnonzero(~np.isfinite(values).all(axis=1)), len(values))

@@ -18,35 +18,7 @@ Phys. 110 (1999) 10452 (a cap at a fixed distance and the force it hands on).
 import torch
 from torch import Tensor
 
-
-def minimum_image(vectors: Tensor, cell: Tensor | None = None) -> Tensor:
-    """Move vectors by whole cell vectors to the image next to the origin.
-
-    The whole numbers come from rounding fractional coordinates, which gives the true nearest image of every vector
-    shorter than half the smallest distance between opposite faces of the cell; bonds always are.
-
-    Parameters
-    ----------
-    vectors : Tensor, shape (k, 3)
-        Difference vectors.
-    cell : Tensor, shape (3, 3), optional
-        Cell vectors as rows, in the unit of `vectors`; any handedness and any shape of non-zero volume.  None where
-        there is no periodicity.
-
-    Returns
-    -------
-    Tensor, shape (k, 3)
-        The images, differentiable with respect to `vectors`.
-    """
-    if cell is None:
-        return vectors
-    rows = cell.to(vectors.dtype)
-    a, b, c = rows[0], rows[1], rows[2]
-    # Cross products rather than an inverse: no device synchronisation, so the function can be captured in a graph.
-    faces = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)])
-    volume = torch.dot(a, faces[0])
-    whole = torch.round(torch.matmul(vectors.detach(), faces.t()) / volume)
-    return vectors - torch.matmul(whole, rows)
+from ..graph.geometry import minimum_image
 
 
 def place_caps(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ def _indices(values=()) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class Placement:
     """How the particles that a force is given become the nodes of a model's graph.
 
     Nodes are the real atoms in the order of :attr:`atoms`, then the link caps. All indices are local: 0 is the first
@@ -42,7 +44,7 @@ class Layout:
     cap_distances: np.ndarray = field(default_factory=lambda: np.zeros(0))
     regions: tuple[np.ndarray, ...] = ()
 
-    def on_system(self, particles: np.ndarray, n_system: int) -> Layout:
+    def on_system(self, particles: np.ndarray, n_system: int) -> Placement:
         """The same nodes for a force that is given all particles of a System.
 
         Parameters
@@ -54,7 +56,7 @@ class Layout:
 
         Returns
         -------
-        Layout
+        Placement
         """
         return replace(
             self,
@@ -62,6 +64,31 @@ class Layout:
             atoms=particles if self.atoms is None else particles[self.atoms],
             cap_q=particles[self.cap_q],
             cap_m=particles[self.cap_m],
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for files: whole numbers, floats and lists of them."""
+        return {
+            "n_particles": int(self.n_particles),
+            "types": self.types.tolist(),
+            "atoms": None if self.atoms is None else self.atoms.tolist(),
+            "cap_q": self.cap_q.tolist(),
+            "cap_m": self.cap_m.tolist(),
+            "cap_distances": self.cap_distances.tolist(),
+            "regions": [region.tolist() for region in self.regions],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Placement:
+        """What :meth:`as_dict` gave."""
+        return cls(
+            n_particles=data["n_particles"],
+            types=_indices(data["types"]),
+            atoms=None if data["atoms"] is None else _indices(data["atoms"]),
+            cap_q=_indices(data["cap_q"]),
+            cap_m=_indices(data["cap_m"]),
+            cap_distances=np.asarray(data["cap_distances"], dtype=np.float64),
+            regions=tuple(_indices(region) for region in data["regions"]),
         )
 
     @property

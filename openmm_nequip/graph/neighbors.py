@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from vesin import NeighborList as VesinNeighborList
+
+from .graph import Edges
 
 #: Default skin in nm: within 7 % of the fastest from 93 to 2,685 atoms of water (benchmarks/README.md).
 DEFAULT_SKIN_NM = 0.075
@@ -38,14 +39,14 @@ class _AllPairs:
         self._squares = np.square(cutoffs[tuple(self._pairs)] if isinstance(cutoffs, np.ndarray) else cutoffs)
         self._shifts = np.zeros((self._pairs.shape[1], 3))
 
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Edges within the cutoff, as :meth:`NeighborList.__call__`."""
+    def __call__(self, positions: np.ndarray) -> Edges:
+        """Edges within the cutoff for positions (n_atoms, 3), as :meth:`NeighborList.__call__`."""
         i, j = self._pairs
         vectors = positions[j] - positions[i]
         near = np.einsum("ij,ij->i", vectors, vectors) < self._squares
         # `compress` gives C-contiguous arrays: compiled models read the memory of their inputs as such.
         edge_index = self._pairs.compress(near, axis=1)
-        return edge_index, self._shifts[: edge_index.shape[1]]
+        return Edges(edge_index, self._shifts[: edge_index.shape[1]])
 
 
 def close_gaps(points: torch.Tensor, gap: float) -> torch.Tensor:
@@ -74,7 +75,7 @@ def close_gaps(points: torch.Tensor, gap: float) -> torch.Tensor:
     return torch.empty_like(points).scatter_(0, order, along - offsets)
 
 
-def _with_mirror_images(pairs: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _with_mirror_images(pairs: np.ndarray, shifts: np.ndarray) -> Edges:
     """A full list, as of :class:`NeighborList`, from half a list (n_pairs, 2) and its shifts (n_pairs, 3)."""
     edge_index = np.empty((2, len(pairs), 2), dtype=np.int64)
     edge_index[:, :, 0] = pairs.T
@@ -82,13 +83,13 @@ def _with_mirror_images(pairs: np.ndarray, shifts: np.ndarray) -> tuple[np.ndarr
     both = np.empty((len(pairs), 2, 3))
     both[:, 0] = shifts
     np.negative(both[:, 0], out=both[:, 1])
-    return edge_index.reshape(2, -1), both.reshape(-1, 3)
+    return Edges(edge_index.reshape(2, -1), both.reshape(-1, 3))
 
 
 class CandidateList:
     """The neighbour list of a model that skips edges beyond its cutoff by itself: pairs that may come within it.
 
-    Between rebuilds the very same arrays are given, so that their user can tell that nothing has changed.
+    Between rebuilds the very same object is given, the token of :class:`~openmm_nequip.graph.graph.Edges`.
 
     Parameters
     ----------
@@ -106,10 +107,13 @@ class CandidateList:
         self._list = NeighborList(cutoff + skin, 0.0, periodic, pairwise=True)
         self._reach = 0.5 * skin
         self._reference: tuple[np.ndarray, np.ndarray] | None = None
-        self._pairs: tuple[Any, Any] | None = None
+        self._pairs: Edges | None = None
 
-    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> tuple[Any, Any]:
-        """All edges within the cutoff, and some beyond it; as :meth:`NeighborList.__call__`."""
+    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
+        """All edges within the cutoff, and some beyond it, for positions (n_atoms, 3) and cell (3, 3).
+
+        See :meth:`NeighborList.__call__`.
+        """
         if self._pairs is not None and len(positions) == len(self._reference[0]):  # type: ignore[index]
             if self._few(positions) or not self._moved(positions, cell):
                 return self._pairs
@@ -117,11 +121,14 @@ class CandidateList:
         self._pairs = self.find(positions, cell)
         return self._pairs
 
-    def find(self, positions: np.ndarray, cell: np.ndarray) -> tuple[Any, Any]:
-        """The list made anew, in arrays of its own; as :meth:`__call__`."""
+    def find(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
+        """The list made anew, in arrays of its own, for positions (n_atoms, 3) and cell (3, 3).
+
+        See :meth:`NeighborList.__call__`.
+        """
         if self._few(positions):
             pairs = np.argwhere(~np.eye(len(positions), dtype=bool)).T.astype(np.int64, order="C")
-            return pairs, np.zeros((pairs.shape[1], 3))
+            return Edges(pairs, np.zeros((pairs.shape[1], 3)))
         return self._list(positions, cell)
 
     def reach(self, n_atoms: int) -> float:
@@ -181,7 +188,7 @@ class NeighborList:
                 self._table = self._pair_cutoffs[1][np.ix_(types, types)]
         self._all_pairs: _AllPairs | None = None
 
-    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
         """All edges within the cutoff.
 
         Parameters
@@ -193,8 +200,8 @@ class NeighborList:
 
         Returns
         -------
-        edge_index : numpy.ndarray, (2, n_edges) int64
-        shifts : numpy.ndarray, (n_edges, 3) float64
+        Edges
+            Arrays, (2, n_edges) int64 and (n_edges, 3) float64.
         """
         if not self.periodic and len(positions) <= FEW_ATOMS:
             if self._all_pairs is None:
@@ -214,4 +221,4 @@ class NeighborList:
         if self.pairwise:
             return _with_mirror_images(pairs, shifts)
         # Both conversions copy: vesin's arrays are views of memory that its next call overwrites.
-        return np.array(pairs.T, dtype=np.int64, order="C"), shifts.astype(np.float64)
+        return Edges(np.array(pairs.T, dtype=np.int64, order="C"), shifts.astype(np.float64))

@@ -1,21 +1,30 @@
-"""Static shapes: edge lists of constant length, filled up with edges that contribute exactly nothing.
+"""Padding: edges that contribute exactly nothing, where a model needs at least two, or always the same number.
 
 A padding edge leads from an atom to its own image some cutoffs away. Every energy and every derivative of an edge is
 multiplied by an envelope that is exactly zero beyond the cutoff, so such an edge adds +0.0 or -0.0 wherever it is
 summed. Its length is finite and not zero, because pair terms divide by it. The padding edges take turns over the atoms:
 on a GPU a single atom that receives all of them is where the threads would queue.
 
-Everything here runs on any device, waits for none, and has shapes that do not depend on the data.
+The functions of tensors run on any device, wait for none, and are scriptable.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: TorchScript reads the annotations of functions as types.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
+
+from .graph import Edges
+
+#: Padding edges are this many cutoffs long: beyond every envelope, yet finite and not zero (pair terms divide by r).
+PAD_DISTANCE = 2.0
+#: Side of the cube that stands in for a cell where nothing is periodic, in cutoffs; only padding edges refer to it.
+DUMMY_CELL = 10.0
+#: Compiled models take at least so many atoms and edges: torch.export takes an example with a dimension of 0 or 1 for a
+#: statement that it is always so.
+FEWEST = 2
 
 #: Room left above the number of edges when a capacity is chosen: this share of it, and so many of its square roots
 #: (in small systems the number of edges fluctuates more, as that of independent pairs).
@@ -76,28 +85,26 @@ class Capacity:
 
 
 class PaddedNeighborList:
-    """A neighbour list whose arrays keep their shape.
+    """A neighbour list whose edges keep their number.
 
     Parameters
     ----------
     neighbors : callable
-        :class:`~openmm_nequip.neighbors.NeighborList`, :class:`~openmm_nequip.neighbors.CandidateList` or
-        :class:`~openmm_nequip.devicelists.DeviceCandidateList`.
+        :class:`~openmm_nequip.graph.neighbors.NeighborList`, :class:`~openmm_nequip.graph.neighbors.CandidateList` or
+        one of :mod:`openmm_nequip.graph.neighbors_cuda`.
     distance : float
         Shortest length of a padding edge: well beyond the cutoff, in the list's unit of length.
     """
 
-    def __init__(
-        self, neighbors: Callable[[np.ndarray, np.ndarray], tuple[Any, Any]], distance: float
-    ) -> None:
+    def __init__(self, neighbors: Callable[[np.ndarray, np.ndarray], Edges], distance: float) -> None:
         self.capacity = Capacity()
         self._neighbors = neighbors
         self._distance = distance
-        self._found: tuple[Any, Any] | None = None
-        self._padded: tuple[Any, Any]
+        self._found: Edges | None = None
+        self._padded: Edges
 
-    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> tuple[Any, Any]:
-        """The list's edges first, then padding; the very same arrays again where the list gives the same again.
+    def __call__(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
+        """The list's edges first, then padding; the very same object again where the list gives the same again.
 
         Parameters
         ----------
@@ -108,31 +115,118 @@ class PaddedNeighborList:
 
         Returns
         -------
-        edge_index : numpy.ndarray or torch.Tensor, (2, capacity) int64
-        shifts : numpy.ndarray or torch.Tensor, (capacity, 3) float64
-            Of the kind and on the device of the list's own.
+        Edges
+            Tensors, (2, capacity) and (capacity, 3), on the device of the list's own.
         """
         found = self._neighbors(positions, cell)
         if found is self._found:
             return self._padded
-        edge_index, shifts = found
-        count, n = edge_index.shape[1], len(positions)
-        self.capacity.fit(count)
-        missing = self.capacity.size - count
-        images = math.ceil(self._distance / float(np.linalg.norm(cell[0])))
-        atoms: Any
-        rows: Any
-        # New arrays each time: their user tells by their identity whether anything has changed.
-        if isinstance(edge_index, torch.Tensor):
-            atoms = torch.remainder(torch.arange(missing, device=edge_index.device), n).repeat(2, 1)
-            rows = shifts.new_tensor([[images, 0.0, 0.0]]).expand(missing, 3)
-            self._padded = torch.cat([edge_index, atoms], 1), torch.cat([shifts, rows])
-        else:
-            atoms = np.broadcast_to(np.arange(missing) % n, (2, missing))
-            rows = np.broadcast_to([images, 0.0, 0.0], (missing, 3))
-            self._padded = np.concatenate([edge_index, atoms], 1), np.concatenate([shifts, rows])
+        self.capacity.fit(found.count)
+        edges = found.tensors()
+        cell_tensor = torch.from_numpy(cell).to(edges.shifts.device)
+        missing = self.capacity.size - edges.count
+        # A new object each time: its user tells by its identity whether anything has changed.
+        self._padded = Edges(
+            *pad_edges(edges.index, edges.shifts, cell_tensor, len(positions), self._distance, missing)
+        )
         self._found = found
         return self._padded
+
+
+def padding_atoms(count: int, n_atoms: int, device: torch.device) -> torch.Tensor:
+    """The atoms of so many padding edges, in turn.
+
+    Parameters
+    ----------
+    count : int
+        Number of edges.
+    n_atoms : int
+        Number of atoms.
+    device : torch.device
+        Where.
+
+    Returns
+    -------
+    torch.Tensor, (2, count) int64
+        Centre and neighbour are one atom.
+    """
+    atoms = torch.remainder(torch.arange(count, dtype=torch.int64, device=device), n_atoms)
+    return atoms.unsqueeze(0).repeat(2, 1)
+
+
+def pad_edges(
+    edge_index: torch.Tensor, shifts: torch.Tensor, cell: torch.Tensor, n_atoms: int, distance: float, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Add padding edges.
+
+    Parameters
+    ----------
+    edge_index : torch.Tensor, (2, n_edges) int64
+        Centre and neighbour of each edge.
+    shifts : torch.Tensor, (n_edges, 3) float64
+        Its shift.
+    cell : torch.Tensor, (3, 3) float64
+        Rows are the cell vectors.
+    n_atoms : int
+        Number of atoms.
+    distance : float
+        Shortest length of a padding edge, in the unit of the cell.
+    count : int
+        How many edges to add.
+
+    Returns
+    -------
+    edge_index : torch.Tensor, (2, n_edges + count) int64
+    shifts : torch.Tensor, (n_edges + count, 3) float64
+    """
+    filler = padding_shift(cell, distance).to(shifts.dtype).unsqueeze(0).repeat(count, 1)
+    atoms = padding_atoms(count, n_atoms, edge_index.device)
+    return torch.cat([edge_index, atoms], 1), torch.cat([shifts, filler])
+
+
+def complete(
+    positions: torch.Tensor,
+    types: torch.Tensor,
+    edge_index: torch.Tensor,
+    shifts: torch.Tensor,
+    cell: torch.Tensor,
+    distance: float,
+    fewest: int = 2,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Bring a graph to the :data:`FEWEST` atoms and edges that every format takes.
+
+    A single atom is given twice, side by side and without a common edge: energies and virial are then twice its own.
+
+    Parameters
+    ----------
+    positions : torch.Tensor, (n_atoms, 3) float64
+        Positions.
+    types : torch.Tensor, (n_atoms,) int64
+        Type indices.
+    edge_index : torch.Tensor, (2, n_edges) int64
+        Centre and neighbour of each edge.
+    shifts : torch.Tensor, (n_edges, 3) float64
+        Its shift.
+    cell : torch.Tensor, (3, 3) float64
+        Rows are the cell vectors.
+    distance : float
+        Shortest length of a padding edge.
+    fewest : int
+        :data:`FEWEST`.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Positions, types, edge_index and shifts of the larger graph; the given ones where it is large enough.
+    """
+    missing = fewest - edge_index.size(1)
+    n = positions.size(0)
+    if missing > 0:
+        edge_index, shifts = pad_edges(edge_index, shifts, cell, n, distance, missing)
+    if n == 1:
+        positions, types, shifts = positions.repeat(2, 1), types.repeat(2), shifts.repeat(2, 1)
+        edge_index = torch.cat([edge_index, edge_index + 1], 1)
+    return positions, types, edge_index, shifts
 
 
 def is_near(
@@ -161,7 +255,19 @@ def is_near(
 
 
 def padding_shift(cell: torch.Tensor, distance: float) -> torch.Tensor:
-    """Shift (3,) of an edge from an atom to its own image at least so far away; no wait for the device."""
+    """Shift of an edge from an atom to its own image at least so far away; no wait for the device.
+
+    Parameters
+    ----------
+    cell : torch.Tensor, (3, 3)
+        Rows are the cell vectors.
+    distance : float
+        In the same unit.
+
+    Returns
+    -------
+    torch.Tensor, (3,)
+    """
     images = torch.ceil(distance / torch.sqrt(cell[0].square().sum()))
     return torch.stack([images, torch.zeros_like(images), torch.zeros_like(images)])
 
@@ -201,7 +307,7 @@ def take_near(
     ranks = torch.cumsum(near.to(torch.int64), 0)
     # One place more than the capacity: there all edges go that are not chosen, or too many.
     slots = torch.where(near, ranks - 1, torch.full_like(ranks, capacity)).clamp(max=capacity)
-    atoms = torch.remainder(torch.arange(capacity + 1, dtype=torch.int64, device=near.device), n_atoms)
-    indices = atoms.unsqueeze(0).repeat(2, 1).scatter(1, slots.unsqueeze(0).repeat(2, 1), edge_index)
+    atoms = padding_atoms(capacity + 1, n_atoms, near.device)
+    indices = atoms.scatter(1, slots.unsqueeze(0).repeat(2, 1), edge_index)
     places = filler.unsqueeze(0).repeat(capacity + 1, 1).scatter(0, slots.unsqueeze(1).repeat(1, 3), rows)
     return indices[:, :capacity].contiguous(), places[:capacity], ranks[-1]

@@ -7,6 +7,7 @@ SHA-256 with ``trusted=``.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -16,11 +17,20 @@ from typing import Any
 
 import torch
 
-from .base import Model, ModelInfo, collect_outputs
-from .metadata import make_info
-from .modifiers import apply_modifiers
-from .source import NEQUIP_NET, PACKAGE, ModelFileError, ModelSource
-from .state import default_dtype, preserved_global_state
+from ..errors import ModelFileError, UpstreamError
+from ..graph.fields import collect_outputs, model_inputs
+from ..graph.graph import Graph, Outputs
+from ..upstream.nequip_models import downloaded
+from ..upstream.nequip_state import default_dtype, preserved_global_state
+from .base import Model, ModelInfo, flat
+from .compiling.modifiers import apply_modifiers
+from .execution import Execution
+from .format import PACKAGE
+from .metadata import make_info, package_versions
+from .source import NEQUIP_NET, ModelSource
+
+#: What nequip's models of energies and forces give.
+ALL_OUTPUTS = ("energy", "forces", "atomic_energies", "virial")
 
 
 class EagerModel(Model):
@@ -29,23 +39,19 @@ class EagerModel(Model):
     Parameters
     ----------
     info : ModelInfo
-        Description of the model.
+        Facts about the model.
+    device : torch.device
+        Where it is.
     module : torch.nn.Module
         The graph model, in evaluation mode and with frozen parameters.
     """
 
-    def __init__(self, info: ModelInfo, module: torch.nn.Module) -> None:
-        super().__init__(info)
+    def __init__(self, info: ModelInfo, device: torch.device, module: torch.nn.Module) -> None:
+        super().__init__(info, device)
         self.module = module
 
-    def _evaluate(self, positions, types, edge_index, shifts, cell):
-        data = {
-            "pos": positions,
-            "atom_types": types,
-            "edge_index": edge_index,
-            "edge_cell_shift": shifts,
-            "cell": cell.view(1, 3, 3),
-        }
+    def _evaluate(self, graph: Graph) -> Outputs:
+        data = model_inputs(*flat(graph))
         # nequip works with float64 as default dtype, whatever the precision of the weights; forces come from autograd.
         with default_dtype(torch.float64), torch.inference_mode(False), torch.enable_grad():
             out = self.module(data)
@@ -84,11 +90,10 @@ def fetch(model_id: str) -> str:
         raise ModelFileError(f"{model_id!r} is no nequip.net id; expected nequip.net:group/model:version")
     with preserved_global_state():
         require_nequip()
-        from nequip.model.saved_models.load_utils import _get_model_file_path
-
         try:
-            with _get_model_file_path(model_id) as path:
-                return str(path)
+            return downloaded(model_id)
+        except UpstreamError:
+            raise
         except Exception as error:  # the HTTP client of nequip raises many unrelated types
             raise ModelFileError(
                 f"{model_id!r} could not be fetched: {type(error).__name__}: {error}; check the id and the network, or "
@@ -120,6 +125,15 @@ def load_module(source: ModelSource) -> torch.nn.Module:
 
     EMA weights are used where the training module keeps them, as nequip does.
 
+    Parameters
+    ----------
+    source : ModelSource
+        A checkpoint or package.
+
+    Returns
+    -------
+    torch.nn.Module
+
     Raises
     ------
     ModelFileError
@@ -136,23 +150,27 @@ def load_module(source: ModelSource) -> torch.nn.Module:
             warnings.simplefilter("ignore")
             module = load_saved_model(path)
     except Exception as error:  # unpickling foreign code can raise anything
-        raise ModelFileError(f"nequip cannot load {source.path}: {type(error).__name__}: {error}") from error
+        raise ModelFileError(f"nequip cannot load {source.path}: {type(error).__name__}: {error}", source.path) from error
     module.eval()
     module.requires_grad_(False)
     return module
 
 
-def load_eager(source: ModelSource, device: torch.device, modifiers: Sequence[str] = ()) -> EagerModel:
-    """Load a checkpoint or package for eager evaluation.
+def open_eager(
+    source: ModelSource, device: torch.device, execution: Execution, modifiers: Sequence[str] | None = None
+) -> EagerModel:
+    """Open a checkpoint or package for eager evaluation.
 
     Parameters
     ----------
     source : ModelSource
-        A file of kind ``checkpoint`` or ``package``.
+        A checkpoint or package.
     device : torch.device
         Where to run it.
+    execution : Execution
+        How; its modifiers are applied.
     modifiers : sequence of str, optional
-        Names of nequip's modifiers.
+        Modifiers instead of those of ``execution``.
 
     Returns
     -------
@@ -167,11 +185,13 @@ def load_eager(source: ModelSource, device: torch.device, modifiers: Sequence[st
     ImportError
         If nequip is not installed.
     """
+    names = (execution.modifiers or ()) if modifiers is None else modifiers
     with preserved_global_state():
         module = load_module(source)
-        applied = apply_modifiers(module, modifiers, device, "eager")
+        applied = apply_modifiers(module, names, device, "eager")
         module = module.to(device)
         metadata: Any = module.metadata
-        outputs = ("energy", "forces", "atomic_energies", "virial")
-        kernels = " ".join(applied) or "none"
-        return EagerModel(make_info(source, metadata, device, outputs=outputs, kernels=kernels), module)
+        info = make_info(metadata, outputs=ALL_OUTPUTS, kernels=" ".join(applied) or "none")
+        if source.kind == PACKAGE:
+            info = dataclasses.replace(info, versions=package_versions(source.path))
+        return EagerModel(info, device, module)

@@ -16,28 +16,16 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from .base import Model, collect_outputs
-from .nequip import EagerModel
-from .state import default_dtype
-from .torchscript import TorchScriptModel
+from ..graph.fields import ATOMIC_ENERGY, EDGE_FORCES, TOTAL_ENERGY, collect_outputs, vector_inputs
+from ..graph.geometry import edge_vectors, forces_of_edges
+from ..graph.graph import Graph, Outputs
+from ..upstream.nequip_state import default_dtype
+from .base import Model, flat
+from .eager import EagerModel
+from .formats.torchscript import TorchScriptModel
 
-#: Energy and forces of one structure: the arguments and the result of :meth:`Model.__call__`.
-Potential = Callable[..., dict[str, torch.Tensor]]
-
-
-def edge_vectors(
-    positions: torch.Tensor, edge_index: torch.Tensor, shifts: torch.Tensor, cell: torch.Tensor
-) -> torch.Tensor:
-    """Vectors r_ij = r_j - r_i + shifts @ cell, (n_edges, 3); scriptable."""
-    ends = positions.index_select(0, edge_index.reshape(-1)).view(2, -1, 3)
-    # A sum and not a matrix product: three terms need no library, and nequip computes it so.
-    return ends[1] - ends[0] + torch.sum(shifts.view(-1, 3, 1) * cell, 1)
-
-
-def forces_of_edges(gradients: torch.Tensor, edge_index: torch.Tensor, n_atoms: int) -> torch.Tensor:
-    """Forces (n_atoms, 3) from the derivatives of the energy by the edge vectors (n_edges, 3); scriptable."""
-    forces = torch.zeros((n_atoms, 3), dtype=gradients.dtype, device=gradients.device)
-    return forces.index_add(0, edge_index[0], gradients).index_add(0, edge_index[1], -gradients)
+#: A graph in, what a model answers out: :meth:`Model.evaluate` and what stands in for it.
+Potential = Callable[[Graph], Outputs]
 
 
 def takes_vectors(model: Model) -> bool:
@@ -46,17 +34,18 @@ def takes_vectors(model: Model) -> bool:
         return False
     if isinstance(model, TorchScriptModel) and model.input_dtype != torch.float64:
         return False  # deployed by nequip <= 0.6
+    half = 0.5 * model.info.reach
     vectors = torch.zeros((2, 3), dtype=torch.float64, device=model.device)
-    vectors[0, 0], vectors[1, 0] = 0.5 * model.info.cutoff, -0.5 * model.info.cutoff
-    data = {
-        "pos": torch.zeros((2, 3), dtype=torch.float64, device=model.device),
-        "edge_vectors": vectors,
-        "atom_types": torch.zeros(2, dtype=torch.int64, device=model.device),
-        "edge_index": torch.tensor([[0, 1], [1, 0]], device=model.device),
-    }
+    vectors[0, 0], vectors[1, 0] = half, -half
+    data = vector_inputs(
+        torch.zeros((2, 3), dtype=torch.float64, device=model.device),
+        torch.zeros(2, dtype=torch.int64, device=model.device),
+        torch.tensor([[0, 1], [1, 0]], device=model.device),
+        vectors,
+    )
     try:
         with _gradients():
-            return "edge_forces" in model.module(data)
+            return EDGE_FORCES in model.module(data)
     except (RuntimeError, KeyError, AttributeError):
         return False  # a module that must have positions and a cell
 
@@ -72,20 +61,21 @@ def potential_of(model: Model) -> Potential:
     Returns
     -------
     callable
-        With the arguments and results of :meth:`Model.__call__`.
+        With the argument and result of :meth:`Model.evaluate`.
     """
     if not takes_vectors(model):
-        return model
+        return model.evaluate
     module = torch.jit.freeze(model.module) if isinstance(model, TorchScriptModel) else model.module  # type: ignore
 
-    def potential(positions, types, edge_index, shifts, cell):
+    def potential(graph: Graph) -> Outputs:
+        positions, types, edge_index, shifts, cell = flat(graph)
         with _gradients():
             vectors = edge_vectors(positions, edge_index, shifts, cell)
-            out = module({"pos": positions, "edge_vectors": vectors, "atom_types": types, "edge_index": edge_index})
-        gradients = out["edge_forces"].detach()
+            out = module(vector_inputs(positions, types, edge_index, vectors))
+        gradients = out[EDGE_FORCES].detach()
         forces = forces_of_edges(gradients, edge_index, positions.shape[0])
         virial = -torch.sum(vectors.detach().unsqueeze(2) * gradients.unsqueeze(1), 0)
-        return collect_outputs(out["total_energy"], forces, out.get("atomic_energy"), 0.5 * (virial + virial.t()))
+        return collect_outputs(out[TOTAL_ENERGY], forces, out.get(ATOMIC_ENERGY), 0.5 * (virial + virial.t()))
 
     return potential
 

@@ -1,4 +1,8 @@
-"""Process-wide state that nequip changes when it is imported or loads a model, put back as it was."""
+"""Process-wide state that nequip changes when it is imported or loads a model, put back as it was.
+
+Borrows ``_GLOBAL_STATE_INITIALIZED`` and ``_latest_global_config`` of ``nequip.utils.global_state`` (nequip 0.7 to
+0.19): nequip has a function that sets its state and none that puts it back. Watched by ``tests/test_models.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import contextlib
 import os
 import random
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +21,9 @@ import torch
 _ENVIRONMENT = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "PYTORCH_JIT_USE_NNC_NOT_NVFUSER")
 _DYNAMO_FLAGS = ("capture_dynamic_output_shape_ops", "capture_scalar_outputs")
 
+
+#: One thread at a time changes the state of the process; the same thread may do so again inside.
+_STATE_LOCK = threading.RLock()
 
 # torch's stubs and mypy's module types do not know the attributes below.
 _backends: Any = torch.backends
@@ -53,9 +61,14 @@ def preserved_global_state() -> Iterator[None]:
     ``nequip.utils.global_state.set_global_state`` seeds every random-number generator, makes float64 torch's default
     dtype and sets TF32, e3nn, dynamo and environment flags on its first call in a process. Everything it touches is
     put back on leaving, nequip's own "already initialised" mark included, so that nequip used later in the same
-    process sets up what it needs as if we had never been there.
+    process sets up what it needs as if we had never been there. Other threads wait for their turn.
     """
-    default_dtype = torch.get_default_dtype()
+    with _STATE_LOCK:
+        yield from _preserved()
+
+
+def _preserved() -> Iterator[None]:
+    dtype = torch.get_default_dtype()
     threads = torch.get_num_threads()
     python_rng, numpy_rng, torch_rng = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda_rng = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
@@ -74,7 +87,7 @@ def preserved_global_state() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_default_dtype(default_dtype)
+        torch.set_default_dtype(dtype)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         random.setstate(python_rng)
@@ -104,13 +117,17 @@ def preserved_global_state() -> Iterator[None]:
 
 @contextlib.contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Make ``dtype`` torch's default inside the block: eager nequip modules create tensors without naming one."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+    """Make ``dtype`` torch's default inside the block: eager nequip modules create tensors without naming one.
+
+    The default is one for all threads, so other threads that need one wait for their turn.
+    """
+    with _STATE_LOCK:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 @contextlib.contextmanager

@@ -19,18 +19,15 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from .cache import cache_dir, key_of
-from .source import ModelSource
+from ...cache import cache_dir, key_of
+from ...errors import CompileError
+from ..source import ModelSource
 
 logger = logging.getLogger(__name__)
 
 #: Raise when the compiled files of an older release must not be used any more.
 CACHE_FORMAT = 3
-_WORKER = "openmm_nequip.models.compile_worker"
-
-
-class CompileError(RuntimeError):
-    """A model could not be compiled here; the message has the reason."""
+_WORKER = "openmm_nequip.models.compiling.worker"
 
 
 def cached_package(
@@ -45,7 +42,7 @@ def cached_package(
     device : torch.device
         What to compile for.
     modifiers, optional
-        As in :func:`openmm_nequip.models.modifiers.apply_modifiers`.
+        As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
 
     Returns
     -------
@@ -123,7 +120,7 @@ def _compile(
         output = Path(scratch) / "model.nequip.pt2"
         environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(scratch, "inductor"))
         # The worker must find this very package, installed or not.
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[3])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
         command = [sys.executable, "-m", _WORKER, source.path, str(output), "--device", device.type]
         command += ["--modifiers", *modifiers] if modifiers else []

@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from ...graph.fields import model_inputs
+
 #: Spacing of the lattice in cutoffs: some twenty neighbours an atom, no close contacts.
 _SPACING = 0.6
 _MIN_EDGE = 3
@@ -36,10 +38,10 @@ def example_graph(n_types: int, cutoff: float) -> dict[str, torch.Tensor]:
     positions += 0.1 * spacing * torch.randn(positions.shape, generator=generator, dtype=torch.float64)
     cell = torch.eye(3, dtype=torch.float64) * side * spacing
     pairs, shifts = NeighborList(cutoff=cutoff, full_list=True).compute(positions.numpy(), cell.numpy(), True, "PS")
-    return {
-        "pos": positions,
-        "edge_index": torch.from_numpy(pairs.astype("int64").T.copy()),
-        "atom_types": torch.arange(side**3) % n_types,
-        "cell": cell.view(1, 3, 3),
-        "edge_cell_shift": torch.from_numpy(shifts.astype("float64")),
-    }
+    return model_inputs(
+        positions,
+        torch.arange(side**3) % n_types,
+        torch.from_numpy(pairs.astype("int64").T.copy()),
+        torch.from_numpy(shifts.astype("float64")),
+        cell,
+    )

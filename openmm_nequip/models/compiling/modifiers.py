@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from ...errors import ModifierError
+
 #: Chosen where nobody chose, on CUDA: the first that the model has and whose library is installed.
 PREFERRED = (
     ("enable_OpenEquivariance", "openequivariance"),
@@ -24,10 +26,6 @@ PREFERRED = (
     ("enable_TritonContracter", "triton"),
     ("enable_CuEquivarianceContracter", "cuequivariance_torch"),
 )
-
-
-class ModifierError(ValueError):
-    """A modifier is unknown to a model or cannot be used with it here; the message has the reason."""
 
 
 def wanted_modifiers(modifiers: Sequence[str] | None, device: torch.device) -> tuple[str, ...]:
@@ -43,18 +41,11 @@ def wanted_modifiers(modifiers: Sequence[str] | None, device: torch.device) -> t
     Returns
     -------
     tuple of str
-
-    Raises
-    ------
-    TypeError
-        If it is no sequence of names.
     """
     if modifiers is None:
         if device.type != "cuda":
             return ()
         return tuple(name for name, library in PREFERRED if importlib.util.find_spec(library) is not None)
-    if isinstance(modifiers, str) or not all(isinstance(name, str) for name in modifiers):
-        raise TypeError(f"modifiers={modifiers!r}: give a list of names such as ['enable_OpenEquivariance'], or None")
     return tuple(modifiers)
 
 

@@ -10,25 +10,23 @@ The form of a target follows nequip's ``scripts/_compile_utils.py``.
 
 from __future__ import annotations
 
-import sys
-import weakref
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
-from .._version import __version__
+from ..._version import __version__
+from ...graph.fields import ATOMIC_ENERGY, CELL, EDGE_INDEX, FORCES, INPUT_FIELDS, POSITIONS, SHIFTS, TOTAL_ENERGY, TYPES, VIRIAL, model_inputs
+from ...graph.padding import FEWEST
+from ...upstream.frames import caller_variable
+from ...upstream.inductor import with_dynamic_threads
 
-#: nequip's names of what goes in: one structure, without a batch index.
-INPUT_FIELDS = ["pos", "edge_index", "atom_types", "cell", "edge_cell_shift"]
 #: nequip's names of what a simulation needs.
-ENERGY_FIELDS = ["total_energy", "forces"]
+ENERGY_FIELDS = [TOTAL_ENERGY, FORCES]
 #: All that this package can use. The virial stands in for nequip's stress, which is not defined without a cell.
-OUTPUT_FIELDS = ["atomic_energy", "total_energy", "forces", "virial"]
+OUTPUT_FIELDS = [ATOMIC_ENERGY, TOTAL_ENERGY, FORCES, VIRIAL]
 #: Where a package says with which of nequip's modifiers it was compiled.
 MODIFIERS_KEY = "openmm-nequip_modifiers"
-#: torch.export takes an example with a dimension of 0 or 1 for a statement that it is always so.
-FEWEST = 2
 #: Side of the cube given to an example without a cell, in model lengths.
 _OPEN_CELL = 1e3
 
@@ -60,17 +58,13 @@ def stated_versions() -> dict[str, str]:
     return found
 
 
-class _BatchMap(dict):
-    """A dict that can be referred to weakly."""
-
-
 def single_structure(batch_map: dict[str, Any]) -> dict[str, Any]:
     """Adapt nequip-compile's dynamic dimensions to one structure, and its work to what OpenMM needs of the file.
 
-    Without ``cpp.dynamic_threads`` the number of threads of the compiling process is written into the code, whatever
-    its user sets later. A target cannot hand settings to Inductor, so the process-wide one is changed, for as long as
-    nequip-compile holds the returned dict: until it ends. The file's metadata get :func:`stated_versions`, which
-    nequip-compile leaves out; they are found as a variable of the caller, and left alone if that is no dict.
+    The code uses as many threads as its caller has, see :func:`openmm_nequip.upstream.inductor.with_dynamic_threads`,
+    for as long as nequip-compile holds the returned dict: until it ends. The file's metadata get
+    :func:`stated_versions`, which nequip-compile leaves out; they are a variable of the caller (nequip 0.17 to 0.19),
+    and left alone if that is no dict.
 
     Parameters
     ----------
@@ -82,16 +76,10 @@ def single_structure(batch_map: dict[str, Any]) -> dict[str, Any]:
     dict
         The same with one structure for good.
     """
-    import torch._inductor.config as inductor
-
-    config: Any = inductor
-    result = _BatchMap(batch_map, graph=torch.export.Dim.STATIC)
-    weakref.finalize(result, setattr, config.cpp, "dynamic_threads", config.cpp.dynamic_threads)
-    config.cpp.dynamic_threads = True
-    metadata = sys._getframe(1).f_locals.get("metadata")
+    metadata = caller_variable("metadata", 1)
     if isinstance(metadata, dict):
         metadata.update(stated_versions())
-    return result
+    return with_dynamic_threads(batch_map | {"graph": torch.export.Dim.STATIC})
 
 
 def example_structure(data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -112,8 +100,8 @@ def example_structure(data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     ValueError
         If there is more than one frame, or fewer than two atoms or edges.
     """
-    positions, edges = data["pos"], data["edge_index"]
-    cell = data.get("cell")
+    positions, edges = data[POSITIONS], data[EDGE_INDEX]
+    cell = data.get(CELL)
     count = data["num_atoms"].numel() if "num_atoms" in data else 1
     if count != 1 or (cell is not None and cell.numel() != 9):
         raise ValueError(
@@ -124,17 +112,11 @@ def example_structure(data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             f"the example to compile with, a frame of the training data, has {positions.shape[0]} atoms and "
             f"{edges.shape[1]} edges; at least {FEWEST} of both are needed: give --data-path with a larger frame"
         )
-    shifts = data.get("edge_cell_shift")
+    shifts = data.get(SHIFTS)
     if cell is None or shifts is None:
         cell = positions.new_ones(3).diag() * _OPEN_CELL
         shifts = positions.new_zeros((edges.shape[1], 3))
-    example = {
-        "pos": positions,
-        "edge_index": edges,
-        "atom_types": data["atom_types"],
-        "cell": cell.view(1, 3, 3),
-        "edge_cell_shift": shifts,
-    }
+    example = model_inputs(positions, data[TYPES], edges, shifts, cell)
     # Precision and strides of the example are written into the code; simulations hand over contiguous float64.
     return {
         name: (tensor.double() if tensor.is_floating_point() else tensor.long()).contiguous()
@@ -144,7 +126,7 @@ def example_structure(data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _target(outputs: list[str]) -> dict[str, Any]:
     return {
-        "input": INPUT_FIELDS,
+        "input": list(INPUT_FIELDS),
         "output": outputs,
         "batch_map_settings": single_structure,
         "data_settings": example_structure,

@@ -1,4 +1,4 @@
-"""Compile one checkpoint or package with AOTInductor: run as ``python -m``, by :mod:`openmm_nequip.models.compiler`.
+"""Compile one checkpoint or package with AOTInductor: run as ``python -m``, by :mod:`.aot`.
 
 Only the outputs that a simulation uses are compiled: atomic and total energy, forces and virial. The virial stands in
 for nequip's stress, which is not defined without a cell.
@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
+from ...graph.fields import INPUT_FIELDS
+from ..eager import load_module
+from ..formats import identify
 from .example import example_graph
 from .modifiers import apply_modifiers
-from .nequip import load_module
-from .source import identify
-from .target import INPUT_FIELDS, MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes, stated_versions
+from .targets import MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes, stated_versions
 
 
 def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] = (), optional: bool = False) -> None:
@@ -31,7 +32,7 @@ def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] 
     device : str
         ``"cpu"`` or ``"cuda"``.
     modifiers, optional
-        As in :func:`openmm_nequip.models.modifiers.apply_modifiers`.
+        As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
     """
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
@@ -51,7 +52,7 @@ def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] 
     aot_export_model(
         model=model,
         device=torch.device(device),
-        input_fields=INPUT_FIELDS,
+        input_fields=list(INPUT_FIELDS),
         output_fields=OUTPUT_FIELDS,
         data={key: value.to(device) for key, value in data.items()},
         batch_map=dynamic_shapes(),
