@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import openmm
 
+from ..choices import BACKENDS
 from ..models.source import TORCHSCRIPT
 from .computation import Computation, TensorComputation
 from .probe import PluginState, probe_plugin
 from .spec import PotentialSpec, SumSpec
 
 logger = logging.getLogger(__name__)
-
-BACKENDS = ("auto", "PythonForce", "TorchForce", "PythonTorchForce")
 
 
 def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: PluginState | None = None) -> str:

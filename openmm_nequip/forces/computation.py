@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .particles import box_of, positions_of
+from ..upstream.openmm_state import box_of, positions_of
 from .spec import LazyEvaluator
 
 

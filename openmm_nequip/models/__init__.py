@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..choices import KERNELS, NEQUIP_NET
 from .aotinductor import load_aotinductor
 from .base import Model, ModelInfo
 from .compiler import CompileError, cached_package
@@ -21,7 +22,6 @@ from .nequip import fetch, load_eager
 from .source import (
     AOTINDUCTOR,
     CODE_EXECUTING,
-    NEQUIP_NET,
     TORCHSCRIPT,
     ModelFileError,
     ModelSource,
@@ -37,8 +37,6 @@ __all__ = [
     "ModifierError", "load_model", "locate", "open_model", "parse_device",
 ]  # fmt: skip
 
-#: What ``kernels=`` may be.
-KERNELS = ("auto", "none", "fused")
 _LOADED: dict[tuple[str, str, bool, str, bool, tuple[str, ...], bool], Model] = {}
 _LOCK = threading.Lock()
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 
+from ..choices import NEQUIP_NET
 from .base import Model, ModelInfo, collect_outputs
 from .metadata import make_info
 from .modifiers import apply_modifiers
-from .source import NEQUIP_NET, PACKAGE, ModelFileError, ModelSource
+from .source import PACKAGE, ModelFileError, ModelSource
 from .state import default_dtype, preserved_global_state
 
 

@@ -14,7 +14,6 @@ AOTINDUCTOR = "aotinductor"  #: ``nequip-compile --mode aotinductor`` file (``.n
 KINDS = (CHECKPOINT, PACKAGE, TORCHSCRIPT, AOTINDUCTOR)
 #: Kinds whose loading runs Python code stored in the file.
 CODE_EXECUTING = (CHECKPOINT, PACKAGE)
-NEQUIP_NET = "nequip.net:"
 
 _EXPECTED = (
     "expected a nequip checkpoint (.ckpt), a nequip-package file (.nequip.zip), a compiled model (.nequip.pth or "
