@@ -18,7 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from openmm_nequip import load_model
-from openmm_nequip.bench.systems import peptide
+from openmm_nequip.app.bench.bench_systems import peptide
 from openmm_nequip.cudagraphs import GraphedModel
 from openmm_nequip.layout import Layout
 from openmm_nequip.neighbors import DEFAULT_SKIN_NM

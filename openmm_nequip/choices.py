@@ -1,4 +1,4 @@
-"""Values that options may take and names that stand in Systems; imports nothing, so that the command line can show them."""
+"""Values that options may take and names that stand in Systems; imports nothing, so the command line can show them."""
 
 #: ``backend=``.
 BACKENDS = ("auto", "PythonForce", "TorchForce", "PythonTorchForce")
@@ -6,6 +6,10 @@ BACKENDS = ("auto", "PythonForce", "TorchForce", "PythonTorchForce")
 KERNELS = ("auto", "none", "fused")
 #: ``cudaGraphs=``.
 CUDA_GRAPHS = ("auto", True, False)
+#: ``rule=``: which bonded terms of the force field a model replaces in a hybrid System.
+RULES = ("openmm-ml", "gromacs", "all-in-set")
+#: Prefix of models that are fetched by their id.
+NEQUIP_NET = "nequip.net:"
 #: Name of the model's force in a System.
 FORCE_NAME = "NequIP"
 #: Name of the force whose bonds of zero strength declare molecules.

@@ -10,9 +10,9 @@ from typing import Any
 
 import openmm
 import openmm.app
-from openmmml.mlpotential import Embedding, EmbeddingFactory, MLPotential, MLPotentialImpl, MLPotentialImplFactory
+from openmmml.mlpotential import MLPotentialImpl
 
-from .choices import POTENTIAL_NAME as NAME
+from .choices import POTENTIAL_NAME
 from .evaluate.placement import Placement
 from .forces import make_force
 from .forces.spec import PotentialSpec
@@ -30,35 +30,6 @@ _BUILDER_KEYWORDS = (
     "cutoff_nm", "forceFieldForces", "keepForces", "lambdaName", "linkAtomDistances", "linkCharge", "linkElement",
     "mlLongRange", "positions", "referenceSystem", "removeRestraints", "rule",
 )  # fmt: skip
-
-
-class NequIPPotentialImplFactory(MLPotentialImplFactory):
-    """Creates :class:`NequIPPotentialImpl` for OpenMM-ML."""
-
-    def createImpl(self, name: str, **args: Any) -> NequIPPotentialImpl:
-        """Create the implementation.
-
-        Parameters
-        ----------
-        name : str
-            Name given to MLPotential.
-        args
-            ``modelPath`` and any field of :class:`Options`.
-
-        Raises
-        ------
-        TypeError
-            If ``modelPath`` is missing or a keyword is unknown.
-        ModelFileError
-            If the file is not a model.
-        """
-        if "modelPath" not in args:
-            raise TypeError(
-                f"MLPotential({name!r}, ...) needs modelPath=: a .ckpt, .nequip.zip, .nequip.pth or .nequip.pt2 file, "
-                "a deployed .pth, or a nequip.net: id"
-            )
-        check_keywords(args, ["modelPath", *Options.names()], f"MLPotential({name!r}, ...)")
-        return NequIPPotentialImpl(name, **args)
 
 
 class NequIPPotentialImpl(MLPotentialImpl):
@@ -313,35 +284,8 @@ def create_mixed_system(
     """
     paths = list(modelPath) if isinstance(modelPath, (list, tuple)) else [modelPath]
     check_keywords(options, [*Options.names(), *_BUILDER_KEYWORDS], "create_mixed_system")
-    first, *others = [NequIPPotentialImpl(NAME, path, trusted=options.get("trusted")) for path in paths]
+    first, *others = [NequIPPotentialImpl(POTENTIAL_NAME, path, trusted=options.get("trusted")) for path in paths]
     return first.mix(
         topology, system, atoms, options, others, removeConstraints=removeConstraints, forceGroup=forceGroup,
         interpolate=interpolate,
     )  # fmt: skip
-
-
-class RegistrationFactory(EmbeddingFactory):
-    """An embedding that is none: constructing it registers the potential.
-
-    OpenMM-ML has a potential named ``nequip`` of its own, and of two entry points with one name the later wins, in an
-    order nobody controls. Its loop over the embeddings runs after the one over the potentials, so what this
-    constructor registers holds.
-    """
-
-    def __init__(self) -> None:
-        register()
-
-    def createEmbedding(self, name: str, **args: Any) -> Embedding:
-        """Refuse: there is no embedding under this name.
-
-        Raises
-        ------
-        ValueError
-            Always.
-        """
-        raise ValueError(f"embedding={name!r} only registers openmm-nequip; use embedding='mechanical'")
-
-
-def register() -> None:
-    """Make ``MLPotential("nequip", ...)`` ours."""
-    MLPotential.registerImplFactory(NAME, NequIPPotentialImplFactory())

@@ -216,7 +216,7 @@ def test_atoms_without_neighbors_have_their_own_energy(artefacts, name, n_atoms)
 def test_info_tells_what_the_file_carries(artefacts, name, target, outputs):
     path = artefacts / name / f"{target}.nequip.pt2"
     done = subprocess.run(
-        [sys.executable, "-m", "openmm_nequip.cli", "info", str(path), "--json"], capture_output=True, text=True
+        [sys.executable, "-m", "openmm_nequip", "info", str(path), "--json"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)

@@ -13,9 +13,9 @@ import pytest
 from ase import Atoms
 
 from openmm_nequip import __version__, load_model
-from openmm_nequip.cli import main
+from openmm_nequip.app.cli import main
+from openmm_nequip.app.run.run_config import RunConfig, make_config, read_toml
 from openmm_nequip.layout import Layout
-from openmm_nequip.simulate.config import RunConfig, make_config, read_toml
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, Units
 from openmm_nequip.wrapper import Evaluator
 
@@ -214,7 +214,7 @@ def test_debug_shows_where(capsys, tmp_path):
 
 def test_module_as_a_program():
     done = subprocess.run(
-        [sys.executable, "-m", "openmm_nequip.cli", "energy", MODEL, PEPTIDE, "--json"], capture_output=True, text=True
+        [sys.executable, "-m", "openmm_nequip", "energy", MODEL, PEPTIDE, "--json"], capture_output=True, text=True
     )
     assert done.returncode == 0 and list(json.loads(done.stdout)) == ENERGY_KEYS
     assert "assumed" in done.stderr

@@ -19,7 +19,7 @@ from openmmml import MLPotential
 from toy import evaluate, write_toy
 
 from openmm_nequip import load_model
-from openmm_nequip.cli import main
+from openmm_nequip.app.cli import main
 from openmm_nequip.crystal import fromAse, readCrystal, reduce_box
 from openmm_nequip.layout import Layout
 from openmm_nequip.models.base import Model

@@ -80,6 +80,11 @@ def with_graphs(model: Model, choice: bool | str, n_nodes: int) -> Model:
         return model
 
 
+def graphs_off_cuda(device: torch.device) -> str:
+    """Why there are no CUDA graphs on a device that is none for them; empty for CUDA devices."""
+    return "" if device.type == "cuda" else f"off: the device is {device}, and only CUDA devices have them"
+
+
 def describe_graphs(model: Model) -> str:
     """In one line, whether steps of a model would be replayed from a CUDA graph where it is now.
 
@@ -93,8 +98,9 @@ def describe_graphs(model: Model) -> str:
     str
         Begins with ``"on"`` or ``"off"``. Models that AOTInductor compiles are tried out only when they run.
     """
-    if model.device.type != "cuda":
-        return f"off: the device is {model.device}, and only CUDA devices have them"
+    off = graphs_off_cuda(model.device)
+    if off:
+        return off
     try:
         with torch.cuda.device(model.device):
             check_potential(potential_of(model), model.info, model.device)

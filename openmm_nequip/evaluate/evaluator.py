@@ -190,8 +190,20 @@ class Evaluator:
         q, m, distances = self._caps
         return torch.cat([atoms, place_caps(particles, q, m, distances, cell if self.periodic else None)])
 
-    def _find_edges(self, nodes: np.ndarray, cell: np.ndarray) -> Edges:
-        """Edges of all regions in one graph; the same object again where every list gave the same again."""
+    def find_edges(self, nodes: np.ndarray, cell: np.ndarray) -> Edges:
+        """Edges of all regions in one graph; the same object again where every list gave the same again.
+
+        Parameters
+        ----------
+        nodes : numpy.ndarray, (n_nodes, 3) float64
+            Positions of atoms and caps in model lengths.
+        cell : numpy.ndarray, (3, 3) float64
+            Rows are the cell vectors in model lengths.
+
+        Returns
+        -------
+        Edges
+        """
         if self._regions[0] is None:
             found = [self._lists[0](nodes, cell)]
         else:
@@ -213,7 +225,7 @@ class Evaluator:
         device = self.model.device
         # The callback may run on a thread whose current CUDA device is not the model's.
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-            graph = Graph(nodes, self._types, self._find_edges(nodes.numpy(), cell), cell_tensor)
+            graph = Graph(nodes, self._types, self.find_edges(nodes.numpy(), cell), cell_tensor)
             if device.type == "cpu":
                 return self.model.evaluate(graph)
             with tf32_allowed(self.model.info.allow_tf32):

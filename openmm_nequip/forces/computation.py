@@ -12,7 +12,7 @@ import torch
 from ..errors import ComputationError
 from ..evaluate.evaluator import Evaluator
 from ..saved import STATE, TENSOR, VERSION, SavedPotential, restore
-from .particles import box_of, positions_of
+from ..upstream.openmm_state import box_of, positions_of
 from .spec import PotentialSpec, SumEvaluator, SumSpec, to_plain
 
 

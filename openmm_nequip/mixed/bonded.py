@@ -29,9 +29,6 @@ from collections.abc import Callable
 from .connectivity import Connectivity
 from .regions import Region
 
-#: Names of the rules.
-RULES = ("openmm-ml", "gromacs", "all-in-set")
-
 
 class BondedRule:
     """One rule applied to one region.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import openmm
 from openmm.app import Topology
 
-from .bonded import RULES
+from ..choices import RULES
 from .charges import SCHEMES
 from .covalent import elementBySymbol
 from .nonbonded import isLatticeSum

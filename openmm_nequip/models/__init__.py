@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from ..choices import NEQUIP_NET
 from ..errors import CompileError, KernelsError, ModelFileError, ModifierError
 from .base import Model, ModelInfo
 from .eager import fetch
 from .execution import Execution
 from .formats import FORMATS, format_of, identify
 from .opening import check_execution, open_model, read_info
-from .source import NEQUIP_NET, ModelSource, check_trusted
+from .source import ModelSource, check_trusted
 from .torch_device import parse_device
 
 __all__ = [

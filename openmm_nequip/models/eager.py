@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ..choices import NEQUIP_NET
 from ..errors import ModelFileError, UpstreamError
 from ..graph.fields import collect_outputs, model_inputs
 from ..graph.graph import Graph, Outputs
@@ -27,7 +28,7 @@ from .compiling.modifiers import apply_modifiers
 from .execution import Execution
 from .format import PACKAGE
 from .metadata import make_info, package_versions
-from .source import NEQUIP_NET, ModelSource
+from .source import ModelSource
 
 #: What nequip's models of energies and forces give.
 ALL_OUTPUTS = ("energy", "forces", "atomic_energies", "virial")

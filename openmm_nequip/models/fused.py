@@ -132,8 +132,30 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
     return FusedModel(info, fused, library)
 
 
+def known_kernels(source: ModelSource, tables: bool = True) -> str | None:
+    """What the cache knows of the fused kernels of a model file; None where it was never tried here.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    tables : bool
+        As in :func:`fused_model`.
+
+    Returns
+    -------
+    str or None
+        One line: a summary with the error of the tables, or ``"none: "`` and the reason.
+    """
+    try:
+        stored = _read(_cache_file(source, tables))
+    except (NotFusableError, OSError) as error:
+        return f"none: {error}"
+    return None if stored is None else stored[0].summary
+
+
 def describe_kernels(source: ModelSource, tables: bool = True) -> str:
-    """What the fused kernels make of a model file, for a CPU; nothing is compiled.
+    """What the fused kernels make of a model file, for a CPU; the model is loaded, nothing is compiled.
 
     Parameters
     ----------
@@ -145,21 +167,20 @@ def describe_kernels(source: ModelSource, tables: bool = True) -> str:
     Returns
     -------
     str
-        One line: a summary with the error of the tables, or ``"none: "`` and the reason.
+        One line, as :func:`known_kernels`.
     """
     if not format_of(source.kind).can_fuse:
         return "none: the file was compiled already"
+    known = known_kernels(source, tables)
+    if known is not None:
+        return known
     try:
-        stored = _read(_cache_file(source, tables))
-        fused = None if stored is None else stored[0]
-        if fused is None:
-            with preserved_global_state():
-                module: Any = load_module(source)
-                with default_dtype(torch.float64):
-                    fused = fuse(module, tables, vector_bytes())
-    except (NotFusableError, OSError) as error:
+        with preserved_global_state():
+            module: Any = load_module(source)
+            with default_dtype(torch.float64):
+                return fuse(module, tables, vector_bytes()).summary
+    except NotFusableError as error:
         return f"none: {error}"
-    return fused.summary
 
 
 def build_library(source: str) -> Path:

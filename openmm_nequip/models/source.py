@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from ..errors import ModelFileError
 
-NEQUIP_NET = "nequip.net:"
 
 
 @dataclass(frozen=True)
