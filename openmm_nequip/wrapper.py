@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from . import errors
 from .devicelists import DeviceCandidateList, DeviceNeighborList
-from .kernels.trajectory import NotFinite
 from .layout import Layout
 from .links import place_caps, spread_cap_forces
 from .models.base import DUMMY_CELL, PAD_DISTANCE, Model
@@ -98,8 +98,8 @@ class Evaluator:
             if self._trajectory is not None:
                 try:
                     return self._trajectory(positions, box)
-                except NotFinite as error:
-                    raise NonFiniteError(_culprits(error.what, error.values)) from error
+                except errors.NonFiniteError as error:
+                    raise NonFiniteError(str(error)) from error
             out, forces, _ = self._compute(positions, box)
         return self._checked(out, forces)
 

@@ -145,13 +145,13 @@ class Model:
         Parameters
         ----------
         types, neighbors, reach, length, energy, cell
-            As of :class:`openmm_nequip.kernels.trajectory.Trajectory`.
+            As of :class:`openmm_nequip.kernels.cpu.stepper.Stepper`.
 
         Returns
         -------
         callable or None
             Positions and box in the caller's units -> energy and forces in the caller's units, as
-            :meth:`openmm_nequip.kernels.trajectory.Trajectory.__call__`, one thread at a time; None if there is none.
+            :meth:`openmm_nequip.kernels.cpu.stepper.Stepper.__call__`, one thread at a time; None if there is none.
         """
         return None
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..kernels.build import vector_bytes
+from ..kernels.backend import Generated
+from ..kernels.cpu.library import EDGES_PER_THREAD, Step
 from ..kernels.fuse import Fused, fuse
-from ..kernels.library import Library, Step
-from .fused import EDGES_PER_THREAD, build_library, verify
+from .fused import open_kernels, verify
 from .metadata import KERNELS_KEY
 from .state import default_dtype
 
@@ -42,7 +42,7 @@ def _fused(pos, types, edge_index, shifts, cell, source, weights, constants, key
     with _LOCK:  # a step's memory serves one call at a time
         if step is None:
             text = source.numpy().tobytes().decode()
-            step = Step(Library(build_library(text), weights.numpy(), constants.numpy()))
+            step = Step(open_kernels(Generated(text, weights.numpy(), constants.numpy())))
             _STEPS[key] = step
         found = step(*[tensor.contiguous().numpy() for tensor in inputs], -threads)
     return tuple(torch.from_numpy(array) for array in found)
@@ -119,7 +119,7 @@ def enable(model: Any, tables: bool) -> Any:
 
     Raises
     ------
-    NotFusable
+    NotFusableError
         If the model has a part that the kernels do not know.
     BuildError
         If they cannot be compiled here.
@@ -127,7 +127,7 @@ def enable(model: Any, tables: bool) -> Any:
     was_training = model.training
     model.eval()
     with default_dtype(torch.float64):
-        fused = fuse(model, tables, vector_bytes())
-    verify(model, fused, build_library(fused.source), {key: str(value) for key, value in model.metadata.items()})
+        fused = fuse(model, tables)
+    verify(model, Step(open_kernels(fused)), {key: str(value) for key, value in model.metadata.items()})
     model.model = FusedOutput(model.model, fused)
     return model.train(was_training)

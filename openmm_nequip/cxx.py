@@ -1,0 +1,53 @@
+"""The C++ compiler of this machine, the same for everything that this package compiles.
+
+``CXX`` is a command, not a file: ``CXX="g++ -O2"`` and ``CXX="'/opt/my tools/g++' -O2"`` mean what a shell makes of
+them. Without it the first of :data:`COMPILERS` that is installed is taken. Flags in ``CXX`` stand before those of this
+package, which win where they disagree.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+
+#: Compilers that understand what this package compiles, in the order in which they are looked for.
+COMPILERS = ("g++", "clang++", "c++")
+
+
+def find_compiler() -> list[str] | None:
+    """The C++ compiler as a command.
+
+    Returns
+    -------
+    list of str or None
+        The program and the flags given with it in ``CXX``; None if there is none, see :func:`missing_compiler`.
+    """
+    named = os.environ.get("CXX", "").strip()
+    if not named:
+        return next(([name] for name in COMPILERS if shutil.which(name)), None)
+    try:
+        command = shlex.split(named)
+    except ValueError:  # a quotation mark without its partner
+        return None
+    return command if command and shutil.which(command[0]) else None
+
+
+def missing_compiler() -> str:
+    """Why :func:`find_compiler` finds nothing, and what to do.
+
+    Returns
+    -------
+    str
+        One line.
+    """
+    named = os.environ.get("CXX", "").strip()
+    if named:
+        return (
+            f"CXX={named!r} is not a program; unset CXX or name a C++ compiler, with quotation marks around a path "
+            "that has spaces"
+        )
+    return (
+        f"no C++ compiler was found (looked for $CXX, {', '.join(COMPILERS)}); install one, for example with "
+        "`apt-get install g++` or `conda install gxx`"
+    )
