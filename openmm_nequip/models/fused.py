@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
 import threading
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from ..cache import cache_dir, key_of, write_atomically
 from ..errors import KernelsError, NotFusableError
 from ..graph.fields import ATOMIC_ENERGY, CELL, EDGE_INDEX, FORCES, POSITIONS, SHIFTS, TYPES
 from ..graph.graph import CANDIDATE_EDGES, EdgeNeeds, Edges, Graph, Outputs
-from ..kernels.build import build, compiler_version, machine, vector_bytes
-from ..kernels.fuse import Fused, fuse, generator
-from ..kernels.library import Library, Step
-from ..kernels.trajectory import Trajectory
+from ..kernels.backend import Backend, Code, StepperSetup
+from ..kernels.cpu import CPU
+from ..kernels.cpu.library import EDGES_PER_THREAD
+from ..kernels.fuse import Fused, backend_for, fuse, generator
 from ..upstream.nequip_state import default_dtype, preserved_global_state
 from .base import Model, ModelInfo, StepFunction, StepRequest
 from .compiling.aot import package_version
@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 #: Largest difference from nequip's own evaluation that is put down to rounding, as a share of the largest force
 #: component (and of the energy scale that goes with it: that force times one tenth of a cutoff).
 AGREEMENT = {"float32": 2e-4, "float64": 1e-7}
-#: Edges that one thread should have before another one helps.
-EDGES_PER_THREAD = 128
 
 
 class FusedModel(Model):
@@ -49,17 +47,18 @@ class FusedModel(Model):
     ----------
     info : ModelInfo
         Description of the model.
-    fused : Fused
-        Its code and weights.
-    library : pathlib.Path
-        The compiled code.
+    backend : Backend
+        The kind of device it runs on.
+    library : openmm_nequip.kernels.cpu.library.Library
+        The compiled code with its weights, opened by that backend.
     """
 
-    def __init__(self, info: ModelInfo, fused: Fused, library: Path) -> None:
-        super().__init__(info, torch.device("cpu"))
+    def __init__(self, info: ModelInfo, backend: Backend, library: Any) -> None:
+        super().__init__(info, torch.device(backend.device_type))
         self.needs = EdgeNeeds(CANDIDATE_EDGES)
-        self._library = Library(library, fused.weights, fused.constants)
-        self._step = Step(self._library)
+        self._backend = backend
+        self._library = library
+        self._step = backend.step(library)
         self._lock = threading.Lock()
         self._types: torch.Tensor | None = None
         self._edges: Edges | None = None
@@ -86,11 +85,14 @@ class FusedModel(Model):
 
     def stepper(self, request: StepRequest) -> StepFunction:
         """See :meth:`Model.stepper`."""
-        units = request.units
-        made = Trajectory(
-            self._library, request.types, request.find, request.reach, units.length, units.energy, request.cell,
-            EDGES_PER_THREAD,
-        )  # fmt: skip
+
+
+        def neighbors(positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            edges = request.find(positions, cell)
+            return edges.index, edges.shifts
+
+        setup = StepperSetup(request.reach, request.units.length, request.units.energy, request.cell)
+        made = self._backend.stepper(self._library, request.types, neighbors, setup)
         return lambda positions, box: made(positions, box, torch.get_num_threads())
 
 
@@ -119,17 +121,18 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
         raise KernelsError(
             f"{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it came from"
         )
-    if device.type != "cpu":
-        raise KernelsError(f"they run on CPUs, and the device is {device}")
+    backend = backend_for(device)
+    if reason := backend.obstacle(device):
+        raise KernelsError(reason)
     try:
-        fused, facts = _cached(source, tables)
-        library = build_library(fused.source)
+        fused, facts = _cached(source, tables, backend)
+        library = open_kernels(fused, backend)
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
     target = "openmm (fused at first use)"
     stated = {"versions": package_versions(source.path)} if source.kind == PACKAGE else {}
     info = make_info(facts, outputs=ALL_OUTPUTS, compiled=True, target=target, kernels=fused.summary, **stated)
-    return FusedModel(info, fused, library)
+    return FusedModel(info, backend, library)
 
 
 def known_kernels(source: ModelSource, tables: bool = True) -> str | None:
@@ -148,7 +151,7 @@ def known_kernels(source: ModelSource, tables: bool = True) -> str | None:
         One line: a summary with the error of the tables, or ``"none: "`` and the reason.
     """
     try:
-        stored = _read(_cache_file(source, tables))
+        stored = _read(_cache_file(source, tables, CPU))
     except (NotFusableError, OSError) as error:
         return f"none: {error}"
     return None if stored is None else stored[0].summary
@@ -178,31 +181,41 @@ def describe_kernels(source: ModelSource, tables: bool = True) -> str:
         with preserved_global_state():
             module: Any = load_module(source)
             with default_dtype(torch.float64):
-                return fuse(module, tables, vector_bytes()).summary
+                return fuse(module, tables).summary
     except NotFusableError as error:
         return f"none: {error}"
 
 
-def build_library(source: str) -> Path:
-    """The compiled form of generated C++, from the cache folder or compiled now.
+def open_kernels(code: Code, backend: Backend = CPU) -> Any:
+    """The library of generated code, from the cache folder or compiled now.
+
+    Parameters
+    ----------
+    code : Code
+        Source, weights and constants, for example a :class:`Fused`.
+    backend : Backend
+        The kind of device it was generated for.
+
+    Returns
+    -------
+    openmm_nequip.kernels.cpu.library.Library
 
     Raises
     ------
     BuildError
         If it cannot be compiled.
     """
-    digest = hashlib.sha256(source.encode()).hexdigest()
-    facts = {"source": digest, "machine": machine(), "compiler": compiler_version()}
-    return build(source, cache_dir() / "kernels", key_of(facts))
+    return backend.open(code, cache_dir() / "kernels")
 
 
-def _cache_file(source: ModelSource, tables: bool) -> Path:
+def _cache_file(source: ModelSource, tables: bool, backend: Backend) -> Path:
     key = {
         "generator": generator(),
         "model": source.sha256,
         "kind": source.kind,
         "tables": tables,
-        "vector": vector_bytes(),
+        "backend": backend.name,
+        "target": backend.target(),
         "nequip": package_version("nequip"),
         "e3nn": package_version("e3nn"),
     }
@@ -228,14 +241,14 @@ def _read(path: Path) -> tuple[Fused, dict[str, str]] | None:
     raise NotFusableError(facts["refused"])
 
 
-def _cached(source: ModelSource, tables: bool) -> tuple[Fused, dict[str, str]]:
+def _cached(source: ModelSource, tables: bool, backend: Backend) -> tuple[Fused, dict[str, str]]:
     """Code and weights from the cache, or made now; a refusal is remembered as well."""
-    path = _cache_file(source, tables)
+    path = _cache_file(source, tables, backend)
     stored = _read(path)
     if stored is not None:
         return stored
     try:
-        fused, model = _make(source, tables)
+        fused, model = _make(source, tables, backend)
     except NotFusableError as error:
         _store(path, {"refused": str(error)})
         raise
@@ -256,28 +269,26 @@ def _store(path: Path, facts: dict[str, Any], **arrays: np.ndarray) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _make(source: ModelSource, tables: bool) -> tuple[Fused, dict[str, str]]:
+def _make(source: ModelSource, tables: bool, backend: Backend) -> tuple[Fused, dict[str, str]]:
     logger.info("reading %s for the fused kernels", source.path)
     with preserved_global_state():
         module: Any = load_module(source)
         facts = {key: str(value) for key, value in module.metadata.items()}
         with default_dtype(torch.float64):
-            fused = fuse(module, tables, vector_bytes())
-        verify(module, fused, build_library(fused.source), facts)
+            fused = fuse(module, tables, backend)
+        verify(module, backend.step(open_kernels(fused, backend)), facts)
     return fused, facts
 
 
-def verify(module: Any, fused: Fused, library: Path, facts: dict[str, str]) -> None:
+def verify(module: Any, step: Callable, facts: dict[str, str]) -> None:
     """Compare the fused model with the model itself on a structure that has all types.
 
     Parameters
     ----------
     module : torch.nn.Module
         nequip's GraphModel.
-    fused : Fused
-        Code and weights.
-    library : pathlib.Path
-        The compiled code.
+    step : callable
+        The fused model, see :class:`openmm_nequip.kernels.cpu.library.Step`.
     facts : dict of str to str
         nequip's metadata.
 
@@ -289,7 +300,6 @@ def verify(module: Any, fused: Fused, library: Path, facts: dict[str, str]) -> N
     cutoff = float(facts["r_max"])
     data = example_graph(len(facts["type_names"].split()), cutoff)
     positions, types, edges, shifts, cell = (data[key].numpy() for key in (POSITIONS, TYPES, EDGE_INDEX, SHIFTS, CELL))
-    step = Step(Library(library, fused.weights, fused.constants))
     energies, forces, _ = step(positions, types, edges, shifts, np.ascontiguousarray(cell[0]), 1)
     with default_dtype(torch.float64), torch.inference_mode(False), torch.enable_grad():
         expected = module(data)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from ..graph.fields import ATOMIC_ENERGY, CELL, EDGE_INDEX, FORCES, POSITIONS, SHIFTS, STRESS, TOTAL_ENERGY, TYPES, VIRIAL
-from ..kernels.build import vector_bytes
+from ..kernels.backend import Generated
+from ..kernels.cpu.library import EDGES_PER_THREAD, Step
 from ..kernels.fuse import Fused, fuse
-from ..kernels.library import Library, Step
 from ..upstream.nequip_state import default_dtype
-from .fused import EDGES_PER_THREAD, build_library, verify
+from .fused import open_kernels, verify
 from .metadata import KERNELS_KEY
 
 #: Names for ``nequip-compile --modifiers``, and whether the radial networks are tabulated.
@@ -39,7 +39,7 @@ class _Steps:
         step = self._steps.get(key)
         if step is None:
             text = source.numpy().tobytes().decode()
-            step = Step(Library(build_library(text), weights.numpy(), constants.numpy()))
+            step = Step(open_kernels(Generated(text, weights.numpy(), constants.numpy())))
             self._steps[key] = step
         return step
 
@@ -134,7 +134,7 @@ def enable(model: Any, tables: bool) -> Any:
 
     Raises
     ------
-    NotFusable
+    NotFusableError
         If the model has a part that the kernels do not know.
     BuildError
         If they cannot be compiled here.
@@ -142,7 +142,7 @@ def enable(model: Any, tables: bool) -> Any:
     was_training = model.training
     model.eval()
     with default_dtype(torch.float64):
-        fused = fuse(model, tables, vector_bytes())
-    verify(model, fused, build_library(fused.source), {key: str(value) for key, value in model.metadata.items()})
+        fused = fuse(model, tables)
+    verify(model, Step(open_kernels(fused)), {key: str(value) for key, value in model.metadata.items()})
     model.model = FusedOutput(model.model, fused)
     return model.train(was_training)

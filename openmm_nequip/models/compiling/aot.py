@@ -20,6 +20,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ...cache import cache_dir, key_of
+from ...cxx import find_compiler, missing_compiler
 from ...errors import CompileError
 from ..source import ModelSource
 
@@ -99,34 +100,26 @@ def package_version(distribution: str) -> str:
         return "none"
 
 
-def find_compiler() -> str | None:
-    """The C++ compiler that AOTInductor would call, or None."""
-    named = os.environ.get("CXX")
-    candidates = [named] if named else ["g++", "clang++", "c++"]
-    return next((path for path in map(shutil.which, candidates) if path), None)
-
-
 def _compile(
     source: ModelSource, device: torch.device, target: Path, modifiers: tuple[str, ...], optional: bool
 ) -> None:
-    if find_compiler() is None:
-        raise CompileError(
-            "no C++ compiler was found (looked for $CXX, g++, clang++, c++); install one, for example with "
-            "`apt-get install g++` or `conda install gxx`"
-        )
+    command = find_compiler()
+    if command is None:
+        raise CompileError(missing_compiler())
     # Both the result and Inductor's own cache are private to this run: a killed compilation leaves truncated
     # libraries in a shared Inductor cache that break the next one.
     with tempfile.TemporaryDirectory(prefix="openmm-nequip-compile-", dir=target.parent) as scratch:
         output = Path(scratch) / "model.nequip.pt2"
         environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(scratch, "inductor"))
+        environment |= for_inductor(command, scratch)
         # The worker must find this very package, installed or not.
         root = str(Path(__file__).resolve().parents[3])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", _WORKER, source.path, str(output), "--device", device.type]
-        command += ["--modifiers", *modifiers] if modifiers else []
-        command += ["--optional"] if optional else []
+        worker = [sys.executable, "-m", _WORKER, source.path, str(output), "--device", device.type]
+        worker += ["--modifiers", *modifiers] if modifiers else []
+        worker += ["--optional"] if optional else []
         with open(os.path.join(scratch, "log"), "w+b") as log:
-            code = _run(command, environment, log, f"Compiling {Path(source.path).name} for {device.type}")
+            code = _run(worker, environment, log, f"Compiling {Path(source.path).name} for {device.type}")
             log.seek(0)
             text = log.read().decode(errors="replace").strip()
         if code != 0 or not output.exists():

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-#: What a call may answer, as in ``driver.hpp``.
+from ..backend import Code
+from .build import build, library_name
+
+#: What a call may answer, as in ``interface.hpp``.
 DONE, OUT_OF_MEMORY, OUT_OF_RANGE, STALE, BAD_POSITIONS, BAD_RESULT = range(6)
+#: Edges that one thread should have before another one helps.
+EDGES_PER_THREAD = 128
 _POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
 _SIGNATURES = {
     "fused_create": (_POINTER, [_POINTER] * 2),
@@ -20,7 +25,19 @@ _SIGNATURES = {
 
 
 def aligned(array: np.ndarray, boundary: int = 64) -> np.ndarray:
-    """A copy whose data start at a multiple of ``boundary`` bytes, as the vector loads want."""
+    """A copy whose data start at a multiple of ``boundary`` bytes, as the vector loads want.
+
+    Parameters
+    ----------
+    array : numpy.ndarray, (n,)
+        Numbers.
+    boundary : int
+        Bytes.
+
+    Returns
+    -------
+    numpy.ndarray, (n,)
+    """
     room = np.empty(array.nbytes + boundary, dtype=np.uint8)
     start = -room.ctypes.data % boundary
     result = room[start : start + array.nbytes].view(array.dtype)
@@ -34,9 +51,9 @@ class Library:
     Parameters
     ----------
     path : pathlib.Path
-        Shared library from :func:`.build.build`.
-    weights, constants : numpy.ndarray
-        From :func:`.generate.generate`.
+        Shared library from :func:`.build`.
+    weights, constants : numpy.ndarray, (n_weights,) and (n_constants,)
+        From :func:`.generate`.
     """
 
     def __init__(self, path: Path, weights: np.ndarray, constants: np.ndarray) -> None:
@@ -60,6 +77,29 @@ class Library:
         if not step:
             raise MemoryError("there is not enough memory for the fused kernels")
         return step
+
+
+def open_library(code: Code, folder: Path) -> Library:
+    """Compile generated code, unless that was done before, and load it.
+
+    Parameters
+    ----------
+    code : Code
+        Source, weights and constants.
+    folder : pathlib.Path
+        Where compiled code is kept.
+
+    Returns
+    -------
+    Library
+
+    Raises
+    ------
+    BuildError
+        If there is no compiler, or it fails.
+    """
+    path = build(code.source, folder, library_name(code.source))
+    return Library(path, code.weights, code.constants)
 
 
 class Step:
@@ -130,7 +170,7 @@ class Step:
 
 
 def problem(code: int) -> Exception:
-    """The error that goes with a code of :data:`OUT_OF_MEMORY` or :data:`OUT_OF_RANGE`."""
+    """The error that goes with the code :data:`OUT_OF_MEMORY` or :data:`OUT_OF_RANGE`."""
     if code == OUT_OF_MEMORY:
         return MemoryError("fused kernels: there is not enough memory")
     if code == OUT_OF_RANGE:

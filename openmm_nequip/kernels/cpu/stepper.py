@@ -7,27 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .library import BAD_POSITIONS, BAD_RESULT, STALE, Library, problem
+from ...errors import NonFiniteError
+from ..backend import StepperSetup
+from .library import BAD_POSITIONS, BAD_RESULT, EDGES_PER_THREAD, STALE, Library, problem
 
 
-class NotFinite(ArithmeticError):
-    """Positions or results that are NaN or infinite.
-
-    Parameters
-    ----------
-    what : str
-        ``"positions"`` or ``"the model's energy or forces"``.
-    values : numpy.ndarray, (n_atoms, 3)
-        The positions or forces.
-    """
-
-    def __init__(self, what: str, values: np.ndarray) -> None:
-        super().__init__(f"{what} are NaN or infinite")
-        self.what = what
-        self.values = values
-
-
-class Trajectory:
+class Stepper:
     """Energy and forces of the same atoms again and again; for one thread at a time.
 
     The candidates of a Verlet list are kept in the compiled code, and with them the positions they were found for: what
@@ -41,14 +26,10 @@ class Trajectory:
         Model types.
     neighbors : callable
         Positions (n_atoms, 3) and cell (3, 3) in the model's unit -> all edges that may come within the cutoff before
-        an atom has moved by more than ``reach``: ``edge_index`` (2, n_edges) int64 and ``shifts`` (n_edges, 3)
+        an atom has moved by more than the reach: ``edge_index`` (2, n_edges) int64 and ``shifts`` (n_edges, 3)
         float64, C-contiguous.
-    reach : float
-        In the model's unit; infinity where the list holds for ever.
-    length, energy : float
-        The model's units in those of the caller.
-    cell : numpy.ndarray, (3, 3) float64, optional
-        The cell where nothing is periodic, in the model's unit; None for a periodic system.
+    setup : StepperSetup
+        Units, reach and the cell of a system without periodicity.
     edges_per_thread : int
         Edges that one thread should have before another one helps.
     """
@@ -58,24 +39,22 @@ class Trajectory:
         library: Library,
         types: np.ndarray,
         neighbors: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
-        reach: float,
-        length: float,
-        energy: float,
-        cell: np.ndarray | None,
-        edges_per_thread: int,
+        setup: StepperSetup,
+        edges_per_thread: int = EDGES_PER_THREAD,
     ) -> None:
         self._library = library
         self._types = np.ascontiguousarray(types, dtype=np.int64)
         self._neighbors = neighbors
-        self._length = length
-        self._cell = cell
-        self._edges_per_thread = edges_per_thread
+        self._setup = setup
         self._n_edges = 0
         self._energy = ctypes.c_double()
         self._destroy = library.functions["fused_destroy"]
         self._advance = library.functions["fused_advance"]
         self._handle = library.create()
-        self._units = length, energy, reach
+        # Read at every step: few, plain attributes.
+        self._cell = setup.cell
+        self._edges_per_thread = edges_per_thread
+        self._units = setup.length, setup.energy, setup.reach
         self._energy_at = ctypes.addressof(self._energy)
 
     def __del__(self) -> None:
@@ -102,7 +81,7 @@ class Trajectory:
 
         Raises
         ------
-        NotFinite
+        NonFiniteError
             If a position, the energy or a force is NaN or infinite.
         ValueError
             If the positions or the box have another shape.
@@ -131,17 +110,17 @@ class Trajectory:
                 break
             self._find(positions, box)
         if code == BAD_POSITIONS:
-            raise NotFinite("positions", positions)
+            raise _not_finite("positions", positions)
         if code == BAD_RESULT:
-            raise NotFinite("the model's energy or forces", forces)
+            raise _not_finite("the model's energy or forces", forces)
         raise problem(code)
 
     def _find(self, positions: np.ndarray, box: np.ndarray | None) -> None:
         """New edges for the positions (caller's unit), which become those that later ones are compared with."""
-        positions = positions / self._length
+        positions = positions / self._setup.length
         if not np.isfinite(positions).all():
-            raise NotFinite("positions", positions)
-        cell = self._cell if self._cell is not None else np.divide(box, self._length)  # type: ignore[arg-type]
+            raise _not_finite("positions", positions)
+        cell = self._cell if self._cell is not None else np.divide(box, self._setup.length)  # type: ignore[arg-type]
         edge_index, shifts = self._neighbors(positions, cell)
         self._n_edges = edge_index.shape[1]
         code = self._library.functions["fused_set"](
@@ -150,3 +129,8 @@ class Trajectory:
         )  # fmt: skip
         if code:
             raise problem(code)
+
+
+def _not_finite(what: str, values: np.ndarray) -> NonFiniteError:
+    """The error that names the atoms with a row that is NaN or infinite."""
+    return NonFiniteError(what, np.flatnonzero(~np.isfinite(values).all(axis=1)), len(values))

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .harmonics import coupling, monomials
+from ..harmonics import coupling, monomials
+from ..program import Layer
 from .packing import LayerRows
-from .program import Layer
 
 #: Registers that sums may take before paths are put into separate loops.
 _SUMS = 14
@@ -71,7 +71,7 @@ class _Couplings:
     def __init__(self, layer: Layer, y00: float) -> None:
         self.entries: list[str] = []
         self.expressions: dict[tuple[int, int, int, int, int], str] = {}
-        self._y00 = y00
+        self.y00 = y00
         for path in layer.paths:
             key = path.l1, path.l2, path.l3
             if (*key, 0, 0) in self.expressions or any(k[:3] == key for k in self.expressions):
@@ -87,7 +87,7 @@ class _Couplings:
             return
         start = key[1] ** 2
         if key[1] == 0:
-            text = _number(float(values[0]) * self._y00)
+            text = _number(float(values[0]) * self.y00)
         else:
             terms = [f"{_number(float(values[m2]))} * load(Y[{start + m2}])" for m2 in nonzero]
             text = f"M[{len(self.entries)}][e]"
@@ -307,7 +307,7 @@ def _backward_loop(
                 parts.append(f"Y[{at}][e] * {name}")
                 sums.setdefault(at, []).append(f"w{i} * {name}")
             else:
-                parts.append(f"{_number(couplings._y00)} * {name}")
+                parts.append(f"{_number(couplings.y00)} * {name}")
         sums.setdefault(0, []).append(f"d{i} * ({' + '.join(parts)})")
         if not first:
             for m1 in range(width):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import logging
 import os
-import shlex
-import shutil
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+
+from ...cxx import find_compiler, missing_compiler
+from ...errors import BuildError
 
 logger = logging.getLogger(__name__)
 
@@ -21,36 +23,7 @@ FLAGS = (
 )  # fmt: skip
 #: Used where the compiler has it: calls from torch's operators then run on the threads that torch has just used.
 _OPENMP = "-fopenmp"
-#: Compilers that understand the vector types of the sources, in the order in which they are looked for.
-COMPILERS = ("g++", "clang++", "c++")
 _TIMEOUT_S = 900.0
-
-
-class BuildError(RuntimeError):
-    """The kernels could not be compiled here; the message has the reason."""
-
-
-def find_compiler() -> list[str]:
-    """The C++ compiler as a command: ``$CXX`` or the first that is installed.
-
-    Raises
-    ------
-    BuildError
-        If there is none.
-    """
-    named = os.environ.get("CXX")
-    if named:
-        command = shlex.split(named)
-        if shutil.which(command[0]) is None:
-            raise BuildError(f"CXX={named!r} is not a program; unset CXX or name a C++ compiler")
-        return command
-    for name in COMPILERS:
-        if shutil.which(name):
-            return [name]
-    raise BuildError(
-        f"no C++ compiler was found (looked for $CXX, {', '.join(COMPILERS)}); install one, for example with "
-        "`apt-get install g++` or `conda install gxx`"
-    )
 
 
 def vector_bytes() -> int:
@@ -72,15 +45,37 @@ def machine() -> str:
     return " ".join([os.uname().machine, *(found.get(name, "") for name in wanted)])
 
 
-@cache
 def compiler_version() -> str:
-    """First line of what the compiler says of itself; empty without a compiler."""
+    """The compiler's command and the first line of what it says of itself; empty without a compiler."""
+    command = find_compiler()
+    return " ".join([*command, _version(tuple(command))]) if command else ""
+
+
+@cache
+def _version(command: tuple[str, ...]) -> str:
     try:
-        command = [*find_compiler(), "--version"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
-    except (BuildError, OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
         return ""
     return (done.stdout.splitlines() or [""])[0]
+
+
+def library_name(source: str) -> str:
+    """Name of the library of a source: different for another source, machine or compiler.
+
+    Parameters
+    ----------
+    source : str
+        C++.
+
+    Returns
+    -------
+    str
+    """
+    parts = (source, machine(), compiler_version(), " ".join(FLAGS))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def build(source: str, folder: Path, name: str) -> Path:
@@ -108,6 +103,8 @@ def build(source: str, folder: Path, name: str) -> Path:
     if target.exists():
         return target
     compiler = find_compiler()
+    if compiler is None:
+        raise BuildError(missing_compiler())
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="openmm-nequip-kernels-", dir=folder) as scratch:
         file, output = Path(scratch) / "model.cpp", Path(scratch) / "model.so"

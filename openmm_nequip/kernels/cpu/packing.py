@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .program import Block, Layer, Mix, Program
-from .tables import Table
+from ..program import Block, Layer, Mix, Program
+from ..tables import Table
 
 #: Vectors have at least so many numbers.
 _FEWEST_LANES = 4
@@ -88,8 +88,8 @@ class LayerRows:
     ----------
     inputs, middle, gate : Rows
         What the convolution reads and writes, and the input of the gate.
-    path_channels, path_offsets : list of int
-        Padded channels of each path, and where they start in a row of radial weights.
+    path_offsets : list of int
+        Where the padded channels of each path start in a row of radial weights.
     path_slots : list of int
         Where the path's channels start within each component of its block of ``middle``.
     weights : int
@@ -99,7 +99,6 @@ class LayerRows:
     inputs: Rows
     middle: Rows
     gate: Rows
-    path_channels: list[int]
     path_offsets: list[int]
     path_slots: list[int]
     weights: int
@@ -116,7 +115,7 @@ def lay_out(layer: Layer, lanes: int) -> LayerRows:
         widths[group] += channels[i]
     middle = rows_of(layer.middle, lanes, widths)
     offsets = [sum(channels[:i]) for i in range(len(channels))]
-    return LayerRows(inputs, middle, rows_of(layer.gate.inputs, lanes), channels, offsets, slots, sum(channels))
+    return LayerRows(inputs, middle, rows_of(layer.gate.inputs, lanes), offsets, slots, sum(channels))
 
 
 class Blob:
@@ -124,14 +123,14 @@ class Blob:
 
     def __init__(self, dtype: str, lanes: int) -> None:
         self._dtype = dtype
-        self._lanes = lanes
+        self.lanes = lanes
         self._parts: list[np.ndarray] = []
         self._size = 0
 
     def add(self, array: np.ndarray) -> int:
         """Append an array and give its offset."""
         flat = np.ascontiguousarray(array, dtype=self._dtype).ravel()
-        padded = np.zeros(-(-max(flat.size, 1) // self._lanes) * self._lanes, dtype=self._dtype)
+        padded = np.zeros(-(-max(flat.size, 1) // self.lanes) * self.lanes, dtype=self._dtype)
         padded[: flat.size] = flat
         self._parts.append(padded)
         self._size += padded.size

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..backend import Generated
+from ..program import Layer, Program
+from ..tables import Table
+from .convolution_code import backward_source, forward_source, harmonics_source
 from .packing import (
     Blob,
     LayerRows,
@@ -20,33 +23,11 @@ from .packing import (
     radial_columns,
     rows_of,
 )
-from .program import Layer, Program
-from .source import backward_source, forward_source, harmonics_source
-from .tables import Table
 
 _KINDS = ("identity", "silu", "tanh", "abs", "ssp", "mish", "gelu")
 _MAX_TILE = 16
 #: The rows of a tile share the cache with tables and features.
 _TILE_BYTES = 128 * 1024
-
-
-@dataclass(frozen=True, eq=False)
-class Generated:
-    """What :mod:`.build` compiles and :mod:`.library` feeds.
-
-    Parameters
-    ----------
-    source : str
-        C++.
-    weights : numpy.ndarray
-        All weights, in the model's dtype.
-    constants : numpy.ndarray
-        float64: reciprocal cutoffs, scales, shifts, charges.
-    """
-
-    source: str
-    weights: np.ndarray
-    constants: np.ndarray
 
 
 def generate(program: Program, tables: list[Table] | None, vector_bytes: int) -> Generated:
@@ -131,12 +112,12 @@ def generate(program: Program, tables: list[Table] | None, vector_bytes: int) ->
         "READOUT_KIND": _KINDS.index(program.readout_activation[0]),
     }
     here = Path(__file__).parent
-    driver = (here / "driver.hpp").read_text(encoding="utf-8")
+    driver = (here / "step.hpp").read_text(encoding="utf-8")
     head, tail = driver.split("struct Step {", 1)
     text = [
         *(f"#define {name} {value}" for name, value in defines.items()),
         "" if tables else f"namespace {{ void bessel(double x, {real}* f, {real}* d); }}",
-        (here / "runtime.hpp").read_text(encoding="utf-8"),
+        (here / "edges.hpp").read_text(encoding="utf-8"),
         "namespace {",
         *(f"enum {{ {name} = {value} }};" for name, value in constants.items()),
         f"const double READOUT_FACTOR = {program.readout_activation[1]!r};",
@@ -145,11 +126,11 @@ def generate(program: Program, tables: list[Table] | None, vector_bytes: int) ->
         "struct Dense { int k, m; long weights, transposed; };",
         _array("Dense", "READOUT", readout),
         "}  // namespace",
-        (here / "team.hpp").read_text(encoding="utf-8"),
+        (here / "threads.hpp").read_text(encoding="utf-8"),
         head,
         f"const Layer NETWORK[] = {{{', '.join(network)}}};",
         "struct Step {" + tail,
-        (here / "trajectory.hpp").read_text(encoding="utf-8"),
+        (here / "simulation.hpp").read_text(encoding="utf-8"),
     ]
     charges = program.repulsion.numbers if program.repulsion is not None else np.zeros(0)
     values = np.concatenate([program.reciprocal_cutoffs.ravel(), program.scales, program.shifts, charges])
@@ -246,7 +227,7 @@ def _radial_source(k: int, layer: Layer, rows: LayerRows, bessel: int, blob: Blo
     """Function ``radial_k``: the radial network and its derivative for a block of edges."""
     places, factors = radial_columns(layer, rows)
     matrices = layer.radial.weights
-    lanes = blob._lanes
+    lanes = blob.lanes
     widths = [bessel] + [-(-m.shape[1] // lanes) * lanes for m in matrices[:-1]] + [rows.weights]
     offsets = []
     for i, matrix in enumerate(matrices):
