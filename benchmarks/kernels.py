@@ -62,7 +62,7 @@ def water(n_atoms: int, pairwise: bool = False) -> list[torch.Tensor]:
 
     The edges come in the order in which a simulation gives them to a package or (``pairwise``) to the fused kernels.
     """
-    from openmm_nequip.neighbors import NeighborList
+    from openmm_nequip.graph.neighbors import NeighborList
 
     rng = np.random.default_rng(0)
     per_side = round((n_atoms / 3) ** (1 / 3) + 0.499)
@@ -111,7 +111,7 @@ def fused_steps(model) -> dict[str, object]:
     from openmm_nequip.kernels.cpu.library import Step
     from openmm_nequip.kernels.fuse import fuse
     from openmm_nequip.models.fused import open_kernels
-    from openmm_nequip.models.state import default_dtype
+    from openmm_nequip.upstream.nequip_state import default_dtype
 
     steps = {}
     for name, tables in (("fused", True), ("fused, exact radial", False)):
@@ -205,7 +205,7 @@ def measure(
 ) -> Iterator[dict]:
     """One row for each size."""
     from openmm_nequip.kernels.read import read_model
-    from openmm_nequip.models.state import default_dtype
+    from openmm_nequip.upstream.nequip_state import default_dtype
 
     model = make(cell, dtype)
     package = torch._inductor.aoti_load_package(str(path))

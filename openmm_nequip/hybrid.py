@@ -10,8 +10,8 @@ import numpy as np
 import openmm
 import openmm.app
 
-from .forces import make_force
 from .evaluate.placement import Placement
+from .forces import make_force
 from .forces.spec import PotentialSpec, SumSpec
 from .mixed import Region
 from .models import ModelInfo, ModelSource

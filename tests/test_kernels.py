@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from openmm_nequip import load_model
 from openmm_nequip.errors import BuildError, NotFusableError
+from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.kernels.cpu.build import build
 from openmm_nequip.kernels.cpu.library import Step, open_library
 from openmm_nequip.kernels.fuse import fuse
@@ -21,8 +22,7 @@ from openmm_nequip.kernels.read import read_model
 from openmm_nequip.kernels.tables import TOLERANCES, evaluate, radial_function, tabulate
 from openmm_nequip.models import KernelsError
 from openmm_nequip.models.fused import verify
-from openmm_nequip.models.state import default_dtype
-from openmm_nequip.neighbors import NeighborList
+from openmm_nequip.upstream.nequip_state import default_dtype
 
 #: Energy per atom (eV) and forces (eV/Å) against eager evaluation, for models whose forces are of the order of 1 eV/Å.
 ENERGY = {"float64": 2e-10, "float32": 2e-6}

@@ -8,9 +8,9 @@ from nequip_models import CUTOFF, eager, structure
 from test_kernels import EXACT, FORCE, dtype_of, edges_of, libraries, models, open_step
 
 from openmm_nequip.errors import NonFiniteError
+from openmm_nequip.graph.neighbors import CandidateList
 from openmm_nequip.kernels.backend import StepperSetup
 from openmm_nequip.kernels.cpu.stepper import Stepper
-from openmm_nequip.neighbors import CandidateList
 
 SKIN = 0.8
 #: The caller's units: one model length is 0.1 of the caller's, one model energy 96.485.

@@ -56,7 +56,7 @@ class _Scripted(torch.nn.Module):
         self.model = model.module
         self.length = spec.units.length
         self.energy = spec.units.energy
-        self.pad_distance = PAD_DISTANCE * info.cutoff
+        self.pad_distance = PAD_DISTANCE * info.reach
         self.periodic = spec.periodic
         self.input_double = model.input_dtype == torch.float64
         self.n_caps = placement.n_caps
@@ -67,7 +67,7 @@ class _Scripted(torch.nn.Module):
         self.register_buffer("cap_m", torch.as_tensor(placement.cap_m))
         self.register_buffer("cap_distances", torch.as_tensor(placement.cap_distances / spec.units.length))
         self.per_edge_type = info.per_edge_type_cutoff is not None
-        cutoffs = info.per_edge_type_cutoff or info.cutoff
+        cutoffs = info.per_edge_type_cutoff or info.reach
         self.register_buffer("cutoffs", torch.tensor(cutoffs, dtype=torch.float64))
         self.register_buffer("open_cell", torch.from_numpy(open_cell(info)))
 
@@ -113,7 +113,7 @@ class ScriptedPotential(_Scripted):
         super().__init__(model, spec)
         from vesin_torch import NeighborList
 
-        cutoff, skin = model.info.cutoff, spec.skin_nm / spec.units.length
+        cutoff, skin = model.info.reach, spec.skin_nm / spec.units.length
         self.widest = WIDEST * cutoff
         self.gap = GAP * (cutoff + skin)
         self.neighbors = NeighborList(cutoff=cutoff, full_list=True, skin=skin)
@@ -165,10 +165,10 @@ class StaticPotential(_Scripted):
             raise ValueError("several regions run through Python")
         self.register_buffer("pairs", torch.from_numpy(np.array(pairs, dtype=np.int64, order="C")))
         self.register_buffer("filler", torch.tensor([self.pad_distance, 0.0, 0.0], dtype=torch.float64))
-        cutoff_nm = model.info.cutoff * spec.units.length
+        cutoff_nm = model.info.reach * spec.units.length
         neighbors = 4.0 / 3.0 * math.pi * cutoff_nm**3 * STATIC_ATOMS_PER_NM3
         self.capacity = min(pairs.shape[1], STEP * math.ceil(n * neighbors / STEP))
-        self.narrowest = 2.0 * model.info.cutoff
+        self.narrowest = 2.0 * model.info.reach
 
     def evaluate(self, nodes: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Model energy () and forces (n_nodes, 3) in model units."""

@@ -14,7 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..graph.fields import ATOMIC_ENERGY, CELL, EDGE_INDEX, FORCES, POSITIONS, SHIFTS, STRESS, TOTAL_ENERGY, TYPES, VIRIAL
+from ..graph.fields import (
+    ATOMIC_ENERGY,
+    CELL,
+    EDGE_INDEX,
+    FORCES,
+    POSITIONS,
+    SHIFTS,
+    STRESS,
+    TOTAL_ENERGY,
+    TYPES,
+    VIRIAL,
+)
 from ..kernels.backend import Generated
 from ..kernels.cpu.library import EDGES_PER_THREAD, Step
 from ..kernels.fuse import Fused, fuse

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ..errors import ModelFileError
 
 
-
 @dataclass(frozen=True)
 class ModelSource:
     """Where a model comes from.

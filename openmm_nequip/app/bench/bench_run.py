@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ...cache import write_atomically
 from ...choices import BACKENDS
+from ...evaluate.placement import Placement
 from ...forces import choose_backend
 from ...forces.spec import PotentialSpec
-from ...cache import write_atomically
-from ...evaluate.placement import Placement
 from ...models import ModelInfo, format_of, locate
 from ...options import skin_in_nm
 from ...units import resolve_units

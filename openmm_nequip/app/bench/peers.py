@@ -16,8 +16,8 @@ from ...models.compiling.aot import cached_package
 from ...models.compiling.targets import OUTPUT_FIELDS
 from ...models.eager import named_for_nequip, require_nequip
 from ...models.format import AOTINDUCTOR
-from ...upstream.nequip_state import default_dtype, preserved_global_state
 from ...units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
+from ...upstream.nequip_state import default_dtype, preserved_global_state
 from .bench_systems import BenchSystem
 from .contenders import PEER, Contender, Subject, Unavailable, bare_system, device_of
 from .runners import HOTTEST_K, STEP_PS, MDRunner, Result, Runner

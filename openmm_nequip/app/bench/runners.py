@@ -20,6 +20,7 @@ from ...graph.padding import PAD_DISTANCE, PaddedNeighborList
 from ...models.base import Model, open_cell
 from ...topology import atom_types
 from ...units import Units
+from ...upstream.nequip_state import tf32_allowed
 from .bench_systems import TEMPERATURE_K, BenchSystem
 
 STEP_PS = 0.0005

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ...cache import cache_dir, key_of
-from ...cxx import find_compiler, missing_compiler
+from ...cxx import find_compiler, for_inductor, missing_compiler
 from ...errors import CompileError
 from ..source import ModelSource
 

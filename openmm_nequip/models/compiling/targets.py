@@ -16,7 +16,19 @@ from typing import Any
 import torch
 
 from ..._version import __version__
-from ...graph.fields import ATOMIC_ENERGY, CELL, EDGE_INDEX, FORCES, INPUT_FIELDS, POSITIONS, SHIFTS, TOTAL_ENERGY, TYPES, VIRIAL, model_inputs
+from ...graph.fields import (
+    ATOMIC_ENERGY,
+    CELL,
+    EDGE_INDEX,
+    FORCES,
+    INPUT_FIELDS,
+    POSITIONS,
+    SHIFTS,
+    TOTAL_ENERGY,
+    TYPES,
+    VIRIAL,
+    model_inputs,
+)
 from ...graph.padding import FEWEST
 from ...upstream.frames import caller_variable
 from ...upstream.inductor import with_dynamic_threads

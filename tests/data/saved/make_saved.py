@@ -14,10 +14,10 @@ from pathlib import Path
 import openmm
 import openmm.app as app
 import openmm.unit as unit
+from openmm_nequip.cli import main
 from openmmml import MLPotential
 
 import openmm_nequip
-from openmm_nequip.cli import main
 from openmm_nequip.forces.probe import probe_plugin
 
 FOLDER = Path("/tmp/openmm-nequip-saved-systems")
