@@ -19,7 +19,7 @@ _MODIFIERS = ("enable_FusedKernels", "enable_FusedKernelsExact")
 
 
 class _Target(Mapping):
-    """A target of ``nequip-compile`` whose content is looked up in :mod:`openmm_nequip.models.compiling.targets` when used.
+    """A target of ``nequip-compile``, looked up in :mod:`openmm_nequip.models.compiling.targets` when it is used.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ import torch
 
 from ..errors import ComputationError
 from ..evaluate.evaluator import Evaluator
-from ..saved import STATE, TENSOR, VERSION, SavedPotential, restore
 from ..upstream.openmm_state import box_of, positions_of
+from .saved import STATE, TENSOR, VERSION, SavedPotential, restore
 from .spec import PotentialSpec, SumEvaluator, SumSpec, to_plain
 
 
@@ -22,7 +22,7 @@ def _explain(error: BaseException) -> ComputationError:
 
 
 class LazyEvaluator:
-    """An evaluator that is opened at its first use; pickles as a :class:`~openmm_nequip.saved.SavedPotential`.
+    """An evaluator that is opened at its first use; pickles as a :class:`~openmm_nequip.forces.saved.SavedPotential`.
 
     Parameters
     ----------

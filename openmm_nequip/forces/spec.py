@@ -54,7 +54,7 @@ class PotentialSpec:
     lambda_name: str | None = None
 
     def __setstate__(self, state: dict) -> None:
-        """Read what release 0.1 pickled; later ones pickle :mod:`openmm_nequip.saved` alone."""
+        """Read what release 0.1 pickled; later ones pickle :mod:`openmm_nequip.forces.saved` alone."""
         self.__dict__.update(state if "execution" in state else from_release_0_1(state))
 
     @property

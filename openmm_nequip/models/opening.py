@@ -15,7 +15,7 @@ import torch
 from ..errors import CompileError, KernelsError, ModelFileError, ModifierError
 from .base import Model, ModelInfo
 from .compiling.aot import cached_package
-from .compiling.modifiers import wanted_modifiers
+from .compiling.modifiers import PREFERRED, wanted_modifiers
 from .execution import Execution
 from .format import Format
 from .formats import format_of, identify
@@ -75,6 +75,9 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
             f"{source.kind} file; give the .ckpt or .nequip.zip it came from, or compile it with "
             "`nequip-compile --modifiers`"
         )
+    on_cpu = execution.device is not None and execution.device.startswith("cpu")
+    for name in set(execution.modifiers or ()) & {name for name, _ in PREFERRED} if on_cpu else ():
+        raise ModifierError(f"modifiers: {name!r} does not support the device 'cpu'; leave it out")
     if execution.kernels == "fused":
         refused = "the fused kernels cannot run this model: "
         if not row.can_fuse:
@@ -82,7 +85,7 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
                 f"{refused}{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it "
                 "came from"
             )
-        if execution.device is not None and not execution.device.startswith("cpu"):
+        if execution.device is not None and not on_cpu:
             raise KernelsError(f"{refused}they run on CPUs, and the device is {execution.device}")
 
 
@@ -151,6 +154,8 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
     device = parse_device(execution.device)
     # CUDA graphs are made around a model for each structure; the model inside is the same.
     execution = dataclasses.replace(execution.on(device), cuda_graphs="auto")
+    if device.type == "cpu":  # where nobody's choice is no modifiers
+        execution = dataclasses.replace(execution, modifiers=execution.modifiers or ())
     key = source.path, source.kind, source.sha256, execution
     return _OPEN.get(key, lambda: _load(source, device, execution))
 

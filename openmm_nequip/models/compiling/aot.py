@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 #: Raise when the compiled files of an older release must not be used any more.
 CACHE_FORMAT = 3
-_WORKER = "openmm_nequip.models.compiling.worker"
+WORKER = "openmm_nequip.models.compiling.worker"
 
 
 def cached_package(
@@ -62,7 +62,7 @@ def cached_package(
     except OSError as error:
         raise CompileError(f"the cache folder cannot be used: {error}") from error
     if not target.exists():
-        _compile(source, device, target, modifiers, optional)
+        compile_in_worker(source, device, target, modifiers, optional)
     return target
 
 
@@ -99,9 +99,27 @@ def package_version(distribution: str) -> str:
         return "none"
 
 
-def _compile(
+def compile_in_worker(
     source: ModelSource, device: torch.device, target: Path, modifiers: tuple[str, ...], optional: bool
 ) -> None:
+    """Compile in a process of its own, and put the result where it belongs when it is whole.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A checkpoint or package.
+    device : torch.device
+        What to compile for.
+    target : pathlib.Path
+        File to write; its folder exists.
+    modifiers, optional
+        As in :func:`cached_package`.
+
+    Raises
+    ------
+    CompileError
+        If there is no compiler or the compilation fails.
+    """
     command = find_compiler()
     if command is None:
         raise CompileError(missing_compiler())
@@ -114,7 +132,7 @@ def _compile(
         # The worker must find this very package, installed or not.
         root = str(Path(__file__).resolve().parents[3])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
-        worker = [sys.executable, "-m", _WORKER, source.path, str(output), "--device", device.type]
+        worker = [sys.executable, "-m", WORKER, source.path, str(output), "--device", device.type]
         worker += ["--modifiers", *modifiers] if modifiers else []
         worker += ["--optional"] if optional else []
         with open(os.path.join(scratch, "log"), "w+b") as log:

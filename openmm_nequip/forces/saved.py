@@ -1,7 +1,7 @@
 """The saved form of a potential: a version number and plain data, the only thing of this package that is pickled.
 
-OpenMM writes the function of a PythonForce into XML as a pickle. Ours names one function, :func:`restore`, whose address
-never changes, and gives it a version and a dictionary of numbers, texts, bytes, lists and dictionaries. So modules may
+OpenMM writes the function of a PythonForce into XML as a pickle. Ours names one function, :func:`restore`, whose
+address never changes, and gives it a version and a dictionary of numbers, texts, bytes, lists and dictionaries. So modules may
 move, and a reader can refuse every other pickle (:mod:`openmm_nequip.reading`). Files of release 0.1 named internal
 classes; they are still read, through the addresses they name.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .errors import SavedSystemError
+from ..errors import SavedSystemError
 
 #: Version that this release writes.
 VERSION = 1
@@ -60,8 +60,8 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
             f"{VERSION}; install a newer release",
             version if isinstance(version, int) else None,
         )
-    from .forces.computation import Computation, TensorComputation
-    from .forces.spec import from_plain
+    from .computation import Computation, TensorComputation
+    from .spec import from_plain
 
     try:
         spec = from_plain(data["parts"])
