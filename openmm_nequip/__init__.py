@@ -8,7 +8,7 @@ import importlib.util
 
 from ._version import __version__
 from .models import CompileError, KernelsError, Model, ModelFileError, ModelInfo, ModifierError, load_model
-from .mixed import Link, MixedReport, MixedSystem, Region
+from .hybrid import Link, MixedReport, MixedSystem, Region
 from .potential import NequIPPotentialImpl, create_mixed_system, register
 from .units import Units, resolve_units
 from . import crystal, reporters

@@ -10,12 +10,13 @@ import openmm_nequip
 ROOT = Path(openmm_nequip.__file__).parent
 #: Layer of each module or package of openmm_nequip; imports go to a lower layer or stay inside a package.
 LAYERS = {
-    "_version": 0, "errors": 0, "upstream": 0, "units": 0, "layout": 0, "links": 0, "data": 0, "crystal": 1, "kernels": 0,
+    "choices": -1, "errors": -1,
+    "_version": 0, "upstream": 0, "units": 0, "layout": 0, "links": 0, "data": 0, "crystal": 1, "kernels": 0,
     "models": 1, "neighbors": 1, "padding": 1, "recording": 1,
     "devicelists": 2, "cudagraphs": 2, "devices": 2,
     "wrapper": 3,
     "forces": 4,
-    "mixed": 5, "options": 5, "topology": 5,
+    "options": 5, "topology": 5,
     "hybrid": 6, "pressure": 6,
     "potential": 7, "checks": 7, "reporters": 7,
     "simulate": 8, "bench": 8,

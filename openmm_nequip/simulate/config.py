@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..choices import BONDED_RULES
 from ..forces import BACKENDS
-from ..mixed.bonded import RULES
 from ..models import KERNELS
 from ..models.source import NEQUIP_NET
 
@@ -77,7 +77,7 @@ class RunConfig:
     solvate: float | None = _option(
         None, "float", "add water around the structure, with this padding", metavar="NM", above=0.0
     )
-    rule: str = _option("openmm-ml", "str", "which bonded terms the model replaces", choices=RULES)
+    rule: str = _option("openmm-ml", "str", "which bonded terms the model replaces", choices=BONDED_RULES)
     platform: str | None = _option(None, "str", "OpenMM platform (default: the fastest)", metavar="NAME")
     device: str | None = _option(None, "str", "torch device of the model (default: the platform's)", metavar="NAME")
     backend: str = _option("auto", "str", "OpenMM force that calls the model", choices=BACKENDS)

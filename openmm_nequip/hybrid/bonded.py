@@ -29,9 +29,6 @@ from collections.abc import Callable
 from .connectivity import Connectivity
 from .regions import Region
 
-#: Names of the rules.
-RULES = ("openmm-ml", "gromacs", "all-in-set")
-
 
 class BondedRule:
     """One rule applied to one region.
@@ -39,7 +36,7 @@ class BondedRule:
     Parameters
     ----------
     name : str
-        One of :data:`RULES`.
+        One of :data:`openmm_nequip.choices.BONDED_RULES`.
     region : Region
         The region.
     bonds : Connectivity
