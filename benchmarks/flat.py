@@ -16,8 +16,8 @@ from openmmml import MLPotential
 from timing import environment
 from tqdm.auto import tqdm
 
-from openmm_nequip.bench.runners import MDRunner
-from openmm_nequip.bench.systems import build_system
+from openmm_nequip.app.bench.bench_systems import build_system
+from openmm_nequip.app.bench.runners import MDRunner
 
 #: A list of default skin is made anew about every 23 steps of 0.5 fs.
 FEWEST_STEPS = 48

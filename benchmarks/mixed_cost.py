@@ -19,7 +19,7 @@ from langevin import stepper
 from openmmml import MLPotential
 from timing import finish, interleaved, report
 
-from openmm_nequip.bench.systems import water
+from openmm_nequip.app.bench.bench_systems import water
 
 #: A round calls each candidate for about this long, as a simulation does.
 _BLOCK_MS = 500.0

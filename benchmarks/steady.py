@@ -19,8 +19,8 @@ from timing import environment
 from tqdm.auto import tqdm
 
 from openmm_nequip import load_model
-from openmm_nequip.bench.runners import MDRunner
-from openmm_nequip.bench.systems import build_system
+from openmm_nequip.app.bench.bench_systems import build_system
+from openmm_nequip.app.bench.runners import MDRunner
 
 
 def resident_mib() -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from openmm_nequip.bench.figures import SETTLE_S
+from openmm_nequip.app.bench.figures import SETTLE_S
 
 
 def interleaved(

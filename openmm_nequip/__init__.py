@@ -1,27 +1,25 @@
-"""NequIP and Allegro machine-learned potentials in OpenMM."""
+"""NequIP and Allegro machine-learned potentials in OpenMM.
 
-# OpenMM-ML must be imported first: it finds this package through entry points, and a factory of ours that is imported
-# before it would import it half-made.
-import openmmml  # noqa: F401, I001
+Importing the package imports neither torch nor OpenMM: names are imported when they are asked for.
+"""
 
-import importlib.util
+from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import nequip_extension, registration
 from ._version import __version__
-from .models import CompileError, KernelsError, Model, ModelFileError, ModelInfo, ModifierError, load_model
-from .hybrid import Link, MixedReport, MixedSystem, Region
-from .potential import NequIPPotentialImpl, create_mixed_system, register
-from .units import Units, resolve_units
-from . import crystal, reporters
+from .upstream import openmm_plugins
 
-if importlib.util.find_spec("openmmtorch") and importlib.util.find_spec("vesin_torch"):
-    # Systems read from XML may hold a TorchForce: its module uses vesin's operators, its kernels the plugin's.
-    import vesin_torch  # noqa: F401
-
-    from .forces.plugin import load_plugin_kernels
-
-    load_plugin_kernels()
-
-register()
+if TYPE_CHECKING:
+    from . import crystal, reporters
+    from .errors import CompileError, KernelsError, ModelFileError, ModifierError
+    from .hybrid import Link, MixedReport, MixedSystem, Region
+    from .models import Model, ModelInfo, load_model
+    from .potential import NequIPPotentialImpl, create_mixed_system
+    from .registration import register
+    from .units import Units, resolve_units
 
 __all__ = [
     "CompileError",
@@ -44,3 +42,50 @@ __all__ = [
     "reporters",
     "resolve_units",
 ]
+
+#: Module of each public name; None for modules.
+_HOMES = {
+    "CompileError": "errors",
+    "KernelsError": "errors",
+    "Link": "hybrid",
+    "MixedReport": "hybrid",
+    "MixedSystem": "hybrid",
+    "Model": "models",
+    "ModelFileError": "errors",
+    "ModelInfo": "models",
+    "ModifierError": "errors",
+    "NequIPPotentialImpl": "potential",
+    "Region": "hybrid",
+    "Units": "units",
+    "create_mixed_system": "potential",
+    "crystal": None,
+    "errors": None,
+    "load_model": "models",
+    "models": None,
+    "potential": None,
+    "register": "registration",
+    "reporters": None,
+    "resolve_units": "units",
+    "stress": None,
+    "units": None,
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    value = importlib.import_module(f".{home or name}", __name__)
+    if home is not None:
+        value = getattr(value, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
+
+registration.register_when_imported()
+nequip_extension.register_when_imported()
+openmm_plugins.prepare_for_torch_forces()

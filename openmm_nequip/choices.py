@@ -1,17 +1,20 @@
-"""Names that users choose from and names that mark the forces of this package; imports nothing.
+"""Values that options may take and names that stand in Systems; imports nothing, so the command line can show them."""
 
-The command line lists choices before anything heavy is loaded, and the files that look for a force by its name need
-not import the file that makes it.
-"""
-
-from __future__ import annotations
-
-#: Name of the model's force.  The names of all other forces that this package adds start with it.
-FORCE_NAME = "NequIP"
-#: Name of the force whose bonds of zero strength tell OpenMM which atoms make a molecule.
-MOLECULES_NAME = "NequIPMolecules"
-
-#: Rules for the bonded terms that the model of a hybrid System replaces, see :mod:`openmm_nequip.hybrid.bonded`.
-BONDED_RULES = ("openmm-ml", "gromacs", "all-in-set")
-#: Schemes for the charge behind a cut bond, see :mod:`openmm_nequip.hybrid.charges`.
+#: ``backend=``.
+BACKENDS = ("auto", "PythonForce", "TorchForce", "PythonTorchForce")
+#: ``kernels=``.
+KERNELS = ("auto", "none", "fused")
+#: ``cudaGraphs=``.
+CUDA_GRAPHS = ("auto", True, False)
+#: ``rule=``: which bonded terms of the force field a model replaces in a hybrid System.
+RULES = ("openmm-ml", "gromacs", "all-in-set")
+#: ``linkCharge=``: what becomes of the charge behind a cut bond in a hybrid System.
 LINK_CHARGES = ("keep", "zero", "redistribute")
+#: Prefix of models that are fetched by their id.
+NEQUIP_NET = "nequip.net:"
+#: Name of the model's force in a System.
+FORCE_NAME = "NequIP"
+#: Name of the force whose bonds of zero strength declare molecules.
+MOLECULES_NAME = "NequIPMolecules"
+#: Name under which the potential is registered with OpenMM-ML.
+POTENTIAL_NAME = "nequip"

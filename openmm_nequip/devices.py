@@ -7,12 +7,13 @@ Contexts that are alive in this process, and in the CUDA context that is current
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+
+from .upstream.openmm_contexts import live_contexts
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,6 @@ def device_of_context(context: Any) -> torch.device:
         # Several devices may be listed; the callback's Context state lives on the first.
         return torch.device("cuda", int(platform.getPropertyValue(context, "DeviceIndex").split(",")[0]))
     return torch.device("cpu")
-
-
-def live_contexts() -> list[Any]:
-    """All OpenMM Contexts that exist in this process."""
-    import openmm
-
-    return [thing for thing in gc.get_objects() if isinstance(thing, openmm.Context)]
 
 
 def current_cuda_device() -> torch.device | None:

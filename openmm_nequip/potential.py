@@ -9,58 +9,25 @@ from typing import Any
 
 import openmm
 import openmm.app
-import torch
-from openmmml.mlpotential import Embedding, EmbeddingFactory, MLPotential, MLPotentialImpl, MLPotentialImplFactory
+from openmmml.mlpotential import MLPotentialImpl
 
-from .cudagraphs import check_choice
+from .choices import POTENTIAL_NAME
+from .evaluate.placement import Placement
 from .forces import make_force
 from .forces.spec import PotentialSpec
 from .hybrid import MixedSystem, build_mixed_system
 from .hybrid.build_options import OPENMM_ML_KEYWORDS, HybridOptions
 from .hybrid.model_forces import ModelForces
-from .layout import Layout
-from .models import locate, open_model, parse_device
-from .models.base import Model
-from .models.modifiers import wanted_modifiers
+from .models import ModelInfo, check_execution, locate, parse_device, read_info
 from .options import Options, check_keywords, check_precision, skin_in_nm
 from .topology import atom_types, check_box, declare_molecules
-from .units import Units, resolve_units
+from .units import Units
 from .upstream.openmm_ml import asked_to_remove_constraints
 
 logger = logging.getLogger(__name__)
 
-NAME = "nequip"
 #: Keywords of createMixedSystem that the builder of hybrid Systems reads; OpenMM-ML hands them on.
 _BUILDER_KEYWORDS = tuple(name for name in HybridOptions.names() if name not in OPENMM_ML_KEYWORDS)
-
-
-class NequIPPotentialImplFactory(MLPotentialImplFactory):
-    """Creates :class:`NequIPPotentialImpl` for OpenMM-ML."""
-
-    def createImpl(self, name: str, **args: Any) -> NequIPPotentialImpl:
-        """Create the implementation.
-
-        Parameters
-        ----------
-        name : str
-            Name given to MLPotential.
-        args
-            ``modelPath`` and any field of :class:`Options`.
-
-        Raises
-        ------
-        TypeError
-            If ``modelPath`` is missing or a keyword is unknown.
-        ModelFileError
-            If the file is not a model.
-        """
-        if "modelPath" not in args:
-            raise TypeError(
-                f"MLPotential({name!r}, ...) needs modelPath=: a .ckpt, .nequip.zip, .nequip.pth or .nequip.pt2 file, "
-                "a deployed .pth, or a nequip.net: id"
-            )
-        check_keywords(args, ["modelPath", *Options.names()], f"MLPotential({name!r}, ...)")
-        return NequIPPotentialImpl(name, **args)
 
 
 class NequIPPotentialImpl(MLPotentialImpl):
@@ -133,9 +100,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
             check_box(system.getDefaultPeriodicBoxVectors())
         members = list(topology.atoms())
         members = members if selected is None else [members[i] for i in selected]
-        model = self.describe(options)
-        types = atom_types(model.info.type_names, members, options.atomTypes)
-        spec = self.spec(options, Layout(len(members), types), periodic)
+        types = atom_types(self.read_info(options).type_names, members, options.atomTypes)
+        spec = self.spec(options, Placement(len(members), types), periodic)
         force = make_force(spec, selected, system.getNumParticles(), options.backend, options.properties)
         force.setForceGroup(forceGroup)
         system.addForce(force)
@@ -191,8 +157,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
         options = self.options(given)
         builder |= {key: value for key, value in given.items() if key in _BUILDER_KEYWORDS}
         # The report compares the distance of a region's images with the reach of the model.
-        units = resolve_units(options.lengthUnit, options.energyUnit, options.lengthScale, options.energyScale)
-        builder.setdefault("cutoff_nm", self.describe(options).info.cutoff * units.length)
+        cutoff = self.read_info(options).cutoff
+        builder.setdefault("cutoff_nm", None if cutoff is None else cutoff * options.units.length)
         builder["declareMolecules"] = options.declareMolecules
         mixed = build_mixed_system(
             topology, system, atoms, ModelForces(topology, [self, *others], options), HybridOptions(**builder)
@@ -200,35 +166,54 @@ class NequIPPotentialImpl(MLPotentialImpl):
         logger.info("%s", mixed.report)
         return mixed
 
-    def describe(self, options: Options) -> Model:
-        """Load the model for its facts, on the device it will run on or else the CPU."""
-        device = parse_device(options.device)
-        # Without device= the model may yet run on a GPU, so modifiers that no CPU has are not tried here.
-        modifiers = () if options.device is None else options.modifiers
-        model = open_model(self.source, device, options.compile, options.kernels, options.tables, modifiers)
-        check_precision(options.precision, model.info.dtype)
-        return model
+    def read_info(self, options: Options) -> ModelInfo:
+        """Facts about the model, after checking that it can be run in this way; nothing is compiled.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is damaged.
+        ValueError, RuntimeError
+            For options that the model, its format or this machine rules out.
+        """
+        execution = options.execution
+        check_execution(self.source, execution)
+        if execution.device is not None:
+            parse_device(execution.device)
+        info = read_info(self.source)
+        check_precision(options.precision, info.dtype)
+        return info
 
     def spec(
-        self, options: Options, layout: Layout, periodic: bool, lambda_name: str | None = None
+        self, options: Options, placement: Placement, periodic: bool, lambda_name: str | None = None
     ) -> PotentialSpec:
-        """The potential on a given layout of particles."""
-        units = resolve_units(options.lengthUnit, options.energyUnit, options.lengthScale, options.energyScale)
+        """The potential on given particles.
+
+        Parameters
+        ----------
+        options : Options
+            How to run it.
+        placement : Placement
+            Which particles are which nodes.
+        periodic : bool
+            Whether the force uses the box.
+        lambda_name : str, optional
+            Global parameter that switches it off.
+
+        Returns
+        -------
+        PotentialSpec
+        """
+        units, execution = options.units, options.execution
         log_units(self.source.path, units)
-        check_choice(options.cudaGraphs, options.device)
         spec = PotentialSpec(
             source=self.source,
             units=units,
-            layout=layout,
+            placement=placement,
             periodic=periodic,
             skin_nm=skin_in_nm(options.skin),
-            device=None if options.device is None else str(parse_device(options.device)),
-            compile=options.compile,
-            kernels=options.kernels,
-            tables=options.tables,
+            execution=execution if execution.device is None else execution.on(parse_device(execution.device)),
             lambda_name=lambda_name,
-            cuda_graphs=options.cudaGraphs,
-            modifiers=None if options.modifiers is None else wanted_modifiers(options.modifiers, torch.device("cpu")),
         )
         return spec.embed() if options.embedModel else spec
 
@@ -283,35 +268,8 @@ def create_mixed_system(
     """
     paths = list(modelPath) if isinstance(modelPath, (list, tuple)) else [modelPath]
     check_keywords(options, [*Options.names(), *_BUILDER_KEYWORDS], "create_mixed_system")
-    first, *others = [NequIPPotentialImpl(NAME, path, trusted=options.get("trusted")) for path in paths]
+    first, *others = [NequIPPotentialImpl(POTENTIAL_NAME, path, trusted=options.get("trusted")) for path in paths]
     return first.mix(
         topology, system, atoms, options, others, removeConstraints=removeConstraints, forceGroup=forceGroup,
         interpolate=interpolate,
     )  # fmt: skip
-
-
-class RegistrationFactory(EmbeddingFactory):
-    """An embedding that is none: constructing it registers the potential.
-
-    OpenMM-ML has a potential named ``nequip`` of its own, and of two entry points with one name the later wins, in an
-    order nobody controls. Its loop over the embeddings runs after the one over the potentials, so what this
-    constructor registers holds.
-    """
-
-    def __init__(self) -> None:
-        register()
-
-    def createEmbedding(self, name: str, **args: Any) -> Embedding:
-        """Refuse: there is no embedding under this name.
-
-        Raises
-        ------
-        ValueError
-            Always.
-        """
-        raise ValueError(f"embedding={name!r} only registers openmm-nequip; use embedding='mechanical'")
-
-
-def register() -> None:
-    """Make ``MLPotential("nequip", ...)`` ours."""
-    MLPotential.registerImplFactory(NAME, NequIPPotentialImplFactory())

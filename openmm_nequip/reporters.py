@@ -13,7 +13,7 @@ import openmm.app as app
 import openmm.unit as unit
 
 from .crystal import Crystal
-from .pressure import StressCalculator, check_scaled
+from .stress import StressCalculator, check_scaled
 from .units import AVOGADRO
 
 #: Grams per mL in 1 dalton per nm^3.
@@ -124,7 +124,7 @@ class EnergyLog(_Table):
 
 
 class StressReporter(_Table):
-    """A CSV file with the instantaneous pressure and stress of a simulation; see :mod:`openmm_nequip.pressure`.
+    """A CSV file with the instantaneous pressure and stress of a simulation; see :mod:`openmm_nequip.stress`.
 
     ``pressure_bar`` is the pressure of the whole System, ``pressure_potential_bar`` (-dU/dV) and
     ``pressure_kinetic_bar`` its parts. ``stress_xx_bar`` and so on are of the whole stress, kinetic part included,
@@ -143,7 +143,7 @@ class StressReporter(_Table):
     append : bool
         Whether to go on at the end of the file, which must then have its header.
     scaled, platform, strain
-        As for :class:`openmm_nequip.pressure.StressCalculator`.
+        As for :class:`openmm_nequip.stress.StressCalculator`.
 
     Raises
     ------

@@ -12,7 +12,6 @@ import openmm.unit as unit
 
 from .choices import MOLECULES_NAME
 
-MOLECULES_FORCE = MOLECULES_NAME
 #: Length of bonds without strength.
 _ANY_LENGTH_NM = 0.1
 

@@ -9,11 +9,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from openmm_nequip.evaluate.recording import WAITING
+from openmm_nequip.models.eager import EagerModel
 from openmm_nequip.models.metadata import make_info
-from openmm_nequip.models.nequip import EagerModel
 from openmm_nequip.models.source import ModelSource
-from openmm_nequip.models.state import preserved_global_state
-from openmm_nequip.recording import WAITING
+from openmm_nequip.upstream.nequip_state import preserved_global_state
 
 TYPES = ["H", "C", "N", "O"]
 CUTOFF = 4.0

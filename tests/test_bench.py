@@ -13,18 +13,18 @@ import torch
 from toy import UNIT_SYSTEMS, reference_energy, write_toy
 
 from openmm_nequip import load_model, resolve_units
-from openmm_nequip.bench import BenchSettings, run_bench
-from openmm_nequip.bench import limits as limits_module
-from openmm_nequip.bench.agreement import compare
-from openmm_nequip.bench.contenders import PEER, Contender, Subject
-from openmm_nequip.bench.figures import FEWEST_SAMPLES, Figure, measure
-from openmm_nequip.bench.limits import Limits, Usage, free_bytes, watched
-from openmm_nequip.bench.runners import FixedGraph, ListRunner, MDRunner, Result, Runner, types_of
-from openmm_nequip.bench.size import measure_size
-from openmm_nequip.bench.systems import build_system
-from openmm_nequip.cli import main
+from openmm_nequip.app.bench import BenchSettings, run_bench
+from openmm_nequip.app.bench import limits as limits_module
+from openmm_nequip.app.bench.agreement import compare
+from openmm_nequip.app.bench.bench_systems import build_system
+from openmm_nequip.app.bench.contenders import PEER, Contender, Subject
+from openmm_nequip.app.bench.figures import FEWEST_SAMPLES, Figure, measure
+from openmm_nequip.app.bench.limits import Limits, Usage, free_bytes, watched
+from openmm_nequip.app.bench.one_size import measure_size
+from openmm_nequip.app.bench.runners import FixedGraph, ListRunner, MDRunner, Result, Runner, types_of
+from openmm_nequip.app.cli import main
+from openmm_nequip.graph.neighbors import DEFAULT_SKIN_NM, NeighborList
 from openmm_nequip.models import locate
-from openmm_nequip.neighbors import DEFAULT_SKIN_NM, NeighborList
 from openmm_nequip.units import NM_PER_ANGSTROM, Units
 
 DATA = Path(__file__).parent / "data"

@@ -16,7 +16,13 @@ import torch._inductor.config as inductor
 from conftest import DATA
 
 from openmm_nequip import load_model
-from openmm_nequip.models.target import INPUT_FIELDS, TARGETS, dynamic_shapes, example_structure, single_structure
+from openmm_nequip.models.compiling.targets import (
+    INPUT_FIELDS,
+    TARGETS,
+    dynamic_shapes,
+    example_structure,
+    single_structure,
+)
 
 NAMES = {"openmm", "openmm-full"}
 #: Two atoms with and two without a common edge, model lengths; one frame as nequip's ASE reader gives it.
@@ -39,27 +45,27 @@ def python(code):
 
 def test_nequip_is_told_of_the_extension():
     found = {point.value: point.name for point in entry_points(group="nequip.extension")}
-    assert found.get("openmm_nequip_extension") == "init_always", "install the package again: pip install -e ."
+    assert found.get("openmm_nequip") == "init_always", "install the package again: pip install -e ."
 
 
-@pytest.mark.parametrize("first", ["nequip", "openmm_nequip", "openmmml", "openmm_nequip_extension"])
+@pytest.mark.parametrize("first", ["nequip", "openmm_nequip", "openmmml", "openmm_nequip.nequip_extension"])
 def test_every_order_of_imports_works_quietly(first):
     """And both ends work: the target in nequip, the potential in OpenMM-ML."""
     out, err = python(
-        f"import {first}, sys; early = [name for name in ('openmm', 'openmm_nequip') if name in sys.modules]\n"
+        f"import {first}, sys; early = [name for name in ('openmm', 'openmm_nequip.models') if name in sys.modules]\n"
         "import nequip, openmmml, openmm_nequip\n"
         "from nequip.scripts._compile_utils import COMPILE_TARGET_DICT as targets\n"
         "from openmmml import MLPotential\n"
         f"potential = MLPotential('nequip', modelPath={str(DATA / 'tiny-nequip.ckpt')!r})\n"
         "print(early, type(potential._impl).__name__, *dict(targets['openmm'])['output'])\n"
     )
-    early = ["openmm", "openmm_nequip"] if first in ("openmm_nequip", "openmmml") else []  # nequip alone brings none
+    early = ["openmm"] if first == "openmmml" else []  # nequip and this package bring none
     assert out == f"{early} NequIPPotentialImpl total_energy forces\n"
     assert err == ""
 
 
 def test_nequip_works_where_openmm_does_not():
-    """Its commands keep working; only the target itself says what it lacks."""
+    """Its commands keep working, our target among them."""
     out, _ = python(
         "import sys\n"
         "sys.modules['openmm'] = None\n"
@@ -67,12 +73,12 @@ def test_nequip_works_where_openmm_does_not():
         "from nequip.utils import get_current_code_versions\n"
         "from nequip.scripts._compile_utils import COMPILE_TARGET_DICT as targets\n"
         "print('openmm' in targets, targets['ase']['output'][1])\n"
-        "print(get_current_code_versions(verbose=False)['openmm_nequip_extension'])\n"
-        "try: targets['openmm']['input']\n"
-        "except ImportError as error: print(error)\n"
+        "print(get_current_code_versions(verbose=False)['openmm_nequip'])\n"
+        "print(*targets['openmm']['input'])\n"
     )
     lines = out.splitlines()
-    assert lines[0] == "True total_energy" and lines[1] == version("openmm-nequip") and "openmm" in lines[2]
+    assert lines[0] == "True total_energy" and lines[1] == version("openmm-nequip")
+    assert lines[2].split() == INPUT_FIELDS
 
 
 def test_names_registered_are_those_there_are():

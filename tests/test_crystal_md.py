@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from toy import reference_energy, write_toy
 
 from openmm_nequip.crystal import fromAse
-from openmm_nequip.pressure import StressCalculator
+from openmm_nequip.stress import StressCalculator
 
 #: K: cold enough for thermal expansion (some 1e-5 of the lattice constant) to vanish in the error bars.
 COLD = 0.05

@@ -13,9 +13,9 @@ from toy import evaluate
 
 import openmm_nequip
 from openmm_nequip import create_mixed_system
-from openmm_nequip.cli import main
-from openmm_nequip.simulate.config import make_config
-from openmm_nequip.simulate.hybrid import make_hybrid, read_hybrid_structure
+from openmm_nequip.app.cli import main
+from openmm_nequip.app.run.hybrid_system import make_hybrid, read_hybrid_structure
+from openmm_nequip.app.run.run_config import make_config
 
 MODEL = str(DATA / "tiny-nequip.nequip.pth")
 PEPTIDE = str(Path(openmm_nequip.__file__).parent / "data" / "alanine-dipeptide.pdb")

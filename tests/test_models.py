@@ -15,7 +15,7 @@ from conftest import DATA
 
 from openmm_nequip import CompileError, ModelFileError, load_model
 from openmm_nequip.models import aotinductor, compiler, locate, source
-from openmm_nequip.models.example import example_graph
+from openmm_nequip.models.compiling.example import example_graph
 
 #: Energy per atom (eV) and forces (eV/Å) of float64 models, between formats.
 ENERGY_PER_ATOM = 1e-10
@@ -107,10 +107,10 @@ def test_agrees_with_nequip_calculator(compiled):
     from ase.build import molecule
     from nequip.integrations.ase import NequIPCalculator
 
-    from openmm_nequip.layout import Layout
-    from openmm_nequip.models.state import preserved_global_state
+    from openmm_nequip.evaluate.evaluator import Evaluator
+    from openmm_nequip.evaluate.placement import Placement
     from openmm_nequip.units import KJ_PER_MOL_PER_EV, Units
-    from openmm_nequip.wrapper import Evaluator
+    from openmm_nequip.upstream.nequip_state import preserved_global_state
 
     atoms = molecule("CH3CONH2")
     atoms.set_cell([[7.0, 0, 0], [2.0, 6.0, 0], [-1.0, 1.5, 8.0]])
@@ -123,7 +123,7 @@ def test_agrees_with_nequip_calculator(compiled):
     types = np.array(["HCNO".index(symbol) for symbol in atoms.get_chemical_symbols()])
     for path, keywords in ((compiled / "tiny-nequip.nequip.pt2", {}), (DATA / "tiny-nequip.nequip.pth", {})):
         model = load_model(path, **keywords)
-        out = Evaluator(model, Units(), Layout(len(atoms), types), True, 0.05).evaluate(
+        out = Evaluator(model, Units(), Placement(len(atoms), types), True, 0.05).evaluate(
             atoms.positions / 10, np.array(atoms.cell) / 10
         )
         assert abs(out["energy"] / KJ_PER_MOL_PER_EV - energy) < CALCULATOR

@@ -13,10 +13,10 @@ from toy import make_topology
 
 from openmm_nequip import load_model, models
 from openmm_nequip.models import CompileError, ModifierError, compiler, locate
-from openmm_nequip.models.aotinductor import AOTInductorModel
-from openmm_nequip.models.modifiers import apply_modifiers, wanted_modifiers
-from openmm_nequip.models.nequip import load_module
-from openmm_nequip.models.state import preserved_global_state
+from openmm_nequip.models.compiling.modifiers import apply_modifiers, wanted_modifiers
+from openmm_nequip.models.eager import load_module
+from openmm_nequip.models.formats.aotinductor import AOTInductorModel
+from openmm_nequip.upstream.nequip_state import preserved_global_state
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 

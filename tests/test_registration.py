@@ -22,7 +22,7 @@ print(type(MLPotential._implFactories['nequip']).__module__, 'mechanical' in MLP
 def test_ours_whatever_the_import_order(order):
     done = subprocess.run([sys.executable, "-c", order + CHECK], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["openmm_nequip.potential", "True"]
+    assert done.stdout.split() == ["openmm_nequip.registration", "True"]
 
 
 def test_the_registering_embedding_is_no_embedding():

@@ -23,12 +23,12 @@ import pytest
 from ase import Atoms
 
 from openmm_nequip import reporters, wrapper
-from openmm_nequip.cli import main
-from openmm_nequip.simulate import demo, stepping, trajectory
-from openmm_nequip.simulate.analysis import energy_drift, read_log
-from openmm_nequip.simulate.config import make_config
-from openmm_nequip.simulate.run import restart_run, start_run
-from openmm_nequip.simulate.systems import make_integrator, make_setup, make_simulation
+from openmm_nequip.app.cli import main
+from openmm_nequip.app.run import peptide_demo, stepping, trajectory_files
+from openmm_nequip.app.run.md_run import restart_run, start_run
+from openmm_nequip.app.run.md_system import make_integrator, make_setup, make_simulation
+from openmm_nequip.app.run.run_analysis import energy_drift, read_log
+from openmm_nequip.app.run.run_config import make_config
 
 MODEL = str(Path(__file__).parent / "data" / "tiny-nequip.nequip.pth")
 PEPTIDE = str(Path(__file__).parents[1] / "openmm_nequip" / "data" / "alanine-dipeptide.pdb")
@@ -104,10 +104,10 @@ def test_trajectory_formats(tmp_path, name):
     start_run(make_config(settings(PEPTIDE, tmp_path / "out", steps=15, trajectory=name)))
     path = tmp_path / "out" / f"trajectory.{name}"
     frames = mdtraj.load(str(path), top=str(tmp_path / "out" / "start.pdb"))
-    assert frames.n_frames == trajectory.count_frames(path) == 3
+    assert frames.n_frames == trajectory_files.count_frames(path) == 3
     with open(path, "ab") as file:
         file.write(path.read_bytes()[-100:])  # half a frame, as a crash leaves it
-    assert trajectory.truncate(path, 2) == 2
+    assert trajectory_files.truncate(path, 2) == 2
     cut = mdtraj.load(str(path), top=str(tmp_path / "out" / "start.pdb"))
     assert np.array_equal(cut.xyz, frames.xyz[:2])
 
@@ -263,7 +263,7 @@ def test_nan_from_the_model_names_atoms_and_keeps_the_last_good_frame(tmp_path, 
     assert np.abs(good - calls[-1]).max() < 0.05
     assert (output / "failed-current.cif").exists()
     # Frames and checkpoint of before are there and readable.
-    frames = trajectory.count_frames(output / "trajectory.dcd")
+    frames = trajectory_files.count_frames(output / "trajectory.dcd")
     assert frames == len(read_log(output / "log.csv")["step"]) >= 2
     monkeypatch.undo()
     assert restart_run(str(output), {}).summary["frames"] == 8
@@ -304,13 +304,13 @@ def test_full_disk(tmp_path, capsys, monkeypatch):
 def command(*words: str, **more) -> subprocess.Popen:
     environment = dict(os.environ, OMP_NUM_THREADS="1")
     return subprocess.Popen(
-        [sys.executable, "-m", "openmm_nequip.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "openmm_nequip", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment, **more,
     )  # fmt: skip
 
 
 def test_demo(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "MODEL", MODEL)  # needs no minute of compilation
+    monkeypatch.setattr(peptide_demo, "MODEL", MODEL)  # needs no minute of compilation
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--steps", "40"]) == 0
     text = capsys.readouterr().out
@@ -320,7 +320,7 @@ def test_demo(tmp_path, monkeypatch, capsys):
     assert summary["openmm_energy_kj_per_mol"] == pytest.approx(summary["direct_energy_kj_per_mol"], abs=1e-3)
     assert summary["largest_force_difference_kj_per_mol_nm"] < 0.1
     assert (tmp_path / "demo-output" / "mm.dcd").stat().st_size > 0
-    assert demo.free_folder(None) == "demo-output-2" and demo.free_folder("mine") == "mine"
+    assert peptide_demo.free_folder(None) == "demo-output-2" and peptide_demo.free_folder("mine") == "mine"
 
 
 def test_interrupted_equilibration_goes_on(tmp_path, monkeypatch):
@@ -362,7 +362,7 @@ def test_file_size_limit_of_the_system(tmp_path):
     _, error = process.communicate(timeout=100)
     assert process.returncode == 1
     assert "File too large" in error.splitlines()[-1] and "Traceback" not in error
-    frames = trajectory.count_frames(output / "trajectory.dcd")
+    frames = trajectory_files.count_frames(output / "trajectory.dcd")
     assert frames > 20 and mdtraj.load(str(output / "trajectory.dcd"), top=str(output / "start.pdb")).n_frames == frames
     state = openmm.XmlSerializer.deserialize((output / "checkpoint.xml").read_text())
     assert 0 < state.getStepCount() <= frames + 10

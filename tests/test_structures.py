@@ -12,9 +12,9 @@ import openmm.unit as unit
 import pytest
 from ase import Atoms
 
-from openmm_nequip.simulate.bonds import find_molecules, nearest_images, perceive_bonds
-from openmm_nequip.simulate.cells import parse_box, reduce_cell
-from openmm_nequip.simulate.structures import read_structure
+from openmm_nequip.app.structures.bonds import find_molecules, nearest_images, perceive_bonds
+from openmm_nequip.app.structures.structure_files import read_structure
+from openmm_nequip.app.structures.typed_box import parse_box, reduce_cell
 
 PEPTIDE = Path(__file__).parents[1] / "openmm_nequip" / "data" / "alanine-dipeptide.pdb"
 

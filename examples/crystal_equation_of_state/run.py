@@ -32,7 +32,7 @@ from scipy.optimize import brentq
 from tqdm.auto import tqdm
 
 from openmm_nequip.crystal import Crystal, fromAse
-from openmm_nequip.pressure import StressCalculator
+from openmm_nequip.stress import StressCalculator
 
 #: Argon: Å and eV.
 SIGMA, EPSILON, CUTOFF = 3.405, 0.01032, 10.0

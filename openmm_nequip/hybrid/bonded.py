@@ -36,7 +36,7 @@ class BondedRule:
     Parameters
     ----------
     name : str
-        One of :data:`openmm_nequip.choices.BONDED_RULES`.
+        One of :data:`openmm_nequip.choices.RULES`.
     region : Region
         The region.
     bonds : Connectivity

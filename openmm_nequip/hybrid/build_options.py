@@ -11,7 +11,7 @@ import openmm
 from openmm import unit
 from openmm.app import Topology
 
-from ..choices import BONDED_RULES, LINK_CHARGES
+from ..choices import LINK_CHARGES, RULES
 from .connectivity import ordered
 from .covalent import element_by_symbol
 from .force_classes import ForceClasses
@@ -105,7 +105,7 @@ class HybridOptions:
         return [field.name for field in fields(cls)]
 
     def __post_init__(self) -> None:
-        _one_of("rule", self.rule, BONDED_RULES)
+        _one_of("rule", self.rule, RULES)
         _one_of("linkCharge", self.linkCharge, LINK_CHARGES)
         for name in ("removeConstraints", "interpolate", "removeRestraints", "declareMolecules"):
             _one_of(name, getattr(self, name), (True, False))

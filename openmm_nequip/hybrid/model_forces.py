@@ -10,10 +10,10 @@ import numpy as np
 import openmm
 import openmm.app
 
+from ..evaluate.placement import Placement
 from ..forces import make_force
 from ..forces.spec import PotentialSpec, SumSpec
-from ..layout import Layout
-from ..models import Model, ModelSource
+from ..models import ModelInfo, ModelSource
 from ..options import Options
 from ..topology import atom_types, check_box
 from .regions import Region
@@ -26,17 +26,19 @@ class RegionPotential(Protocol):
 
     source: ModelSource
 
-    def describe(self, options: Options) -> Model:
-        """The model, for its facts."""
+    def read_info(self, options: Options) -> ModelInfo:
+        """Facts about the model."""
 
-    def spec(self, options: Options, layout: Layout, periodic: bool, lambda_name: str | None = None) -> PotentialSpec:
-        """The potential on a layout of particles.
+    def spec(
+        self, options: Options, placement: Placement, periodic: bool, lambda_name: str | None = None
+    ) -> PotentialSpec:
+        """The potential on given particles.
 
         Parameters
         ----------
         options : Options
             How to run it.
-        layout : Layout
+        placement : Placement
             Which particles are which nodes of the graph.
         periodic : bool
             Whether the System is periodic.
@@ -118,7 +120,7 @@ class ModelForces:
         lambda_name: str | None,
     ) -> PotentialSpec:
         potential, regions, given = group
-        type_names = potential.describe(self._options).info.type_names
+        type_names = potential.read_info(self._options).type_names
         atoms = [i for region in regions for i in region.atoms]
         links = [link for region in regions for link in region.links]
         types = atom_types(type_names, [self._atoms[i] for i in atoms], given)
@@ -126,7 +128,7 @@ class ModelForces:
         local = {particle: index for index, particle in enumerate(particles)}
         nodes = np.array([local[i] for i in atoms], dtype=np.int64)
         plain = not links and np.array_equal(nodes, np.arange(len(particles)))
-        layout = Layout(
+        placement = Placement(
             n_particles=len(particles),
             types=np.concatenate([types, caps]),
             atoms=None if plain else nodes,
@@ -135,7 +137,7 @@ class ModelForces:
             cap_distances=np.array([link.distance_nm for link in links]),
             regions=node_regions(regions) if len(regions) > 1 else (),
         )
-        return potential.spec(self._options, layout, periodic, lambda_name)
+        return potential.spec(self._options, placement, periodic, lambda_name)
 
     def _cap_type(self, type_names: tuple[str, ...], element: str) -> int:
         name = self._options.linkType if self._options.linkType is not None else element

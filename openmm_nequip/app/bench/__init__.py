@@ -1,0 +1,1 @@
+"""``openmm-nequip bench``: what an MD step costs, by what, beside other ways to run the same model."""

@@ -1,0 +1,165 @@
+"""Who is timed: this package in its variants, on each platform and backend, and the bare model that limits them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import openmm
+import openmm.unit as unit
+from openmmml import MLPotential
+
+from ...choices import POTENTIAL_NAME
+from ...evaluate.cuda_graphs import with_graphs
+from ...models import Execution, Model, ModelSource, format_of, open_model
+from ...models.format import TORCHSCRIPT
+from ...topology import declare_molecules
+from ...units import Units
+from .bench_settings import VARIANTS
+from .bench_systems import BenchSystem
+from .runners import FixedGraph, MDRunner, Runner
+
+#: Roles: the bare model, this package, another program.
+LIMIT, OURS, PEER = "limit", "openmm-nequip", "peer"
+
+
+class Unavailable(Exception):
+    """Something cannot be measured here; the message has the reason."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model that everyone runs.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    units : Units
+        Its units.
+    threads : int
+        CPU threads.
+    """
+
+    source: ModelSource
+    units: Units
+    threads: int
+
+    def model_in_steps(self, variant: str, device: str, n_atoms: int) -> Model:
+        """The model as an MD step of so many atoms runs it: on CUDA devices from a graph, where the package does so."""
+        return with_graphs(self.model(variant, device), "auto", n_atoms)
+
+    def model(self, variant: str, device: str) -> Model:
+        """The model, run in one of :data:`VARIANTS`."""
+        if variant == "eager" and not format_of(self.source.kind).can_compile:
+            raise Unavailable(f"it is a {self.source.kind} file, compiled already; there is nothing to run eagerly")
+        return open_model(self.source, Execution(device, **VARIANTS[variant]))
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """Someone who runs the model.
+
+    Parameters
+    ----------
+    name : str
+        Unique.
+    role : str
+        :data:`LIMIT`, :data:`OURS` or :data:`PEER`.
+    description : str
+        What exactly runs.
+    prepare : callable
+        Makes the Runner for a system; raises what it likes where that cannot be done.
+    variant, platform, backend, device : str, optional
+        What of this package is used; the platform and device for peers too.
+    """
+
+    name: str
+    role: str
+    description: str
+    prepare: Callable[[BenchSystem], Runner]
+    variant: str | None = None
+    platform: str | None = None
+    backend: str | None = None
+    device: str = "cpu"
+
+
+def device_of(platform: str) -> str:
+    """Torch device that goes with an OpenMM platform."""
+    return "cuda" if platform in ("CUDA", "HIP") else "cpu"
+
+
+def how_it_runs(subject: Subject, variant: str) -> str:
+    """In words, what a variant makes of a file."""
+    if variant == "fused":
+        return "fused kernels"
+    if variant == "eager":
+        return "eager"
+    return "TorchScript" if subject.source.kind == TORCHSCRIPT else "AOTInductor"
+
+
+def bare(subject: Subject, variant: str, device: str) -> Contender:
+    """The model on a fixed graph."""
+
+    def prepare(bench: BenchSystem) -> Runner:
+        return FixedGraph(bench, subject.model_in_steps(variant, device, bench.n_atoms), subject.units)
+
+    how = how_it_runs(subject, variant)
+    where = "" if device == "cpu" else f", {device}"
+    return Contender(
+        f"bare model, {how}{where}", LIMIT, "the model on a fixed graph", prepare, variant=variant, device=device
+    )
+
+
+def ours(subject: Subject, variant: str, platform: str, backend: str) -> Contender:
+    """This package, as ``MLPotential("nequip", ...)`` sets it up."""
+    device = device_of(platform)
+
+    def prepare(bench: BenchSystem) -> Runner:
+        subject.model(variant, device)  # a model that cannot be had is said in the model's own words
+        potential = MLPotential(POTENTIAL_NAME, modelPath=subject.source.path, trusted=subject.source.sha256)
+        # A TorchForce follows its Context and refuses to be told.
+        options = dict(VARIANTS[variant]) if backend == "TorchForce" else VARIANTS[variant] | {"device": device}
+        system = potential.createSystem(
+            bench.topology,
+            removeCMMotion=False,
+            backend=backend,
+            lengthScale=subject.units.length,
+            energyScale=subject.units.energy,
+            **options,
+        )
+        return MDRunner(bench, system, platform, subject.threads)
+
+    how = how_it_runs(subject, variant)
+    shown = "" if backend == "PythonForce" else f", {backend}"
+    return Contender(
+        f"openmm-nequip, {how}, {platform}{shown}",
+        OURS,
+        f"MLPotential('nequip'), {backend}, LangevinMiddleIntegrator",
+        prepare,
+        variant=variant,
+        platform=platform,
+        backend=backend,
+        device=device,
+    )
+
+
+def empty(subject: Subject, platform: str) -> Callable[[BenchSystem], Runner]:
+    """What OpenMM does in a step without the model: the same particles and integrator, forces of zero."""
+
+    def prepare(bench: BenchSystem) -> Runner:
+        system = bare_system(bench)
+        declare_molecules(system, bench.topology, None, bench.box_nm is not None, 0)
+        return MDRunner(bench, system, platform, subject.threads)
+
+    return prepare
+
+
+def bare_system(bench: BenchSystem) -> openmm.System:
+    """A System with the masses and the box, and no forces."""
+    system = openmm.System()
+    for mass in bench.masses.tolist():
+        system.addParticle(mass * unit.dalton)
+    if bench.box_nm is not None:
+        system.setDefaultPeriodicBoxVectors(*[openmm.Vec3(*row) for row in bench.box_nm.tolist()])
+    return system

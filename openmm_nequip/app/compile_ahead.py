@@ -1,0 +1,69 @@
+"""The command ``compile``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..choices import KERNELS
+from .answer import Answer
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Declare the command.
+
+    Parameters
+    ----------
+    commands : argparse action
+        From ``add_subparsers``.
+    common : argparse.ArgumentParser
+        The options of every command.
+    """
+    parser = commands.add_parser(
+        "compile", parents=[common], help="compile a model ahead of its first use", description=compile_ahead.__doc__
+    )
+    parser.add_argument("model", metavar="MODEL", help="checkpoint, package or nequip.net: id")
+    parser.add_argument("--device", help="torch device that the model will run on (default: cpu)")
+    parser.add_argument(
+        "--kernels", choices=KERNELS, default="auto",
+        help="fused: the fused CPU kernels; none: nequip's own compiled model (auto: fused where they can be had)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tables", action=argparse.BooleanOptionalAction, default=True,
+        help="tabulate radial networks in fused kernels, to rounding noise (default: true)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--modifiers", nargs="*", metavar="NAME",
+        help="nequip's modifiers for CUDA, e.g. enable_OpenEquivariance (default: those installed)",
+    )  # fmt: skip
+    parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
+    parser.set_defaults(command=compile_ahead)
+
+
+def compile_ahead(arguments: argparse.Namespace) -> Answer:
+    """Compile a model now, so that no Context, and no other process with the same cache, has to wait for it. The
+    options are those that the model will be run with. A file that is compiled already needs nothing."""
+    from .compiling_facts import compile_and_describe
+
+    facts = compile_and_describe(
+        arguments.model,
+        arguments.device,
+        arguments.kernels,
+        arguments.tables,
+        arguments.modifiers,
+        arguments.trusted,
+    )
+    made = facts["made"]
+    lines = [
+        ("file", facts["path"]),
+        ("kind", facts["kind"]),
+        ("device", facts["device"]),
+        ("kernels", facts["kernels"]),
+        ("target", facts["compile_target"] or "none"),
+        ("cache", facts["cache"]),
+        *(("made", f"{item['name']} ({item['size_bytes']} bytes)") for item in made),
+        ("seconds", f"{facts['seconds']:.1f}"),
+    ]
+    if not made:
+        lines.insert(-1, ("made", "nothing: it was compiled already"))
+    return Answer(facts, "\n".join(f"{name:9} {value}" for name, value in lines))

@@ -1,0 +1,74 @@
+"""The terminal while a command runs: log and warnings to stderr, errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+_PACKAGE = __name__.split(".")[0]
+
+
+class _Handler(logging.Handler):
+    """Writes records to stderr, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        from tqdm.auto import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def console(quiet: bool, debug: bool) -> Iterator[None]:
+    """Log and warn to stderr, one line each, and keep stdout for the answer.
+
+    Parameters
+    ----------
+    quiet : bool
+        Whether only warnings are shown.
+    debug : bool
+        Whether everything is shown.
+    """
+    handler = _Handler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    package = logging.getLogger(_PACKAGE)
+    level = package.level
+    package.addHandler(handler)
+    # --quiet is about the terminal; the log that a run keeps in its folder gets everything.
+    handler.setLevel(logging.WARNING if quiet else logging.NOTSET)
+    package.setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.showwarning = _show_warning
+            yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
+
+
+def _show_warning(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:
+    # Other packages' advice to their programmers is noise to a person at the terminal.
+    if _PACKAGE in filename or "openmm" in filename:
+        logging.getLogger(_PACKAGE).warning("warning: %s", str(message).splitlines()[0])
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line; the type of those that nobody expects.
+
+    Parameters
+    ----------
+    error : BaseException
+        What a command raised.
+
+    Returns
+    -------
+    str
+    """
+    from .run.failures import first_line
+
+    expected = isinstance(error, (ValueError, OSError, RuntimeError, ImportError, TypeError))
+    return first_line(error) if expected else f"{type(error).__name__}: {first_line(error)} (--debug shows where)"

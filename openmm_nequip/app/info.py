@@ -1,0 +1,59 @@
+"""The command ``info``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .answer import Answer, pairs
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Declare the command.
+
+    Parameters
+    ----------
+    commands : argparse action
+        From ``add_subparsers``.
+    common : argparse.ArgumentParser
+        The options of every command.
+    """
+    parser = commands.add_parser("info", parents=[common], help="what a model file is", description=info.__doc__)
+    parser.add_argument("model", metavar="MODEL", help="model file or nequip.net: id")
+    parser.add_argument("--device", help="torch device to tell about (default: cpu)")
+    parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the file must have; it is loaded then")
+    parser.add_argument(
+        "--load", action="store_true",
+        help="load the model, which runs code stored in checkpoints and packages, to tell about kernels and graphs",
+    )  # fmt: skip
+    parser.set_defaults(command=info)
+
+
+def info(arguments: argparse.Namespace) -> Answer:
+    """Tell what a model file is. Nothing is compiled, no System is built, and without --load or --trusted no code stored
+    in the file runs."""
+    from .model_facts import describe_model
+
+    facts = describe_model(arguments.model, arguments.device, arguments.trusted, arguments.load)
+    length, energy = facts["units_assumed"].values()
+    lines = [
+        ("file", facts["path"]),
+        ("kind", facts["kind"]),
+        ("compile target", facts["compile_target"] or "none: compiled at first use"),
+        ("CPU kernels", facts["kernels"]),
+        ("CUDA graphs", facts["cuda_graphs"]),
+        ("types", " ".join(facts["type_names"])),
+        ("cutoff", f"{facts['cutoff']:g} {length}"),
+        ("dtype", facts["dtype"] + " (TF32 allowed)" * facts["allow_tf32"]),
+        ("units assumed", f"{length}, {energy} (NequIP files state none)"),
+        ("device", facts["device"]),
+        ("outputs", ", ".join(facts["outputs"])),
+        ("size", f"{facts['size_bytes']} bytes"),
+        ("SHA-256", facts["sha256"]),
+        ("versions in file", pairs(facts["versions_in_file"])),
+        ("installed", pairs(facts["versions_installed"])),
+    ]
+    if facts["per_edge_type_cutoff"]:
+        rows = [f"{center}: {pairs(row)}" for center, row in facts["per_edge_type_cutoff"].items()]
+        lines.insert(6, ("  by pair", "; ".join(rows)))
+    return Answer(facts, "\n".join(f"{name:17} {value}" for name, value in lines))

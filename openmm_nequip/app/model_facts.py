@@ -1,0 +1,105 @@
+"""What ``openmm-nequip info`` tells about a model file."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .._version import __version__
+from ..evaluate.cuda_graphs import describe_graphs, graphs_off_cuda
+from ..models import Execution, ModelInfo, format_of, locate, open_model, parse_device, read_info
+from ..models.fused import describe_kernels, known_kernels
+from ..units import Units
+
+_PACKAGES = {"torch": "torch", "openmm": "openmm", "openmmml": "openmmml", "nequip": "nequip", "e3nn": "e3nn",
+             "nequip-allegro": "nequip-allegro", "openmmtorch": "openmmtorch", "vesin": "vesin"}  # fmt: skip
+
+
+#: How to learn more.
+_LOAD = "; --load looks, and runs code stored in the file"
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Versions of this package, Python and what it runs on; None for what is not installed."""
+    found: dict[str, str | None] = {"openmm-nequip": __version__, "python": platform.python_version()}
+    for name, distribution in _PACKAGES.items():
+        try:
+            found[name] = version(distribution)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def describe_model(
+    path: str, device: str | None = None, trusted: str | None = None, load: bool = False
+) -> dict[str, Any]:
+    """Facts about a model file; nothing is compiled, no System is built, and no code of the file runs unless loaded.
+
+    Parameters
+    ----------
+    path : str
+        Model file or ``nequip.net:`` id.
+    device : str, optional
+        Torch device to tell about; CPU by default.
+    trusted : str, optional
+        SHA-256 that the file must have; with it the file is loaded.
+    load : bool
+        Whether to load the model, which runs code stored in checkpoints and packages: to tell whether fused kernels
+        know it and whether it can have CUDA graphs.
+
+    Returns
+    -------
+    dict
+        JSON-ready. ``cutoff`` and ``per_edge_type_cutoff`` (centre type -> neighbour type -> cutoff, or None) are in
+        the model's unit of length.
+
+    Raises
+    ------
+    ModelFileError, ImportError, ValueError
+        As :func:`openmm_nequip.load_model`.
+    """
+    source = locate(path, trusted)
+    where = parse_device(device)
+    load = load or trusted is not None
+    if load:
+        model = open_model(source, Execution(str(where), compile=False))
+        info, graphs = model.info, describe_graphs(model)
+        kernels = info.kernels if info.compiled else describe_kernels(source)
+    else:
+        info = read_info(source, run_code=False)
+        graphs = graphs_off_cuda(where) or f"depends on the model{_LOAD}"
+        kernels = info.kernels
+        if format_of(source.kind).can_fuse:
+            kernels = known_kernels(source) or f"fused where they know the model{_LOAD}"
+    length, energy = (part.strip() for part in (info.units or Units()).describe().split(","))
+    return {
+        "path": source.path,
+        "kind": source.kind,
+        "type_names": list(info.type_names),
+        "cutoff": info.cutoff,
+        "per_edge_type_cutoff": _cutoff_table(info),
+        "dtype": info.dtype,
+        "allow_tf32": info.allow_tf32,
+        "units_assumed": {"length": length, "energy": energy},
+        "device": str(where),
+        "loaded": load,
+        "compiled": info.compiled,
+        "compile_target": info.target,
+        "kernels": kernels,
+        "cuda_graphs": graphs,
+        "outputs": list(info.outputs),
+        "size_bytes": source.size_bytes,
+        "sha256": source.sha256,
+        "versions_in_file": dict(info.versions),
+        "versions_installed": installed_versions(),
+    }
+
+
+def _cutoff_table(info: ModelInfo) -> dict[str, dict[str, float]] | None:
+    if info.per_edge_type_cutoff is None:
+        return None
+    names = info.type_names
+    return {
+        center: dict(zip(names, row, strict=True)) for center, row in zip(names, info.per_edge_type_cutoff, strict=True)
+    }

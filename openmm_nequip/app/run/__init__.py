@@ -1,0 +1,1 @@
+"""Molecular dynamics from the command line: settings, steps, the files of a run, and what comes of it."""

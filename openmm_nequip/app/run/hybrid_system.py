@@ -1,0 +1,205 @@
+"""Hybrid runs: a force field for everything, from OpenMM's own files or Amber's or GROMACS', and the model on top."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmm
+import openmm.app as app
+import openmm.unit as unit
+
+from ...potential import create_mixed_system
+from ..single_point import read_types
+from ..structures.bonds import Molecules, find_molecules, nearest_images
+from ..structures.structure_files import Structure, read_structure
+from .run_config import RunConfig
+
+logger = logging.getLogger(__name__)
+
+#: Largest non-bonded cutoff; smaller boxes get half their width, less what a barostat may take.
+CUTOFF_NM = 0.9
+_HALF_WIDTH = 0.45
+
+
+def is_hybrid(config: RunConfig) -> bool:
+    """Whether a force field takes part in a run.
+
+    Raises
+    ------
+    ValueError
+        If only some of the settings of a hybrid run are there.
+    """
+    sources = [name for name in ("forcefield", "topology") if getattr(config, name) is not None]
+    if config.ml_atoms is None:
+        extra = sources + (["solvate"] if config.solvate is not None else [])
+        if extra:
+            raise ValueError(
+                f"--{extra[0]} describes the force field of a hybrid run: say with --ml-atoms which atoms the model "
+                "describes (mdtraj selection text, e.g. 'resname ALA')"
+            )
+        return False
+    if len(sources) != 1:
+        raise ValueError(
+            "--ml-atoms needs a force field for the other atoms: give --forcefield FILES (OpenMM's, e.g. "
+            "amber14-all.xml amber14/tip3p.xml) or --topology FILE (Amber prmtop, GROMACS top), one of the two"
+        )
+    if config.topology is not None and config.solvate is not None:
+        raise ValueError("--solvate works with --forcefield; a --topology file already has its solvent")
+    return True
+
+
+def read_hybrid_structure(config: RunConfig) -> Structure:
+    """The structure file; an Amber coordinate file takes its atoms from the prmtop.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing or cannot be read.
+    """
+    path = config.structure or ""
+    if Path(path).suffix.lower() not in (".inpcrd", ".rst7", ".crd"):
+        return read_structure(path, config.box, config.frame).for_dynamics("file")[0]
+    if config.topology is None:
+        raise ValueError(f"structure file {path} holds coordinates alone: give its prmtop with --topology")
+    try:
+        coordinates = app.AmberInpcrdFile(path)
+        topology = app.AmberPrmtopFile(config.topology).topology
+    except Exception as error:  # the readers raise anything on a foreign file
+        raise ValueError(f"{path} and {config.topology} cannot be read: {str(error).splitlines()[0]}") from error
+    vectors = coordinates.getBoxVectors()
+    box = None if vectors is None else np.array([row.value_in_unit(unit.nanometer) for row in vectors])
+    positions = np.array(coordinates.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+    return Structure(path, topology, positions, box)
+
+
+def model_options(config: RunConfig) -> dict[str, Any]:
+    """How a run's settings say what :class:`openmm_nequip.options.Options` takes, for whole and hybrid Systems."""
+    return {
+        "lengthUnit": config.length_unit,
+        "energyUnit": config.energy_unit,
+        "atomTypes": read_types(config.types),
+        "backend": config.backend,
+        "compile": config.compile,
+        "kernels": config.kernels,
+        "tables": config.tables,
+        "modifiers": config.modifiers,
+        "cudaGraphs": {"auto": "auto", "on": True, "off": False}[config.cuda_graphs],
+        "device": config.device,
+    }
+
+
+def make_hybrid(config: RunConfig, structure: Structure) -> tuple[Structure, openmm.System]:
+    """The structure with its solvent, and its System with the model on the chosen atoms.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings; :func:`is_hybrid` holds.
+    structure : Structure
+        What was read, before anything was added.
+
+    Returns
+    -------
+    structure : Structure
+        All atoms; reduced box.
+    system : openmm.System
+        The mixed System.
+
+    Raises
+    ------
+    ValueError
+        If the force field does not know the structure, or for a bad selection, rule or element.
+    """
+    if config.topology is not None:
+        structure, system = _from_topology(config, structure)
+    else:
+        structure, system = _from_forcefield(config, structure)
+    mixed = create_mixed_system(
+        structure.topology,
+        system,
+        config.ml_atoms,
+        config.model,
+        rule=config.rule,
+        positions=structure.positions_nm * unit.nanometer,
+        trusted=config.trusted,
+        **model_options(config),
+    )
+    atoms = sum(len(region.atoms) for region in mixed.regions)
+    links = sum(len(region.links) for region in mixed.regions)
+    logger.info("the model describes %d of %d atoms, %d cut bonds", atoms, len(structure.positions_nm), links)
+    return structure, mixed.system
+
+
+def _settings(box_nm: np.ndarray | None) -> dict[str, Any]:
+    """Non-bonded settings that suit the box, and rigid bonds to hydrogen outside the model's atoms."""
+    if box_nm is None:
+        return {"nonbondedMethod": app.NoCutoff, "constraints": app.HBonds}
+    cutoff = min(CUTOFF_NM, _HALF_WIDTH * float(np.diag(box_nm).min()))
+    return {"nonbondedMethod": app.PME, "nonbondedCutoff": cutoff * unit.nanometer, "constraints": app.HBonds}
+
+
+def force_field_system(config: RunConfig, structure: Structure) -> openmm.System:
+    """The System of OpenMM's force-field files alone, for a structure that already has its solvent."""
+    forcefield = app.ForceField(*(config.forcefield or ()))
+    return forcefield.createSystem(structure.topology, **_settings(structure.box_nm))
+
+
+def _from_forcefield(config: RunConfig, structure: Structure) -> tuple[Structure, openmm.System]:
+    """OpenMM's force-field files, with a box of water if asked for."""
+    files = list(config.forcefield or ())
+    try:
+        forcefield = app.ForceField(*files)
+    except Exception as error:  # OpenMM's reader raises many types on foreign files
+        raise ValueError(f"--forcefield {' '.join(files)}: {error}") from error
+    modeller = app.Modeller(structure.topology, structure.positions_nm * unit.nanometer)
+    try:
+        if config.solvate is not None:
+            modeller.addSolvent(forcefield, padding=config.solvate * unit.nanometer)
+        box = _box(modeller.topology)
+        system = forcefield.createSystem(modeller.topology, **_settings(box))
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"the force field does not fit {structure.path}: {error}") from error
+    positions = np.array(modeller.positions.value_in_unit(unit.nanometer))
+    return replace(structure, topology=modeller.topology, positions_nm=positions, box_nm=box), system
+
+
+def _from_topology(config: RunConfig, structure: Structure) -> tuple[Structure, openmm.System]:
+    """An Amber prmtop or a GROMACS top that belongs to the structure."""
+    path = config.topology or ""
+    suffix = Path(path).suffix.lower()
+    box = structure.box_nm
+    vectors = None if box is None else [openmm.Vec3(*row) for row in box] * unit.nanometer
+    if not os.path.isfile(path):
+        raise ValueError(f"topology file {path} does not exist; check the path")
+    try:
+        if suffix in (".prmtop", ".parm7"):
+            file: Any = app.AmberPrmtopFile(path, periodicBoxVectors=vectors)
+        elif suffix == ".top":
+            file = app.GromacsTopFile(path, periodicBoxVectors=vectors)
+        else:
+            raise ValueError(f"its suffix is {suffix!r}; Amber's .prmtop or .parm7 and GROMACS' .top are known")
+        system = file.createSystem(**_settings(box))
+    except Exception as error:  # the readers raise anything on a foreign file
+        raise ValueError(f"topology file {path} cannot be used: {str(error).splitlines()[0]}") from error
+    if file.topology.getNumAtoms() != len(structure.positions_nm):
+        raise ValueError(
+            f"topology file {path} has {file.topology.getNumAtoms()} atoms, structure file {structure.path} has "
+            f"{len(structure.positions_nm)}; give files that belong together"
+        )
+    return replace(structure, topology=file.topology), system
+
+
+def _box(topology: app.Topology) -> np.ndarray | None:
+    vectors = topology.getPeriodicBoxVectors()
+    return None if vectors is None else np.array(vectors.value_in_unit(unit.nanometer))
+
+
+def molecules_of(structure: Structure) -> Molecules:
+    """Molecules by the bonds of the topology."""
+    pairs = np.array([(b[0].index, b[1].index) for b in structure.topology.bonds()], dtype=np.int64).reshape(-1, 2)
+    return find_molecules(len(structure.positions_nm), nearest_images(pairs, structure.positions_nm, structure.box_nm))

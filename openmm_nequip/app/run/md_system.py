@@ -1,0 +1,198 @@
+"""From settings to an OpenMM System, integrator and Simulation."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import openmm
+import openmm.app as app
+import openmm.unit as unit
+from openmmml import MLPotential
+
+from ...choices import POTENTIAL_NAME
+from ..structures.bonds import Molecules
+from ..structures.structure_files import Structure, read_structure
+from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
+from .run_config import RunConfig
+from .run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+_BAROSTAT_INTERVAL = 25
+#: Platforms that compute in single precision unless told otherwise.
+_GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What is simulated.
+
+    Parameters
+    ----------
+    structure : Structure
+        Start, with a reduced box and whole molecules.
+    molecules : Molecules
+        Its molecules.
+    system : openmm.System
+        Forces, barostat included.
+    barostat : openmm.MonteCarloBarostat or None
+        The System's barostat.
+    """
+
+    structure: Structure
+    molecules: Molecules
+    system: openmm.System
+    barostat: openmm.MonteCarloBarostat | None
+
+
+def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None) -> Setup:
+    """Read the structure and build the System of a run.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    done : int
+        Steps done before; the barostat, whose generator no checkpoint holds, then draws other numbers than at first.
+    folder : RunFolder, optional
+        The folder of a run that goes on: hybrid Systems are read from it.
+
+    Returns
+    -------
+    Setup
+
+    Raises
+    ------
+    ValueError
+        For a bad structure, element, unit, device or backend, or constant pressure without a box.
+    """
+    find_platform(config.platform)
+    if is_hybrid(config):
+        return _hybrid_setup(config, done, folder)
+    structure, molecules = read_structure(config.structure or "", config.box, config.frame).for_dynamics(config.bonds)
+    if config.ensemble == "npt" and structure.box_nm is None:
+        raise ValueError(
+            f"ensemble npt needs a periodic box, and {structure.path} has none; give --box, or choose nvt or nve"
+        )
+    return _complete(config, done, structure, molecules, make_system(config, structure))
+
+
+def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Setup:
+    """A hybrid run: built from the structure, or on a restart read back, since solvation would not repeat itself."""
+    if folder is None:
+        structure, system = make_hybrid(config, read_hybrid_structure(config))
+    else:
+        structure = read_structure(folder.start)
+        system = openmm.XmlSerializer.deserialize(folder.system.read_text(encoding="utf-8"))
+        for index in reversed(range(system.getNumForces())):
+            if isinstance(system.getForce(index), openmm.MonteCarloBarostat):
+                system.removeForce(index)
+    if config.ensemble == "npt" and structure.box_nm is None:
+        raise ValueError(f"ensemble npt needs a periodic box, and {structure.path} has none; give --solvate or --box")
+    return _complete(config, done, structure, molecules_of(structure), system)
+
+
+def _complete(
+    config: RunConfig, done: int, structure: Structure, molecules: Molecules, system: openmm.System
+) -> Setup:
+    """Add the barostat of an npt run."""
+    barostat = None
+    if config.ensemble == "npt":
+        temperature = config.temperature * unit.kelvin
+        barostat = openmm.MonteCarloBarostat(config.pressure * unit.bar, temperature, _BAROSTAT_INTERVAL)
+        barostat.setRandomNumberSeed(_seed(config, 3 + done))
+        system.addForce(barostat)
+    logger.info(
+        "%d atoms in %d molecules, %s",
+        system.getNumParticles(),
+        molecules.count,
+        "not periodic" if structure.box_nm is None else f"box {structure.box_nm.round(4).tolist()} nm",
+    )
+    return Setup(structure, molecules, system, barostat)
+
+
+def make_system(config: RunConfig, structure: Structure) -> openmm.System:
+    """The System of a structure that the model describes whole."""
+    potential = MLPotential(POTENTIAL_NAME, modelPath=config.model, trusted=config.trusted)
+    return potential.createSystem(structure.topology, **model_options(config))
+
+
+def _seed(config: RunConfig, offset: int) -> int:
+    """A seed for one of several generators; OpenMM reads 0 as a wish for a random one."""
+    return ((config.seed or 0) + offset) % (2**31 - 1) or 1
+
+
+def make_integrator(config: RunConfig, thermostat: bool, offset: int = 1) -> openmm.Integrator:
+    """Langevin dynamics (middle scheme) with a thermostat, leapfrog Verlet without."""
+    step = config.timestep * unit.femtosecond
+    if not thermostat:
+        return openmm.VerletIntegrator(step)
+    integrator = openmm.LangevinMiddleIntegrator(
+        config.temperature * unit.kelvin, config.friction / unit.picosecond, step
+    )
+    integrator.setRandomNumberSeed(_seed(config, offset))
+    return integrator
+
+
+def has_plugin_force(system: openmm.System) -> bool:
+    """Whether a force is a plugin's, such as TorchForce: it fails in calls during which OpenMM holds Python's lock.
+
+    Those are minimisation with a reporter and a barostat's ``computeCurrentPressure``.
+    """
+    return any(type(force) is openmm.Force for force in system.getForces())  # OpenMM's Python knows no plugin's class
+
+
+def _platforms() -> list[str]:
+    return [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
+
+
+def find_platform(name: str | None) -> str | None:
+    """OpenMM's spelling of a platform's name; None for None.
+
+    Raises
+    ------
+    ValueError
+        If there is no such platform.
+    """
+    if name is None:
+        return None
+    for known in _platforms():
+        if known.lower() == name.lower():
+            return known
+    raise ValueError(f"platform {name!r} is not there; this OpenMM has {', '.join(_platforms())}")
+
+
+def make_simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrator) -> app.Simulation:
+    """A Simulation on the platform asked for, or the fastest that works.
+
+    Raises
+    ------
+    ValueError
+        If the platform asked for does not work here.
+    """
+    chosen = find_platform(config.platform)
+    if chosen is not None:
+        try:
+            return _simulation(config, setup, integrator, chosen)
+        except openmm.OpenMMException as error:
+            raise ValueError(f"platform {chosen} does not work here: {error}") from error
+    by_speed = sorted(_platforms(), key=lambda name: -openmm.Platform.getPlatformByName(name).getSpeed())
+    for name in by_speed[:-1]:
+        try:
+            return _simulation(config, setup, integrator, name)
+        except openmm.OpenMMException as error:
+            logger.info("platform %s does not work here (%s)", name, error)
+    return _simulation(config, setup, integrator, by_speed[-1])
+
+
+def _simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrator, name: str) -> app.Simulation:
+    properties = {}
+    if name == "CPU" and config.threads is not None:
+        properties["Threads"] = str(config.threads)
+    if name in _GPU_PLATFORMS:
+        properties["Precision"] = "mixed"
+        if config.device is not None and ":" in config.device:
+            properties["DeviceIndex"] = config.device.split(":")[1]
+    platform = openmm.Platform.getPlatformByName(name)
+    return app.Simulation(setup.structure.topology, setup.system, integrator, platform, properties)

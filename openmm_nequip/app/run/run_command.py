@@ -1,0 +1,89 @@
+"""The command ``run``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any
+
+from ...errors import UsageError
+from ..answer import OK, PROGRAM, Answer
+from .run_config import RunConfig, make_config, option_name, read_toml
+
+_TYPES: dict[str, Any] = {"float": float, "floats": float, "int": int, "count": int}
+
+
+def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Declare the command, with an option for each setting of a run.
+
+    Parameters
+    ----------
+    commands : argparse action
+        From ``add_subparsers``.
+    common : argparse.ArgumentParser
+        The options of every command.
+    """
+    parser = commands.add_parser("run", parents=[common], help="molecular dynamics", description=run.__doc__)
+    parser.add_argument("--config", metavar="FILE.toml", help="settings by the same names; the command line wins")
+    parser.add_argument("--restart", action="store_true", help="go on from the last checkpoint in --output")
+    for setting in fields(RunConfig):
+        facts = setting.metadata
+        shown = "" if setting.default is None else f" (default: {str(setting.default).lower()})"
+        more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": facts["help"] + shown}
+        if facts["kind"] == "bool":
+            more["action"] = argparse.BooleanOptionalAction
+        else:
+            more |= {"type": _TYPES.get(facts["kind"], str), "metavar": facts.get("metavar")}
+            more |= {"choices": facts["choices"]} if "choices" in facts else {}
+        if facts["kind"] in ("floats", "strings"):
+            more["nargs"] = len(facts["metavar"]) if isinstance(facts["metavar"], tuple) else "+"
+        parser.add_argument(f"--{option_name(setting.name)}", **more)
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Minimise, equilibrate and run dynamics. Everything is written to --output; Ctrl-C saves and ends."""
+    from .md_run import restart_run, start_run
+
+    stated = {setting.name: value for setting in fields(RunConfig) if (value := getattr(arguments, setting.name, None))
+              is not None}  # fmt: skip
+    layers = [] if arguments.config is None else [read_toml(arguments.config)]
+    given = {key.replace("-", "_"): value for layer in [*layers, stated] for key, value in layer.items()}
+    required = ("output",) if arguments.restart else ("model", "structure", "output")
+    missing = [name for name in required if name not in given]
+    if missing:
+        options = ", ".join(f"--{name}" for name in missing)
+        raise UsageError(f"run needs {options} (or {', '.join(missing)} in the --config file)")
+    outcome = restart_run(given["output"], given) if arguments.restart else start_run(make_config(given))
+    return run_answer(outcome.summary, outcome.signal, str(given["output"]))
+
+
+def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> Answer:
+    """What the terminal gets of a run.
+
+    Parameters
+    ----------
+    summary : dict
+        What is in ``summary.json``.
+    ended_by : int, optional
+        The signal that ended the run early.
+    output : str
+        Folder of the run.
+
+    Returns
+    -------
+    Answer
+    """
+    lines = [f"{summary['steps']} steps are in {output}"]
+    if summary.get("ns_per_day"):
+        lines[0] = f"{summary['steps']} steps, {summary['time_ps']:g} ps ({summary['ns_per_day']:.3g} ns/day)"
+        lines.append(f"results: {output} (trajectory, log.csv, final.pdb, summary.json)")
+    for name, value in summary.get("averages", {}).items():
+        lines.append(f"{name}: {value['mean']:.2f} ± {value['std']:.2f}")
+    if summary.get("drift_kj_per_mol_per_atom_per_ns") is not None:
+        lines.append(f"total-energy drift: {summary['drift_kj_per_mol_per_atom_per_ns']:.3g} kJ/mol per atom and ns")
+    if summary.get("pictures"):
+        lines.append("pictures: " + ", ".join(f"{output}/{name}" for name in summary["pictures"]))
+    if ended_by is not None:
+        lines.append(f"stopped early: `{PROGRAM} run --restart --output {output}` continues")
+    return Answer(summary, "\n".join(lines), OK if ended_by is None else 128 + ended_by)

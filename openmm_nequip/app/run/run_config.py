@@ -1,0 +1,236 @@
+"""Settings of a run: one table for the command line, the TOML file and the record kept in the output folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ...choices import BACKENDS, KERNELS, NEQUIP_NET, RULES
+
+ENSEMBLES = ("nve", "nvt", "npt")
+TRAJECTORIES = ("dcd", "xtc", "h5")
+
+
+def _option(default: Any, kind: str, help: str, **more: Any) -> Any:
+    """A setting: ``kind`` is float, int, str, bool, path, floats, strings or count (an int >= 0)."""
+    return field(default=default, metadata={"kind": kind, "help": help, **more})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run.
+
+    Names are those of the options of ``openmm-nequip run`` and of the TOML keys, with ``_`` for ``-``; their meaning
+    stands in the help texts below. Units are those of the command line: K, bar, fs, 1/ps, Å.
+    """
+
+    model: str | None = _option(None, "path", "model file or nequip.net: id", metavar="FILE")
+    structure: str | None = _option(None, "path", "starting structure", metavar="FILE")
+    output: str | None = _option(None, "path", "folder for everything the run writes", metavar="DIR")
+    ensemble: str = _option("nvt", "str", "what is kept constant", choices=ENSEMBLES)
+    temperature: float = _option(300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0)
+    pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar")
+    timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0)
+    steps: int = _option(10000, "count", "production steps in total, those before a restart included", metavar="N")
+    minimize: bool = _option(True, "bool", "relax the structure first")
+    equilibrate: int = _option(1000, "count", "steps with a thermostat before production", metavar="N")
+    friction: float = _option(1.0, "float", "friction of the Langevin thermostat", metavar="1/ps", least=0.0)
+    seed: int | None = _option(None, "count", "seed of all random numbers (default: drawn)", metavar="N")
+    report_interval: int = _option(100, "int", "steps between frames and log rows", metavar="N", least=1)
+    checkpoint_interval: int = _option(1000, "int", "steps between checkpoints", metavar="N", least=1)
+    trajectory: str = _option("dcd", "str", "format of the trajectory", choices=TRAJECTORIES)
+    box: tuple[float, ...] | None = _option(
+        None, "floats", "3 edges or 9 vector components, instead of the file's box", metavar="Å"
+    )
+    frame: int = _option(-1, "int", "frame of the structure file, from 0; negative from the end", metavar="N")
+    bonds: str = _option(
+        "auto", "str", "which atoms form molecules: by the file, and by distance where it says nothing (auto), "
+        "by the file only, or none", choices=("auto", "file", "none"),
+    )  # fmt: skip
+    units: tuple[str, ...] | None = _option(
+        None, "strings", "the model's units of length and energy (default: angstrom eV)", metavar=("LENGTH", "ENERGY")
+    )
+    types: tuple[str, ...] | None = _option(
+        None, "strings", "model type (name or index) of each atom, or one file with them (default: by element)",
+        metavar="TYPE",
+    )  # fmt: skip
+    ml_atoms: str | None = _option(
+        None, "str", "atoms that the model describes, in mdtraj's language; a force field describes the rest",
+        metavar="SELECTION",
+    )  # fmt: skip
+    forcefield: tuple[str, ...] | None = _option(
+        None, "strings", "OpenMM force-field files for a hybrid run, e.g. amber14-all.xml amber14/tip3p.xml",
+        metavar="FILE",
+    )  # fmt: skip
+    topology: str | None = _option(
+        None, "path", "Amber prmtop or GROMACS top for a hybrid run, instead of --forcefield", metavar="FILE"
+    )
+    solvate: float | None = _option(
+        None, "float", "add water around the structure, with this padding", metavar="NM", above=0.0
+    )
+    rule: str = _option("openmm-ml", "str", "which bonded terms the model replaces", choices=RULES)
+    platform: str | None = _option(None, "str", "OpenMM platform (default: the fastest)", metavar="NAME")
+    device: str | None = _option(None, "str", "torch device of the model (default: the platform's)", metavar="NAME")
+    backend: str = _option("auto", "str", "OpenMM force that calls the model", choices=BACKENDS)
+    compile: bool | None = _option(None, "bool", "compile checkpoints and packages (default: where possible)")
+    kernels: str = _option("auto", "str", "fused CPU kernels for NequIP checkpoints and packages", choices=KERNELS)
+    tables: bool = _option(True, "bool", "tabulate radial networks in fused kernels, to rounding noise")
+    modifiers: tuple[str, ...] | None = _option(
+        None, "strings", "nequip's modifiers for CUDA, e.g. enable_OpenEquivariance (default: those installed)",
+        metavar="NAME",
+    )  # fmt: skip
+    cuda_graphs: str = _option("auto", "str", "replay steps on a GPU from a CUDA graph", choices=("auto", "on", "off"))
+    threads: int | None = _option(None, "int", "CPU threads (default: all cores)", metavar="N", least=1)
+    trusted: str | None = _option(None, "str", "SHA-256 that the model file must have", metavar="SHA256")
+
+    @property
+    def length_unit(self) -> str | None:
+        """Unit of length of the model, None for the default."""
+        return None if self.units is None else self.units[0]
+
+    @property
+    def energy_unit(self) -> str | None:
+        """Unit of energy of the model, None for the default."""
+        return None if self.units is None else self.units[1]
+
+    def as_settings(self) -> dict[str, Any]:
+        """Settings that are not None, by name."""
+        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def to_toml(self) -> str:
+        """The settings as a TOML file that ``--config`` reads."""
+        lines = []
+        for name, value in self.as_settings().items():
+            # JSON's strings, numbers, booleans and arrays of these are TOML's.
+            written = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+            lines.append(f"{name.replace('_', '-')} = {written}")
+        return "\n".join(lines) + "\n"
+
+
+def option_name(name: str) -> str:
+    """A setting as the user writes it."""
+    return name.replace("_", "-")
+
+
+def make_config(*layers: Mapping[str, Any]) -> RunConfig:
+    """Settings from several sources, later ones winning over earlier ones.
+
+    Parameters
+    ----------
+    layers : mapping of str to value
+        Settings by name, with ``_`` or ``-``.
+
+    Returns
+    -------
+    RunConfig
+        Checked; paths absolute, the seed drawn if nobody gave one.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a value of the wrong kind or out of range, or if model, structure or output are missing.
+    """
+    known = {setting.name: setting for setting in fields(RunConfig)}
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            name = key.replace("-", "_")
+            if name not in known:
+                raise ValueError(
+                    f"setting {key!r} is unknown; the settings are {', '.join(option_name(name) for name in known)}"
+                )
+            merged[name] = _checked(option_name(name), value, known[name].metadata)
+    missing = [name for name in ("model", "structure", "output") if merged.get(name) is None]
+    if missing:
+        options = ", ".join(f"--{name}" for name in missing)
+        raise ValueError(f"a run needs {options} (or {', '.join(missing)} in the --config file)")
+    if merged.get("seed") is None:
+        import secrets
+
+        merged["seed"] = secrets.randbelow(2**31 - 2) + 1
+    if merged.get("units") is not None and len(merged["units"]) != 2:
+        raise ValueError(f"units={list(merged['units'])}: give two, length and energy, e.g. angstrom eV")
+    return RunConfig(**merged)
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Settings from a TOML file; relative paths in it start at the file's folder.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, no TOML, or has tables.
+    """
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[no-redef]
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise ValueError(f"config file {path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"config file {path} is no TOML: {error}") from error
+    kinds = {setting.name: setting.metadata["kind"] for setting in fields(RunConfig)}
+    folder = Path(path).resolve().parent
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in kinds:
+            known = ", ".join(option_name(name) for name in kinds)
+            raise ValueError(f"config file {path} has the unknown key {key!r}; the keys are {known}")
+        if kinds[name] == "path" and isinstance(value, str):
+            values[key] = _absolute(value, folder)
+    return values
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return path if path.startswith(NEQUIP_NET) else os.path.abspath(folder / os.path.expanduser(path))
+
+
+def _checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
+    """A value after checking its kind and range against the table."""
+    if value is None:
+        return None
+    kind = facts["kind"]
+    if kind == "path" and isinstance(value, (str, os.PathLike)):
+        return _absolute(os.fspath(value), Path.cwd())
+    if kind in ("floats", "strings"):
+        good = isinstance(value, (list, tuple)) and len(value) > 0
+        if good and kind == "floats":
+            good = all(_is_number(item) for item in value)
+        if not good or (kind == "strings" and not all(isinstance(item, (str, int)) for item in value)):
+            raise ValueError(f"{name} = {value!r}: give a list of {'numbers' if kind == 'floats' else 'names'}")
+        return tuple(float(item) if kind == "floats" else str(item) for item in value)
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "str" and isinstance(value, str):
+        if "choices" in facts and value not in facts["choices"]:
+            raise ValueError(f"{name} = {value!r}: use one of {', '.join(facts['choices'])}")
+        return value
+    if kind == "float" and _is_number(value):
+        return _in_range(name, float(value), facts)
+    if kind in ("int", "count") and isinstance(value, int) and not isinstance(value, bool):
+        return _in_range(name, value, {"least": 0} if kind == "count" else facts)
+    wanted = {"float": "a number", "int": "a whole number", "count": "a whole number", "bool": "true or false"}
+    raise ValueError(f"{name} = {value!r}: give {wanted.get(kind, 'a text')}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{name} = {value!r}: give a finite number")
+    if "above" in facts and value <= facts["above"]:
+        raise ValueError(f"{name} = {value!r}: it must be more than {facts['above']:g}")
+    if "least" in facts and value < facts["least"]:
+        raise ValueError(f"{name} = {value!r}: it must be {facts['least']:g} or more")
+    return value

@@ -1,0 +1,175 @@
+"""Energy, forces and stress of one structure, straight from the model: what ``openmm-nequip energy`` gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..evaluate.evaluator import Evaluator
+from ..evaluate.placement import Placement
+from ..models import Model
+from ..potential import atom_types
+from ..units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
+from .structures.structure_files import Structure
+
+FORCE_SUFFIXES = (".npy", ".csv", ".txt", ".extxyz")
+
+
+@dataclass(frozen=True, eq=False)
+class SinglePoint:
+    """A model's answer for one structure.
+
+    Parameters
+    ----------
+    energy : float
+        kJ/mol.
+    forces : numpy.ndarray, (n_atoms, 3) float64
+        kJ/mol/nm.
+    atomic_energies : numpy.ndarray, (n_atoms,) float64, or None
+        kJ/mol.
+    stress : numpy.ndarray, (3, 3) float64, or None
+        bar, dE/d(strain)/V in the frame of the structure, positive under tension; None without a box.
+    """
+
+    energy: float
+    forces: np.ndarray
+    atomic_energies: np.ndarray | None
+    stress: np.ndarray | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the forces, with units in the keys; None for what the model or the structure lacks."""
+        stress = self.stress
+        return {
+            "energy_kj_per_mol": self.energy,
+            "energy_ev": self.energy / KJ_PER_MOL_PER_EV,
+            "max_force_kj_per_mol_nm": float(np.linalg.norm(self.forces, axis=1).max()),
+            "atomic_energies_kj_per_mol": None if self.atomic_energies is None else self.atomic_energies.tolist(),
+            "stress_bar": None if stress is None else stress.tolist(),
+            "pressure_bar": None if stress is None else float(-np.trace(stress) / 3),
+        }
+
+
+def read_types(given: Sequence[str] | None) -> list[int | str] | None:
+    """Atom types as typed: names and indices, or one file that holds them.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read.
+    """
+    if given is None:
+        return None
+    words = list(given)
+    if len(words) == 1 and os.path.isfile(words[0]):
+        try:
+            words = Path(words[0]).read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"atom types cannot be read from {words[0]}: {error}") from error
+    return [int(word) if word.lstrip("-").isdigit() else word for word in words]
+
+
+def evaluate(model: Model, structure: Structure, units: Units, types: Sequence[int | str] | None = None) -> SinglePoint:
+    """Evaluate a model on a structure, in any cell.
+
+    Parameters
+    ----------
+    model : Model
+        The potential.
+    structure : Structure
+        The atoms.
+    units : Units
+        The model's units.
+    types : sequence of int or str, optional
+        Model type of each atom; by element if not given.
+
+    Returns
+    -------
+    SinglePoint
+
+    Raises
+    ------
+    ValueError
+        If an atom's element or type is unknown to the model.
+    NonFiniteError
+        If the model's answer is not finite.
+    """
+    indices = atom_types(model.info.type_names, list(structure.topology.atoms()), types)
+    periodic = structure.box_nm is not None
+    evaluator = Evaluator(model, units, Placement(len(indices), indices), periodic, 0.0)
+    out = evaluator.evaluate(structure.positions_nm, structure.box_nm)
+    return SinglePoint(out["energy"], out["forces"], out.get("atomic_energies"), out.get("stress"))
+
+
+def check_forces_path(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that :func:`write_forces` cannot serve, before any time is spent.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is unknown or the folder does not exist.
+    """
+    if Path(path).suffix.lower() not in FORCE_SUFFIXES:
+        raise ValueError(f"forces file {path}: the suffix must be one of {', '.join(FORCE_SUFFIXES)}")
+    if not Path(path).resolve().parent.is_dir():
+        raise ValueError(f"forces file {path}: the folder {Path(path).resolve().parent} does not exist")
+
+
+def write_forces(path: str | os.PathLike[str], structure: Structure, result: SinglePoint) -> str:
+    """Write forces in the format that the suffix names.
+
+    Parameters
+    ----------
+    path : str or path-like
+        ``.npy`` and ``.csv``/``.txt`` in kJ/mol/nm; ``.extxyz`` with positions, energy, forces and, if periodic,
+        stress in Å and eV.
+    structure : Structure
+        The atoms.
+    result : SinglePoint
+        Their forces.
+
+    Returns
+    -------
+    str
+        The unit of the forces in the file.
+
+    Raises
+    ------
+    ValueError
+        For another suffix.
+    """
+    check_forces_path(path)
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npy":
+        np.save(path, result.forces)
+        return "kJ/mol/nm"
+    symbols = structure.symbols
+    if suffix != ".extxyz":
+        unit = "kJ_per_mol_nm"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"atom,element,fx_{unit},fy_{unit},fz_{unit}\n")
+            for i, (symbol, force) in enumerate(zip(symbols, result.forces.tolist(), strict=True)):
+                file.write(f"{i},{symbol},{force[0]!r},{force[1]!r},{force[2]!r}\n")
+        return "kJ/mol/nm"
+    import ase.io
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    periodic = structure.box_nm is not None
+    atoms = Atoms([symbol or "X" for symbol in symbols], structure.positions_nm / NM_PER_ANGSTROM, pbc=periodic)
+    if structure.box_nm is not None:
+        atoms.cell = structure.box_nm / NM_PER_ANGSTROM
+    answers = {
+        "energy": result.energy / KJ_PER_MOL_PER_EV,
+        "forces": result.forces * NM_PER_ANGSTROM / KJ_PER_MOL_PER_EV,
+    }
+    if result.stress is not None:
+        stress = result.stress / BAR_PER_KJ_PER_MOL_PER_NM3 * NM_PER_ANGSTROM**3 / KJ_PER_MOL_PER_EV
+        answers["stress"] = (stress + stress.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / 2
+    atoms.calc = SinglePointCalculator(atoms, **answers)
+    ase.io.write(Path(path), atoms, format="extxyz")
+    return "eV/Å"

@@ -1,0 +1,321 @@
+"""Structure files of every kind as one thing: topology, positions in nm, box or none."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import openmm
+import openmm.app as app
+import openmm.unit as unit
+
+from ...crystal import check_cell, partial_sites, reduce_cell
+from ...units import NM_PER_ANGSTROM
+from .bonds import Bonds, Molecules, find_molecules, make_whole, nearest_images, perceive_bonds
+from .typed_box import parse_box
+
+logger = logging.getLogger(__name__)
+
+BOND_CHOICES = ("auto", "file", "none")
+#: PDB files without a crystal often carry a unit cell of 1 Å.
+_DUMMY_CELL_NM = 0.11
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Atoms at a place.
+
+    Parameters
+    ----------
+    path : str
+        File it came from.
+    topology : openmm.app.Topology
+        Atoms in file order, with the bonds the file states; its own box is not used.
+    positions_nm : numpy.ndarray, (n_atoms, 3) float64
+        As in the file.
+    box_nm : numpy.ndarray, (3, 3) float64, or None
+        Rows are the box vectors, of any shape and handedness; None where nothing is periodic.
+    """
+
+    path: str
+    topology: app.Topology
+    positions_nm: np.ndarray
+    box_nm: np.ndarray | None
+
+    @property
+    def symbols(self) -> list[str]:
+        """Element of each atom, empty where there is none."""
+        return ["" if atom.element is None else atom.element.symbol for atom in self.topology.atoms()]
+
+    def for_dynamics(self, bonds: str = "auto") -> tuple[Structure, Molecules]:
+        """The same structure as OpenMM wants it: reduced box, molecules known and in one piece.
+
+        Parameters
+        ----------
+        bonds : str
+            ``"file"`` for the bonds of the file only, ``"none"`` for none at all, ``"auto"`` to find by distance the
+            bonds of atoms to which the file gives none.
+
+        Returns
+        -------
+        structure : Structure
+            Its topology has the box and the bonds of all finite molecules.
+        molecules : Molecules
+            By these bonds.
+
+        Raises
+        ------
+        ValueError
+            If ``bonds`` is none of the three.
+        """
+        if bonds not in BOND_CHOICES:
+            raise ValueError(f"bonds={bonds!r} is unknown; use one of {', '.join(BOND_CHOICES)}")
+        positions, box = self.positions_nm, self.box_nm
+        if self.box_nm is not None:
+            positions, box = reduce_cell(positions, self.box_nm)
+            if not np.allclose(box, self.box_nm, atol=1e-6):
+                logger.info("the box of %s was rotated and reduced to OpenMM's form: %s nm", self.path, box.tolist())
+        found = self._bonds(positions, box, bonds)
+        molecules = find_molecules(len(positions), found)
+        if not molecules.finite.all():
+            logger.info(
+                "%d of %d connected pieces have no end (a crystal or a polymer): their bonds are left out",
+                int((~molecules.finite).sum()),
+                molecules.count,
+            )
+            kept = molecules.finite[molecules.labels[found.pairs[:, 0]]]
+            found = Bonds(found.pairs[kept], found.shifts[kept])
+            molecules = find_molecules(len(positions), found)
+        positions = make_whole(positions, box, molecules)
+        topology = copy_topology(self.topology, found.pairs)
+        if box is not None:
+            topology.setPeriodicBoxVectors([openmm.Vec3(*vector) for vector in box] * unit.nanometer)
+        return replace(self, topology=topology, positions_nm=positions, box_nm=box), molecules
+
+    def _bonds(self, positions: np.ndarray, box: np.ndarray | None, choice: str) -> Bonds:
+        stated = np.array([(b[0].index, b[1].index) for b in self.topology.bonds()], dtype=np.int64).reshape(-1, 2)
+        if choice == "none":
+            return nearest_images(stated[:0], positions, box)
+        from_file = nearest_images(stated, positions, box)
+        if choice == "file":
+            return from_file
+        bonded = np.zeros(len(positions), dtype=bool)
+        bonded[stated] = True
+        seen = perceive_bonds(self.symbols, positions, box)
+        new = ~bonded[seen.pairs].any(axis=1)
+        if new.any():
+            logger.info(
+                "%d bonds between atoms that %s leaves without any were found by distance (--bonds file turns this "
+                "off); they only tell OpenMM which atoms form a molecule",
+                int(new.sum()),
+                self.path,
+            )
+        return Bonds(
+            np.concatenate([from_file.pairs, seen.pairs[new]]), np.concatenate([from_file.shifts, seen.shifts[new]])
+        )
+
+
+def copy_topology(topology: app.Topology, pairs: np.ndarray) -> app.Topology:
+    """A topology with the same atoms and other bonds; the order of the atoms is kept."""
+    new = app.Topology()
+    atoms = []
+    for chain in topology.chains():
+        new_chain = new.addChain(chain.id)
+        for residue in chain.residues():
+            new_residue = new.addResidue(residue.name, new_chain, residue.id, residue.insertionCode)
+            for atom in residue.atoms():
+                atoms.append(new.addAtom(atom.name, atom.element, new_residue, atom.id))
+    for i, j in pairs.tolist():
+        new.addBond(atoms[i], atoms[j])
+    return new
+
+
+def read_structure(path: str | os.PathLike[str], box: Sequence[float] | None = None, frame: int = -1) -> Structure:
+    """Read a structure file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        PDB, mmCIF or GRO through OpenMM; extxyz, CIF, POSCAR and everything else through ASE.
+    box : sequence of float, optional
+        Three edge lengths or nine vector components in Å, instead of the file's box.
+    frame : int
+        Which frame of several, counted from 0, or from the end if negative.
+
+    Returns
+    -------
+    Structure
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, unreadable or empty, has no such frame, is periodic in some directions only, has
+        positions that are not finite, or a box without volume.
+    """
+    path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    if not os.path.isfile(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise ValueError(f"structure file {path} {what}; check the path (relative paths start at {os.getcwd()})")
+    given = None if box is None else parse_box(box)
+    try:
+        topology, positions, found = _reader(path)(path, frame)
+    except _StructureError as error:
+        raise ValueError(f"structure file {path}: {error}") from None
+    except Exception as error:  # the readers raise anything at all on a foreign file
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"structure file {path} cannot be read as {Path(path).suffix or 'a file without suffix'} ({reason}); PDB, "
+            "mmCIF, GRO, extxyz, xyz, CIF, POSCAR and other formats of ASE are known, by their suffix"
+        ) from error
+    positions = np.ascontiguousarray(positions, dtype=np.float64)
+    if len(positions) == 0:
+        raise ValueError(f"structure file {path} has no atoms; is it of the kind that its suffix says?")
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(bad):
+        named = ", ".join(map(str, bad[:10])) + ", ..." * (len(bad) > 10)
+        raise ValueError(f"structure file {path} has positions that are NaN or infinite, of the atoms {named}")
+    if given is not None:
+        found = given
+    elif found is not None:
+        found = check_cell(found, f"the box in {path} (nm)")
+    return Structure(path, topology, positions, found)
+
+
+class _StructureError(Exception):
+    """A reader understood the file and cannot use it; the text says why."""
+
+
+_Read = tuple[app.Topology, np.ndarray, np.ndarray | None]
+
+
+def _reader(path: str) -> Callable[[str, int], _Read]:
+    suffix = Path(path).suffix.lower()
+    if suffix in (".pdb", ".ent"):
+        return _read_pdb
+    if suffix in (".mmcif", ".pdbx"):
+        return _read_mmcif
+    if suffix == ".cif":
+        # Small-molecule CIF and mmCIF share a suffix; only the latter has this category.
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return _read_mmcif if "_atom_site.Cartn_x" in file.read() else _read_ase
+    return _read_gro if suffix == ".gro" else _read_ase
+
+
+def _pick(frame: int, count: int) -> int:
+    if not -count <= frame < count:
+        raise _StructureError(f"frame {frame} was asked for, but there are {count}")
+    if count > 1:
+        logger.info("frame %d of %d is used", frame % count, count)
+    return frame % count
+
+
+def _openmm_frame(file: app.PDBFile | app.PDBxFile, frame: int) -> _Read:
+    if file.topology.getNumAtoms() == 0:
+        raise _StructureError("no atoms; is it of the kind that its suffix says?")
+    index = _pick(frame, file.getNumFrames())
+    positions = np.array(file.getPositions(asNumpy=True, frame=index).value_in_unit(unit.nanometer))
+    vectors = file.topology.getPeriodicBoxVectors()
+    return file.topology, positions, None if vectors is None else np.array(vectors.value_in_unit(unit.nanometer))
+
+
+def _read_pdb(path: str, frame: int) -> _Read:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        file = app.PDBFile(path)
+    if any("duplicate atom" in str(warning.message) for warning in caught):
+        # OpenMM drops atoms that share a name in a residue; programs without names, ASE among them, write such files.
+        return _read_ase(path, frame)
+    topology, positions, box = _openmm_frame(file, frame)
+    if box is not None and np.abs(box).max() < _DUMMY_CELL_NM:
+        logger.info("the 1 Å unit cell in %s stands for none: the structure is not periodic", path)
+        box = None
+    return topology, positions, box
+
+
+def _read_mmcif(path: str, frame: int) -> _Read:
+    return _openmm_frame(app.PDBxFile(path), frame)
+
+
+def _gro_element(atom: str, residue: str) -> app.Element | None:
+    """Element from a GROMACS atom name: ions are named like their residues, all else starts with the symbol."""
+    bare = atom.rstrip("+-0123456789")
+    ion = bare.upper() == residue.rstrip("+-0123456789").upper()
+    for symbol in (bare.capitalize() if ion else "", bare[:1] + "".join(c for c in bare[1:] if c.islower()), bare[:1]):
+        try:
+            return app.Element.getBySymbol(symbol)
+        except KeyError:
+            continue
+    return None
+
+
+def _read_gro(path: str, frame: int) -> _Read:
+    file = app.GromacsGroFile(path)
+    index = _pick(frame, file.getNumFrames())
+    topology = app.Topology()
+    chain = topology.addChain()
+    previous, residue = None, None
+    # GromacsGroFile.elements skips atoms whose names have one letter, so elements are found here.
+    for name, number, residue_name in zip(file.atomNames, file.residueIds, file.residueNames, strict=True):
+        if residue is None or (number, residue_name) != previous:
+            previous = (number, residue_name)
+            residue = topology.addResidue(residue_name, chain, str(number))
+        topology.addAtom(name, _gro_element(name, residue_name), residue)
+    positions = np.array(file.getPositions(asNumpy=True, frame=index).value_in_unit(unit.nanometer))
+    vectors = np.array(file.getPeriodicBoxVectors(frame=index).value_in_unit(unit.nanometer))
+    # A box of zeros is how GROMACS writes a structure in vacuum.
+    return topology, positions, vectors if vectors.any() else None
+
+
+def _read_ase(path: str, frame: int) -> _Read:
+    import ase.io
+    from ase import Atoms
+
+    try:
+        atoms = ase.io.read(path, index=frame)
+    except (IndexError, StopIteration):
+        if frame in (0, -1):
+            raise
+        raise _StructureError(f"frame {frame} was asked for, but the file has fewer") from None
+    if not isinstance(atoms, Atoms) or len(atoms) == 0:
+        raise _StructureError("no atoms")
+    periodic = np.asarray(atoms.pbc)
+    if periodic.any() and not periodic.all():
+        raise _StructureError(
+            f"periodic in some directions only (pbc {periodic.tolist()}), which OpenMM cannot do; make it periodic in "
+            "all three with enough vacuum in the box, or in none"
+        )
+    partial = partial_sites(atoms)
+    if partial:
+        raise _StructureError(f"partial occupancies: {'; '.join(partial)}; a model needs one whole atom at each site")
+    box = np.array(atoms.cell[:]) * NM_PER_ANGSTROM if periodic.all() else None
+    positions = atoms.positions * NM_PER_ANGSTROM
+    return _topology_of(atoms.get_chemical_symbols(), positions, box), positions, box
+
+
+def _topology_of(symbols: list[str], positions: np.ndarray, box: np.ndarray | None) -> app.Topology:
+    """A topology for bare atoms: one residue per molecule where its atoms stand together, else one for all."""
+    topology = app.Topology()
+    chain = topology.addChain()
+    n = len(symbols)
+    labels = np.zeros(n, dtype=np.int64)
+    if np.isfinite(positions).all() and (box is None or abs(np.linalg.det(box)) > 0):
+        labels = find_molecules(n, perceive_bonds(symbols, positions, box)).labels
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    if len(starts) != len(set(labels.tolist())):
+        starts = np.zeros(1, dtype=np.int64)
+    for start, end in zip(starts, [*starts[1:], n], strict=True):
+        members = symbols[start:end]
+        residue = topology.addResidue("HOH" if sorted(members) == ["H", "H", "O"] else "UNK", chain)
+        total, seen = Counter(members), Counter[str]()
+        for symbol in members:
+            seen[symbol] += 1
+            element = None if symbol == "X" else app.Element.getBySymbol(symbol)
+            name = symbol if total[symbol] == 1 else f"{symbol}{seen[symbol]}"
+            topology.addAtom(name, element, residue)
+    return topology

@@ -1,0 +1,42 @@
+"""A box as a user types it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...crystal import check_cell, reduce_cell
+from ...units import NM_PER_ANGSTROM
+
+__all__ = ["check_cell", "parse_box", "reduce_cell"]
+
+
+def parse_box(values: Sequence[float]) -> np.ndarray:
+    """A box given as numbers in Å.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Three edge lengths, or nine components, vector by vector.
+
+    Returns
+    -------
+    numpy.ndarray, (3, 3) float64
+        Rows are the box vectors in nm.
+
+    Raises
+    ------
+    ValueError
+        If there are not three or nine numbers, an edge length is not positive, or there is no volume.
+    """
+    numbers = np.asarray(list(values), dtype=np.float64)
+    if numbers.size == 3:
+        if not (numbers > 0).all():
+            raise ValueError(f"box {numbers.tolist()}: the three edge lengths in Å must be positive")
+        numbers = np.diag(numbers)
+    elif numbers.size != 9:
+        raise ValueError(
+            f"box has {numbers.size} numbers; give 3 edge lengths or 9 components (ax ay az bx by bz cx cy cz) in Å"
+        )
+    return check_cell(numbers.reshape(3, 3) * NM_PER_ANGSTROM, "the box")
