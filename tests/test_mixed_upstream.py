@@ -35,6 +35,13 @@ class _Watched(MLPotential):
         self._impl = inside
 
 
+class _Renamed(_Watched):
+    """An OpenMM-ML whose keyword has another name."""
+
+    def createMixedSystem(self, topology, system, dropConstraints=True):
+        return self._impl.createMixedSystem(topology, system)
+
+
 def test_the_keyword_is_read_from_the_installed_openmm_ml():
     inside = _Answer()
     potential = _Watched(inside)
@@ -53,10 +60,6 @@ def test_called_directly_the_default_holds():
 
 
 def test_another_openmm_ml_is_refused_by_name():
-    class Renamed(_Watched):
-        def createMixedSystem(self, topology, system, dropConstraints=True):
-            return self._impl.createMixedSystem(topology, system)
-
     with pytest.raises(UpstreamError, match="no argument removeConstraints.*openmmml 1.8") as caught:
-        Renamed(_Answer()).createMixedSystem(None, None)
+        _Renamed(_Answer()).createMixedSystem(None, None)
     assert caught.value.package == "openmmml" and isinstance(caught.value, OpenMMNequIPError)
