@@ -15,7 +15,7 @@ from .upstream import openmm_plugins
 if TYPE_CHECKING:
     from . import crystal, reporters
     from .errors import CompileError, KernelsError, ModelFileError, ModifierError
-    from .mixed import Link, MixedReport, MixedSystem, Region
+    from .hybrid import Link, MixedReport, MixedSystem, Region
     from .models import Model, ModelInfo, load_model
     from .potential import NequIPPotentialImpl, create_mixed_system
     from .registration import register
@@ -47,15 +47,15 @@ __all__ = [
 _HOMES = {
     "CompileError": "errors",
     "KernelsError": "errors",
-    "Link": "mixed",
-    "MixedReport": "mixed",
-    "MixedSystem": "mixed",
+    "Link": "hybrid",
+    "MixedReport": "hybrid",
+    "MixedSystem": "hybrid",
     "Model": "models",
     "ModelFileError": "errors",
     "ModelInfo": "models",
     "ModifierError": "errors",
     "NequIPPotentialImpl": "potential",
-    "Region": "mixed",
+    "Region": "hybrid",
     "Units": "units",
     "create_mixed_system": "potential",
     "crystal": None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,20 +15,19 @@ from .choices import POTENTIAL_NAME
 from .evaluate.placement import Placement
 from .forces import make_force
 from .forces.spec import PotentialSpec
-from .hybrid import ModelForces
-from .mixed import MixedSystem, build_mixed_system
+from .hybrid import MixedSystem, build_mixed_system
+from .hybrid.build_options import OPENMM_ML_KEYWORDS, HybridOptions
+from .hybrid.model_forces import ModelForces
 from .models import ModelInfo, check_execution, locate, parse_device, read_info
 from .options import Options, check_keywords, check_precision, skin_in_nm
-from .topology import MOLECULES_FORCE, atom_types, check_box, declare_molecules
+from .topology import atom_types, check_box, declare_molecules
 from .units import Units
+from .upstream.openmm_ml import asked_to_remove_constraints
 
 logger = logging.getLogger(__name__)
 
-#: Keywords of createMixedSystem that the mixed-system builder reads; OpenMM-ML hands them on.
-_BUILDER_KEYWORDS = (
-    "cutoff_nm", "forceFieldForces", "keepForces", "lambdaName", "linkAtomDistances", "linkCharge", "linkElement",
-    "mlLongRange", "positions", "referenceSystem", "removeRestraints", "rule",
-)  # fmt: skip
+#: Keywords of createMixedSystem that the builder of hybrid Systems reads; OpenMM-ML hands them on.
+_BUILDER_KEYWORDS = tuple(name for name in HybridOptions.names() if name not in OPENMM_ML_KEYWORDS)
 
 
 class NequIPPotentialImpl(MLPotentialImpl):
@@ -134,13 +132,13 @@ class NequIPPotentialImpl(MLPotentialImpl):
         embedding : str
             ``"mechanical"``.
         args
-            Fields of :class:`Options` and keywords of :func:`openmm_nequip.mixed.build_mixed_system`.
+            Fields of :class:`Options` and of :class:`openmm_nequip.hybrid.HybridOptions`.
         """
         if atoms and all(isinstance(item, str) and len(item) == 1 for item in atoms):
             atoms = "".join(atoms)  # type: ignore[assignment]  # selection text, which OpenMM-ML took for a list
         mixed = self.mix(
             topology, system, atoms, args, forceGroup=forceGroup, interpolate=interpolate,
-            removeConstraints=_caller_removes_constraints(),
+            removeConstraints=asked_to_remove_constraints(),
         )  # fmt: skip
         if returnInfo:
             return {"system": mixed.system, "topology": mixed.topology, "oldToNew": mixed.oldToNew}
@@ -155,19 +153,16 @@ class NequIPPotentialImpl(MLPotentialImpl):
         others: Sequence[NequIPPotentialImpl] = (),
         **builder: Any,
     ) -> MixedSystem:
-        """Build a mixed System, with this potential for all regions or, with ``others``, one for each region."""
+        """Build a hybrid System, with this potential for all regions or, with ``others``, one for each region."""
         options = self.options(given)
         builder |= {key: value for key, value in given.items() if key in _BUILDER_KEYWORDS}
         # The report compares the distance of a region's images with the reach of the model.
         cutoff = self.read_info(options).cutoff
         builder.setdefault("cutoff_nm", None if cutoff is None else cutoff * options.units.length)
+        builder["declareMolecules"] = options.declareMolecules
         mixed = build_mixed_system(
-            topology, system, atoms, ModelForces(topology, [self, *others], options), **builder
+            topology, system, atoms, ModelForces(topology, [self, *others], options), HybridOptions(**builder)
         )
-        if not options.declareMolecules:
-            for index in reversed(range(mixed.system.getNumForces())):
-                if mixed.system.getForce(index).getName() == MOLECULES_FORCE:
-                    mixed.system.removeForce(index)
         logger.info("%s", mixed.report)
         return mixed
 
@@ -228,16 +223,6 @@ def log_units(path: str, units: Units) -> None:
     logger.info("units of %s: %s%s", path, units.describe(), " (assumed; NequIP files state none)" * units.assumed)
 
 
-def _caller_removes_constraints() -> bool:
-    """Whether ``MLPotential.createMixedSystem`` was called with ``removeConstraints=True``.
-
-    OpenMM-ML keeps that keyword to itself and removes the constraints after the potential has built the System; with
-    interpolation the builder must know before, to restore on the force-field side what the constraints had replaced.
-    """
-    frame = sys._getframe(2)
-    return bool(frame.f_locals.get("removeConstraints", True))
-
-
 def create_mixed_system(
     topology: openmm.app.Topology,
     system: openmm.System,
@@ -265,10 +250,9 @@ def create_mixed_system(
     forceGroup : int
         Force group of the model's force.
     interpolate : bool
-        Whether the global parameter ``lambda_interpolate`` leads from the force field (0) to the mixed System (1).
+        Whether the global parameter ``lambda_interpolate`` leads from the force field (0) to the hybrid System (1).
     options
-        Fields of :class:`openmm_nequip.options.Options` and keywords of
-        :func:`openmm_nequip.mixed.build_mixed_system`.
+        Fields of :class:`openmm_nequip.options.Options` and of :class:`openmm_nequip.hybrid.HybridOptions`.
 
     Returns
     -------
@@ -278,7 +262,7 @@ def create_mixed_system(
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        As :func:`openmm_nequip.mixed.build_mixed_system`, and for bad options.
+        As :func:`openmm_nequip.hybrid.build_mixed_system`, and for bad options.
     ModelFileError
         If a model file cannot be used.
     """

@@ -33,12 +33,12 @@ import numpy as np
 import openmm
 import openmm.unit as unit
 
+from .choices import MOLECULES_NAME
 from .crystal import reduce_box
 from .evaluate.evaluator import Evaluator
 from .evaluate.placement import Placement
 from .forces.computation import Computation
 from .forces.spec import PotentialSpec
-from .topology import MOLECULES_FORCE
 from .units import BAR_PER_KJ_PER_MOL_PER_NM3
 
 SCALED = ("atoms", "molecules")
@@ -146,7 +146,7 @@ class StressCalculator:
             if found is not None or type(rest.getForce(index)).__name__.endswith(_WITHOUT_ENERGY):
                 rest.removeForce(index)
         # Bonds without strength only tell what a molecule is.
-        self._differences = any(force.getName() != MOLECULES_FORCE for force in rest.getForces())
+        self._differences = any(force.getName() != MOLECULES_NAME for force in rest.getForces())
         self._context: openmm.Context | None = None
         if self._differences or scaled == "molecules":
             integrator = openmm.VerletIntegrator(0.001)

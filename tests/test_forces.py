@@ -14,12 +14,13 @@ from openmmml import MLPotential
 from toy import UNIT_SYSTEMS, evaluate, lattice, make_topology, reference_energy, write_toy
 
 from openmm_nequip import load_model
+from openmm_nequip.choices import MOLECULES_NAME
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.forces import choose_backend
 from openmm_nequip.forces.probe import PluginState
 from openmm_nequip.potential import NequIPPotentialImpl
-from openmm_nequip.topology import MOLECULES_FORCE, check_box
+from openmm_nequip.topology import check_box
 from openmm_nequip.units import Units
 
 #: kJ/mol per atom and kJ/mol/nm, between two ways of the same float64 arithmetic.
@@ -238,7 +239,7 @@ def test_volume_moves_keep_molecules_whole(backend):
 
     moved, molecules, system = strain_of_bonds()
     assert molecules == 8 and moved < 1e-5
-    assert MOLECULES_FORCE in [force.getName() for force in system.getForces()]
+    assert MOLECULES_NAME in [force.getName() for force in system.getForces()]
     moved, molecules, system = strain_of_bonds(declareMolecules=False)
     assert molecules == 24 and moved > 1e-4
 

@@ -15,7 +15,7 @@ LAYERS = {
     "models": 3,
     "devices": 4, "evaluate": 4, "layout": 5,
     "forces": 5,
-    "options": 6, "topology": 6, "mixed": 6,
+    "options": 6, "topology": 6,
     "hybrid": 7, "stress": 7,
     "potential": 8, "reporters": 8,
     "registration": 9, "nequip_extension": 9,

@@ -17,9 +17,9 @@ from toy import evaluate, write_toy
 
 import openmm_nequip
 from openmm_nequip import create_mixed_system, load_model
+from openmm_nequip.choices import MOLECULES_NAME
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
-from openmm_nequip.topology import MOLECULES_FORCE
 from openmm_nequip.units import Units
 
 MODEL = DATA / "tiny-nequip.nequip.pth"
@@ -242,7 +242,7 @@ def test_molecules_stay_molecules(solvated):
         )
         molecules = [molecule for molecule in context.getMolecules() if min(molecule) < 22]
         assert len(molecules) == expected
-        assert (MOLECULES_FORCE in [force.getName() for force in mixed.system.getForces()]) == declare
+        assert (MOLECULES_NAME in [force.getName() for force in mixed.system.getForces()]) == declare
 
 
 def test_bad_input(tmp_path, solvated):

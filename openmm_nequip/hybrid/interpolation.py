@@ -1,13 +1,13 @@
 """Going from the force field to the model and back with one global parameter.
 
-With λ the parameter, the mixed System's energy is
+With λ the parameter, the hybrid System's energy is
 
 .. math:: E(\\lambda) = E_\\mathrm{common} + \\lambda (E_\\mathrm{model} - E_\\mathrm{self})
           + (1 - \\lambda) (E_\\mathrm{bonded} + D),
 
 where ``E_bonded`` are the bonded terms that the model replaces, ``D`` the force field's non-bonded energy inside the
-regions (:func:`openmm_nequip.mixed.nonbonded.regionEnergy`) and ``E_self`` the subtracted lattice sums of
-``mlLongRange=True``.  λ = 1 is the mixed System, λ = 0 the force field.
+regions (:func:`openmm_nequip.hybrid.nonbonded.region_energy`) and ``E_self`` the subtracted lattice sums of
+``mlLongRange=True``.  λ = 1 is the hybrid System, λ = 0 the force field.
 
 Every product is a CustomCVForce, which scales any force and gives ∂E/∂λ
 (``context.getState(getParameterDerivatives=True)``).  There are several of them for two reasons: terms keep the force
@@ -23,6 +23,15 @@ from collections.abc import Sequence
 
 import openmm
 
+from ..choices import FORCE_NAME
+
+#: Names of the products; a force that starts with the name of the model's force is known as this package's own.
+MODEL_NAME = f"{FORCE_NAME}InterpolatedModel"
+FORCE_FIELD_NAME = f"{FORCE_NAME}InterpolatedForceField"
+EXCLUSIONS_NAME = f"{FORCE_NAME}InterpolatedExclusions"
+RECHARGED_NAME = f"{FORCE_NAME}InterpolatedNonbonded"
+SELF_ENERGY_NAME = f"{FORCE_NAME}RegionSelfEnergy"
+
 #: OpenMM numbers collective variables by force group, of which there are 32.
 MAX_VARIABLES = 32
 
@@ -30,8 +39,8 @@ MAX_VARIABLES = 32
 DEFAULT_LAMBDA = 1.0
 
 
-def weightedForces(
-    name: str, weight: str, forces: Sequence[openmm.Force], group: int, lambdaName: str | None
+def weighted_forces(
+    name: str, weight: str, forces: Sequence[openmm.Force], group: int, lambda_name: str | None
 ) -> list[openmm.CustomCVForce]:
     """Multiply the sum of some forces by an expression.
 
@@ -45,7 +54,7 @@ def weightedForces(
         Forces that belong to no System yet; the result takes them over.
     group : int
         Force group of the result.
-    lambdaName : str or None
+    lambda_name : str or None
         The global parameter that `weight` depends on, None if on none.
 
     Returns
@@ -60,16 +69,16 @@ def weightedForces(
         weighted = openmm.CustomCVForce(f"({weight})*({'+'.join(names)})")
         for variable, force in zip(names, chunk, strict=True):
             weighted.addCollectiveVariable(variable, force)
-        if lambdaName is not None:
-            weighted.addGlobalParameter(lambdaName, DEFAULT_LAMBDA)
-            weighted.addEnergyParameterDerivative(lambdaName)
+        if lambda_name is not None:
+            weighted.addGlobalParameter(lambda_name, DEFAULT_LAMBDA)
+            weighted.addEnergyParameterDerivative(lambda_name)
         weighted.setName(name)
         weighted.setForceGroup(group)
         result.append(weighted)
     return result
 
 
-def byGroup(forces: Sequence[tuple[int, openmm.Force]]) -> dict[int, list[openmm.Force]]:
+def by_group(forces: Sequence[tuple[int, openmm.Force]]) -> dict[int, list[openmm.Force]]:
     """Collect forces by force group."""
     groups: dict[int, list[openmm.Force]] = {}
     for group, force in forces:

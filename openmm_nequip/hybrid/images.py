@@ -1,14 +1,29 @@
-"""How close a region comes to its own periodic images."""
+"""Nearest images in a periodic box, and how close a cluster of points comes to its own images."""
 
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
+_Points = Sequence[Sequence[float]] | np.ndarray
 
-def _wholes(vectors: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Whole numbers of box vectors that bring vectors next to the origin (box in OpenMM's reduced form)."""
-    return np.round(vectors @ np.linalg.inv(box))
+
+def nearest_image(vectors: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Move vectors by whole box vectors to the image next to the origin.
+
+    Parameters
+    ----------
+    vectors : ndarray, shape (..., 3)
+        Difference vectors.
+    box : ndarray, shape (3, 3)
+        Box vectors as rows in the same unit, in OpenMM's reduced form.
+
+    Returns
+    -------
+    ndarray, shape (..., 3)
+        The images; the true nearest ones where shorter than half the smallest distance between opposite faces.
+    """
+    return vectors - np.round(vectors @ np.linalg.inv(box)) @ box
 
 
 def gather(points: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -37,27 +52,28 @@ def gather(points: np.ndarray, box: np.ndarray) -> np.ndarray:
     distance = np.full(count, np.inf)
     last = 0
     for _ in range(count - 1):
-        step = points - placed[last]
-        step -= _wholes(step, box) @ box
+        step = nearest_image(points - placed[last], box)
         length = np.einsum("ij,ij->i", step, step)
         closer = waiting & (length < distance)
         distance[closer], nearest[closer] = length[closer], last
         last = int(np.argmin(np.where(waiting, distance, np.inf)))
-        step = points[last] - placed[nearest[last]]
-        placed[last] = placed[nearest[last]] + step - _wholes(step, box) @ box
+        start = placed[nearest[last]]
+        placed[last] = start + nearest_image(points[last] - start, box)
         waiting[last] = False
     return placed
 
 
-def boxShare(points: Sequence[Sequence[float]] | np.ndarray, box: np.ndarray) -> float:
+def box_share(points: _Points, box: np.ndarray) -> float:
     """Return the largest share of the box, between two opposite faces, that the gathered cluster takes up.
 
     Above one half, the nearest images of two of its points may not be the two points themselves.
 
     Parameters
     ----------
-    points, box
-        As for :func:`nearestImage`.
+    points : array_like, shape (k, 3)
+        Positions of a region in nm.
+    box : ndarray, shape (3, 3)
+        Box vectors as rows in nm, in OpenMM's reduced form.
 
     Returns
     -------
@@ -68,7 +84,7 @@ def boxShare(points: Sequence[Sequence[float]] | np.ndarray, box: np.ndarray) ->
     return float(np.ptp(fractional, axis=0).max())
 
 
-def nearestImage(points: Sequence[Sequence[float]] | np.ndarray, box: np.ndarray) -> float:
+def image_distance(points: _Points, box: np.ndarray) -> float:
     """Return the shortest distance between a point and a periodic image of the cluster.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The model's force in a hybrid System: caps, regions and types as the mixed-system builder hands them over."""
+"""The model's force in a hybrid System: caps, regions and types as the builder hands them over."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import openmm
 import openmm.app
 
-from .evaluate.placement import Placement
-from .forces import make_force
-from .forces.spec import PotentialSpec, SumSpec
-from .mixed import Region
-from .models import ModelInfo, ModelSource
-from .options import Options
-from .topology import atom_types, check_box
+from ..evaluate.placement import Placement
+from ..forces import make_force
+from ..forces.spec import PotentialSpec, SumSpec
+from ..models import ModelInfo, ModelSource
+from ..options import Options
+from ..topology import atom_types, check_box
+from .regions import Region
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,26 @@ class RegionPotential(Protocol):
     def read_info(self, options: Options) -> ModelInfo:
         """Facts about the model."""
 
-    def spec(self, options: Options, placement: Placement, periodic: bool, lambda_name: str | None = None) -> PotentialSpec:
-        """The potential on given particles."""
+    def spec(
+        self, options: Options, placement: Placement, periodic: bool, lambda_name: str | None = None
+    ) -> PotentialSpec:
+        """The potential on given particles.
+
+        Parameters
+        ----------
+        options : Options
+            How to run it.
+        placement : Placement
+            Which particles are which nodes of the graph.
+        periodic : bool
+            Whether the System is periodic.
+        lambda_name : str, optional
+            Global parameter; where it is exactly 0 the model is not evaluated.
+
+        Returns
+        -------
+        PotentialSpec
+        """
 
 
 class ModelForces:
@@ -56,7 +74,7 @@ class ModelForces:
     def __call__(
         self, *, system: openmm.System, regions: list[Region], periodic: bool, forceGroup: int, lambdaName: str | None
     ) -> list[openmm.Force]:
-        """Make the force; see :class:`openmm_nequip.mixed.AddModelForces`.
+        """Make the force; see :class:`openmm_nequip.hybrid.AddModelForces`.
 
         Raises
         ------
@@ -99,7 +117,7 @@ class ModelForces:
         group: tuple[RegionPotential, list[Region], list[int | str] | None],
         particles: list[int],
         periodic: bool,
-        lambdaName: str | None,
+        lambda_name: str | None,
     ) -> PotentialSpec:
         potential, regions, given = group
         type_names = potential.read_info(self._options).type_names
@@ -119,7 +137,7 @@ class ModelForces:
             cap_distances=np.array([link.distance_nm for link in links]),
             regions=node_regions(regions) if len(regions) > 1 else (),
         )
-        return potential.spec(self._options, placement, periodic, lambdaName)
+        return potential.spec(self._options, placement, periodic, lambda_name)
 
     def _cap_type(self, type_names: tuple[str, ...], element: str) -> int:
         name = self._options.linkType if self._options.linkType is not None else element

@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import openmm
-from openmm import unit
 from openmm.app import Topology
 
+from .build_options import HybridOptions
 from .connectivity import Connectivity, Pair, ordered
-from .covalent import elementBySymbol, linkDistance
+from .covalent import element_by_symbol, link_distance
 from .regions import Link, Region
 
 
-def makeRegions(
+def make_regions(
     topology: Topology,
     system: openmm.System,
     bonds: Connectivity,
     selections: Sequence[tuple[int, ...]],
-    linkElement: str,
-    linkAtomDistances: Sequence[tuple[int, int, Any]],
+    options: HybridOptions,
 ) -> list[Region]:
     """Make regions from their atoms.
 
@@ -32,10 +31,8 @@ def makeRegions(
         The bond graph.
     selections : sequence of tuple of int
         Selected particles of every region; virtual sites among them become sites.
-    linkElement : str
-        Chemical symbol of the caps.
-    linkAtomDistances : sequence of (int, int, distance)
-        Distances of single caps in nm or as quantities.
+    options : HybridOptions
+        Element of the caps and distances of single ones.
 
     Returns
     -------
@@ -45,10 +42,12 @@ def makeRegions(
     Raises
     ------
     ValueError
-        If a particle is nothing a model knows, a virtual site hangs half in a region, or a distance cannot be used.
+        If a particle is nothing a model knows, a virtual site hangs half in a region, or a distance is given for
+        a bond that is not cut.
     """
     elements = [atom.element for atom in topology.atoms()]
-    distances = _distance_table(linkAtomDistances)
+    distances = {(i, j): distance for i, j, distance in options.linkAtomDistances}
+    cap = element_by_symbol(options.linkElement)
     used: set[Pair] = set()
     regions = []
     parents = _site_parents(system)
@@ -61,8 +60,8 @@ def makeRegions(
                 continue
             pair = ordered(q, m)
             used.add(pair)
-            default = linkDistance(elements[q], elementBySymbol(linkElement))
-            links.append(Link(q, m, distances.get(pair, default), linkElement))
+            default = link_distance(elements[q], cap)
+            links.append(Link(q, m, distances.get(pair, default), options.linkElement))
         regions.append(Region(atoms, tuple(links), sites))
     _check_used(distances, used)
     return regions
@@ -109,28 +108,6 @@ def _check_elements(elements: Sequence[Any], atoms: Sequence[int]) -> None:
                 f"Particle {i} of the region has no element and is no virtual site, so the model has no type for it. "
                 "Leave it out of the region, or set the element in the topology."
             )
-
-
-def _distance_table(entries: Sequence[tuple[int, int, Any]]) -> dict[Pair, float]:
-    table: dict[Pair, float] = {}
-    for entry in entries:
-        try:
-            i, j, distance = entry
-            value = float(distance.value_in_unit(unit.nanometer) if unit.is_quantity(distance) else distance)
-            pair = ordered(int(i), int(j))
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"linkAtomDistances holds {entry!r}. Expected (atom, atom, distance in nm or as a quantity of length)."
-            ) from error
-        if not 0.0 < value < 1.0:
-            raise ValueError(
-                f"linkAtomDistances puts a cap at {value} nm for atoms {pair}. Expected a bond length in nm, about "
-                "0.1; distances in angstrom need their unit (1.09*unit.angstrom)."
-            )
-        if pair in table:
-            raise ValueError(f"linkAtomDistances names the bond of atoms {pair} twice. Give one distance for a bond.")
-        table[pair] = value
-    return table
 
 
 def _check_used(distances: dict[Pair, float], used: set[Pair]) -> None:

@@ -24,7 +24,7 @@ RADII_PM = (
 )
 
 
-def elementBySymbol(symbol: str) -> Element:
+def element_by_symbol(symbol: str) -> Element:
     """Return the element of a symbol.
 
     Parameters
@@ -50,7 +50,7 @@ def elementBySymbol(symbol: str) -> Element:
         ) from None
 
 
-def linkDistance(q_element: Element, link_element: Element) -> float:
+def link_distance(q_element: Element, link_element: Element) -> float:
     """Default distance of a cap from its Q1, the sum of two covalent radii.
 
     Parameters

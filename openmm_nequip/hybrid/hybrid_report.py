@@ -27,6 +27,10 @@ class ForceReport:
         Particles of the terms that touch a region and stay because they are restraints.
     pairs : int
         Non-bonded forces: non-zero (1-4) exceptions that became zero, or exclusions added to a custom force.
+    pairsAre : str
+        Which of them.
+    removedDistinct : int
+        Number of removed terms, those on the same atoms (read in either direction) counted once.
     """
 
     index: int
@@ -37,11 +41,12 @@ class ForceReport:
     kept: int = 0
     restraints: list[tuple[int, ...]] = field(default_factory=list)
     pairs: int = 0
+    pairsAre: str = ""
 
-    @property
-    def removedDistinct(self) -> int:
-        """Number of removed terms, those on the same atoms (read in either direction) counted once."""
+    def _count_distinct(self) -> int:
         return len({min(atoms, atoms[::-1]) for atoms in self.removed})
+
+    removedDistinct = property(_count_distinct)
 
 
 @dataclass
@@ -134,7 +139,7 @@ class MixedReport:
         return [(entry.name, atoms) for entry in self.forces for atoms in entry.restraints]
 
     def __str__(self) -> str:
-        lines = [f"Mixed System, bonded terms by the rule {self.rule!r}"]
+        lines = [f"Hybrid System, bonded terms by the rule {self.rule!r}"]
         for number, entry in enumerate(self.regions):
             lines += _region_lines(number, entry, self.cutoff_nm)
         lines += [_force_line(entry) for entry in self.forces]
@@ -186,8 +191,7 @@ def _force_line(entry: ForceReport) -> str:
         more = "" if len(entry.restraints) <= 5 else ", ..."
         line += f"; {len(entry.restraints)} restraints on the region kept ({shown}{more})"
     if entry.pairs:
-        what = "exclusions added" if entry.kind == "CustomNonbondedForce" else "non-zero 1-4 exceptions replaced"
-        line += f"; {entry.pairs} {what}"
+        line += f"; {entry.pairs} {entry.pairsAre}"
     return line
 
 

@@ -5,20 +5,21 @@ from collections.abc import Iterable, Sequence
 
 import openmm
 
+from .charges import apply_charges, check_custom_charges, particle_charges
 from .connectivity import Pair, ordered
-from .errors import describe
-from .regions import Region
-from .terms import copyForce
+from .force_classes import PairShare, PairTask
+from .force_copies import copy_force, describe_force
+from .regions import Region, owners
 
 _LATTICE_SUMS = (openmm.NonbondedForce.Ewald, openmm.NonbondedForce.PME, openmm.NonbondedForce.LJPME)
 
 
-def isLatticeSum(force: openmm.NonbondedForce) -> bool:
+def is_lattice_sum(force: openmm.NonbondedForce) -> bool:
     """Tell whether a force sums electrostatics over all periodic images."""
     return force.getNonbondedMethod() in _LATTICE_SUMS
 
 
-def regionPairs(particles: Iterable[int]) -> Iterable[Pair]:
+def region_pairs(particles: Iterable[int]) -> Iterable[Pair]:
     """Yield all pairs, smaller index first and ascending: the order in which OpenMM's tables grow fastest."""
     ascending = sorted(particles)
     for place, i in enumerate(ascending):
@@ -26,17 +27,12 @@ def regionPairs(particles: Iterable[int]) -> Iterable[Pair]:
             yield i, j
 
 
-def owners(regions: Sequence[Region]) -> dict[int, int]:
-    """Return the number of the region that every particle of a region belongs to."""
-    return {i: number for number, region in enumerate(regions) for i in region.particles}
-
-
 def _has_offsets(force: openmm.NonbondedForce, owner: dict[int, int]) -> bool:
     count = force.getNumParticleParameterOffsets()
     return any(force.getParticleParameterOffset(index)[1] in owner for index in range(count))
 
 
-def excludeRegions(force: openmm.NonbondedForce, regions: Sequence[Region], keep_charges: bool) -> int:
+def exclude_regions(force: openmm.NonbondedForce, regions: Sequence[Region], keep_charges: bool) -> int:
     """Take the interactions between the particles of each region out of a NonbondedForce, in place.
 
     Every pair becomes an exception without Lennard-Jones interaction.  Exception parameter offsets of such pairs lose
@@ -50,7 +46,7 @@ def excludeRegions(force: openmm.NonbondedForce, regions: Sequence[Region], keep
         The regions; interactions between two of them stay.
     keep_charges : bool
         Keep the full product of charges, for regions whose whole lattice sum is subtracted elsewhere
-        (:func:`latticeSelfEnergy`), instead of zero.
+        (:func:`lattice_self_energy`), instead of zero.
 
     Returns
     -------
@@ -65,8 +61,8 @@ def excludeRegions(force: openmm.NonbondedForce, regions: Sequence[Region], keep
     owner = owners(regions)
     if keep_charges and _has_offsets(force, owner):
         raise ValueError(
-            f"{describe(force)} has parameter offsets on atoms of the region, whose lattice sum cannot be subtracted "
-            "for all values of the parameter. Use mlLongRange=False or remove the offsets."
+            f"{describe_force(force)} has parameter offsets on atoms of the region, whose lattice sum cannot be "
+            "subtracted for all values of the parameter. Use mlLongRange=False or remove the offsets."
         )
     nonzero = 0
     exceptions = set()
@@ -80,10 +76,10 @@ def excludeRegions(force: openmm.NonbondedForce, regions: Sequence[Region], keep
     for region in regions:
         if keep_charges:
             charges = {i: force.getParticleParameters(i)[0]._value for i in region.particles}
-            for i, j in regionPairs(region.particles):
+            for i, j in region_pairs(region.particles):
                 add(i, j, charges[i] * charges[j], 1.0, 0.0, True)
         else:
-            for i, j in regionPairs(region.particles):
+            for i, j in region_pairs(region.particles):
                 add(i, j, 0.0, 1.0, 0.0, True)
     return nonzero
 
@@ -95,7 +91,7 @@ def _silence_exception_offsets(force: openmm.NonbondedForce, exceptions: set[int
             force.setExceptionParameterOffset(index, parameter, exception, 0.0, 0.0, 0.0)
 
 
-def excludeRegionsCustom(force: openmm.CustomNonbondedForce, regions: Sequence[Region]) -> int:
+def exclude_regions_custom(force: openmm.CustomNonbondedForce, regions: Sequence[Region]) -> int:
     """Exclude the pairs of each region from a CustomNonbondedForce, in place.
 
     A force restricted to interaction groups is left alone where no group joins two particles of a region.
@@ -122,7 +118,7 @@ def excludeRegionsCustom(force: openmm.CustomNonbondedForce, regions: Sequence[R
     for region in regions:
         if force.getNumInteractionGroups() and not _groups_inside(force, region):
             continue
-        for pair in regionPairs(region.particles):
+        for pair in region_pairs(region.particles):
             if pair not in existing:
                 force.addExclusion(*pair)
                 added += 1
@@ -142,7 +138,7 @@ def _groups_inside(force: openmm.CustomNonbondedForce, region: Region) -> list[t
     return cut
 
 
-def latticeSelfEnergy(force: openmm.NonbondedForce, region: Region) -> openmm.NonbondedForce:
+def lattice_self_energy(force: openmm.NonbondedForce, region: Region) -> openmm.NonbondedForce:
     """Build the electrostatic energy of a region with itself and all its periodic images.
 
     Parameters
@@ -178,7 +174,7 @@ def _only(force: openmm.NonbondedForce, regions: Sequence[Region]) -> openmm.Non
     agree in it on all platforms but Reference.
     """
     owner = owners(regions)
-    result = copyForce(force)
+    result = copy_force(force)
     result.setUseDispersionCorrection(False)
     for i in range(result.getNumParticles()):
         if i not in owner:
@@ -197,10 +193,10 @@ def _only(force: openmm.NonbondedForce, regions: Sequence[Region]) -> openmm.Non
     return result
 
 
-def regionEnergy(
+def region_energy(
     force: openmm.NonbondedForce, regions: Sequence[Region], keep_charges: bool
 ) -> tuple[list[openmm.NonbondedForce], list[openmm.NonbondedForce]]:
-    """Express what :func:`excludeRegions` takes out of a force as a difference of forces of the same kind.
+    """Express what :func:`exclude_regions` takes out of a force as a difference of forces of the same kind.
 
     With all charges and Lennard-Jones terms outside the regions zero, the force minus itself with all region pairs
     excluded is exactly the energy that the exclusions remove, whatever the method: reciprocal sums, self terms and
@@ -214,7 +210,7 @@ def regionEnergy(
     regions : sequence of Region
         The regions.
     keep_charges : bool
-        As given to :func:`excludeRegionss` for the mixed System.
+        As given to :func:`exclude_regions` for the hybrid System.
 
     Returns
     -------
@@ -223,19 +219,26 @@ def regionEnergy(
         where a force with all its pairs excluded would be zero.
     """
     plus = _only(force, regions)
-    if len(regions) == 1 and not isLatticeSum(force):
+    if len(regions) == 1 and not is_lattice_sum(force):
         return [plus], []
-    minus = copyForce(plus)
-    excludeRegions(minus, regions, keep_charges)
+    minus = copy_force(plus)
+    exclude_regions(minus, regions, keep_charges)
     if force.usesPeriodicBoundaryConditions():
         minus.setExceptionsUsePeriodicBoundaryConditions(True)
     return [plus], [minus]
 
 
-def regionEnergyCustom(
+def region_energy_custom(
     force: openmm.CustomNonbondedForce, regions: Sequence[Region]
 ) -> openmm.CustomNonbondedForce | None:
-    """Build the energy that :func:`excludeRegionsCustom` takes out of a force.
+    """Build the energy that :func:`exclude_regions_custom` takes out of a force.
+
+    Parameters
+    ----------
+    force : openmm.CustomNonbondedForce
+        The force field's force; left as it is.
+    regions : sequence of Region
+        The regions.
 
     Returns
     -------
@@ -255,3 +258,88 @@ def regionEnergyCustom(
     for first, second in groups:
         result.addInteractionGroup(first, second)
     return result
+
+
+def excluded_pairs(force: openmm.NonbondedForce) -> set[Pair]:
+    """Return the pairs whose exception leaves no interaction."""
+    found = set()
+    for index in range(force.getNumExceptions()):
+        i, j, charge, _, epsilon = force.getExceptionParameters(index)
+        if charge._value == 0 and epsilon._value == 0:
+            found.add(ordered(i, j))
+    return found
+
+
+def excluded_custom_pairs(force: openmm.CustomNonbondedForce) -> set[Pair]:
+    """Return the excluded pairs."""
+    return {ordered(*force.getExclusionParticles(index)) for index in range(force.getNumExclusions())}
+
+
+def divide_nonbonded(force: openmm.NonbondedForce, task: PairTask) -> PairShare:
+    """Take the interactions inside regions out of a NonbondedForce.
+
+    Parameters
+    ----------
+    force : openmm.NonbondedForce
+        The force field's force; left as it is.
+    task : PairTask
+        Regions and options.
+
+    Returns
+    -------
+    PairShare
+        With charges that a boundary scheme changed, the force without the regions' interactions is not kept but
+        among those weighted by λ, if there is interpolation.
+
+    Raises
+    ------
+    ValueError
+        If charges change with a parameter offset and may not, or the scale of a 1-4 exception cannot be known.
+    """
+    subtract = task.subtract_lattice and is_lattice_sum(force)
+    hybrid = copy_force(force)
+    recharge = bool(task.charge_changes) and any(particle_charges(force))
+    if recharge:
+        apply_charges(hybrid, task.charge_changes, task.bonds)
+    share = PairShare(hybrid, exclude_regions(hybrid, task.regions, subtract))
+    if subtract:
+        share.self_energies = [lattice_self_energy(force, region) for region in task.regions]
+    if force.usesPeriodicBoundaryConditions():
+        hybrid.setExceptionsUsePeriodicBoundaryConditions(True)
+    if task.interpolate and recharge:
+        # New charges act on everything, so nothing short of both whole forces interpolates between them.
+        share.kept, share.recharged, share.replaced = None, [hybrid], [copy_force(force)]
+    elif task.interpolate:
+        plus, minus = region_energy(force, task.regions, subtract)
+        share.replaced, share.excluded = list(plus), list(minus)
+    return share
+
+
+def divide_custom_nonbonded(force: openmm.CustomNonbondedForce, task: PairTask) -> PairShare:
+    """Take the interactions inside regions out of a CustomNonbondedForce.
+
+    Parameters
+    ----------
+    force : openmm.CustomNonbondedForce
+        The force field's force; left as it is.
+    task : PairTask
+        Regions and options.
+
+    Returns
+    -------
+    PairShare
+        The force without the regions' interactions and, with interpolation, these interactions.
+
+    Raises
+    ------
+    ValueError
+        If a boundary scheme changes charges and the force has charges of its own.
+    """
+    if task.charge_changes:
+        check_custom_charges(force, task.link_charge)
+    hybrid = copy_force(force)
+    share = PairShare(hybrid, exclude_regions_custom(hybrid, task.regions))
+    part = region_energy_custom(force, task.regions) if task.interpolate else None
+    if part is not None:
+        share.replaced = [part]
+    return share

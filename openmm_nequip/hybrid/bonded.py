@@ -36,7 +36,7 @@ class BondedRule:
     Parameters
     ----------
     name : str
-        One of :data:`RULES`.
+        One of :data:`openmm_nequip.choices.RULES`.
     region : Region
         The region.
     bonds : Connectivity

@@ -19,11 +19,8 @@ from dataclasses import dataclass
 import openmm
 
 from .connectivity import Connectivity
-from .errors import describe
+from .force_copies import describe_force
 from .regions import Region
-
-#: Names of the schemes.
-SCHEMES = ("keep", "zero", "redistribute")
 
 #: A sum of charges further from a whole number than this, in e, is worth a warning.
 INTEGER_TOLERANCE = 1e-3
@@ -40,19 +37,20 @@ class ChargeChange:
     after: float
 
 
-def particleCharges(force: openmm.NonbondedForce) -> list[float]:
+def particle_charges(force: openmm.NonbondedForce) -> list[float]:
     """Return the charges of all particles in e."""
     return [force.getParticleParameters(i)[0]._value for i in range(force.getNumParticles())]
 
 
-def chargedForces(system: openmm.System) -> list[openmm.NonbondedForce]:
-    """Return every NonbondedForce with a charge on any particle."""
-    forces = [force for force in system.getForces() if isinstance(force, openmm.NonbondedForce)]
-    return [force for force in forces if any(particleCharges(force))]
-
-
-def checkOneCharged(forces: Sequence[openmm.NonbondedForce], scheme: str) -> None:
+def check_one_charged(forces: Sequence[openmm.Force], scheme: str) -> None:
     """Refuse to move charges of which there are several sets.
+
+    Parameters
+    ----------
+    forces : sequence of openmm.Force
+        Every force with a charge on any particle.
+    scheme : str
+        The scheme.
 
     Raises
     ------
@@ -60,14 +58,14 @@ def checkOneCharged(forces: Sequence[openmm.NonbondedForce], scheme: str) -> Non
         If the scheme changes charges and more than one force has any.
     """
     if scheme != "keep" and len(forces) > 1:
-        names = ", ".join(describe(force) for force in forces)
+        names = ", ".join(describe_force(force) for force in forces)
         raise ValueError(
             f"linkCharge={scheme!r}, but {len(forces)} forces have charges: {names}. Expected one; use "
             "linkCharge='keep'."
         )
 
 
-def planCharges(
+def plan_charges(
     charges: Sequence[float], regions: Sequence[Region], bonds: Connectivity, scheme: str
 ) -> list[ChargeChange]:
     """Work out the new charges around cut bonds.
@@ -81,7 +79,7 @@ def planCharges(
     bonds : Connectivity
         The bond graph.
     scheme : str
-        One of :data:`SCHEMES`.
+        One of :data:`openmm_nequip.choices.LINK_CHARGES`.
 
     Returns
     -------
@@ -127,7 +125,7 @@ def _common_scale(force: openmm.NonbondedForce, charges: Sequence[float]) -> flo
     return scales.pop() if len(scales) == 1 else None
 
 
-def applyCharges(force: openmm.NonbondedForce, changes: Sequence[ChargeChange], bonds: Connectivity) -> None:
+def apply_charges(force: openmm.NonbondedForce, changes: Sequence[ChargeChange], bonds: Connectivity) -> None:
     """Give particles new charges and their 1-4 exceptions matching products, in place.
 
     Parameters
@@ -148,10 +146,10 @@ def applyCharges(force: openmm.NonbondedForce, changes: Sequence[ChargeChange], 
     for index in range(force.getNumParticleParameterOffsets()):
         if force.getParticleParameterOffset(index)[1] in new:
             raise ValueError(
-                f"{describe(force)} changes the charge of atom {force.getParticleParameterOffset(index)[1]} with a "
-                "parameter offset, which linkCharge cannot follow. Use linkCharge='keep'."
+                f"{describe_force(force)} changes the charge of atom {force.getParticleParameterOffset(index)[1]} "
+                "with a parameter offset, which linkCharge cannot follow. Use linkCharge='keep'."
             )
-    old = particleCharges(force)
+    old = particle_charges(force)
     scale = _common_scale(force, old)
     for index in range(force.getNumExceptions()):
         i, j, product, sigma, epsilon = force.getExceptionParameters(index)
@@ -164,7 +162,7 @@ def applyCharges(force: openmm.NonbondedForce, changes: Sequence[ChargeChange], 
             if scale is None:
                 raise ValueError(
                     f"The 1-4 exception of atoms {i} and {j} has no charge from which its scale could be read, and "
-                    f"{describe(force)} uses several scales. Use linkCharge='keep' or 'zero'."
+                    f"{describe_force(force)} uses several scales. Use linkCharge='keep' or 'zero'."
                 )
             value = scale * after
         else:
@@ -175,8 +173,15 @@ def applyCharges(force: openmm.NonbondedForce, changes: Sequence[ChargeChange], 
         force.setParticleParameters(particle, charge, sigma, epsilon)
 
 
-def checkCustomCharges(force: openmm.CustomNonbondedForce, scheme: str) -> None:
+def check_custom_charges(force: openmm.CustomNonbondedForce, scheme: str) -> None:
     """Refuse schemes that a CustomNonbondedForce with charges of its own would not follow.
+
+    Parameters
+    ----------
+    force : openmm.CustomNonbondedForce
+        The force.
+    scheme : str
+        The scheme.
 
     Raises
     ------
@@ -187,6 +192,6 @@ def checkCustomCharges(force: openmm.CustomNonbondedForce, scheme: str) -> None:
     charged = [name for name in names if name.lower() in ("q", "charge", "charges")]
     if charged:
         raise ValueError(
-            f"{describe(force)} has charges of its own (parameter {charged[0]!r}), which linkCharge={scheme!r} cannot "
-            "change consistently. Use linkCharge='keep'."
+            f"{describe_force(force)} has charges of its own (parameter {charged[0]!r}), which linkCharge={scheme!r} "
+            "cannot change consistently. Use linkCharge='keep'."
         )

@@ -7,10 +7,8 @@ import openmm
 
 from .bonded import BondedRule
 from .connectivity import Pair, ordered
+from .force_classes import ForceClasses
 from .regions import Region
-from .terms import className, splitForce, termAtoms
-
-_RESTORED = ("HarmonicBondForce", "HarmonicAngleForce", "CustomBondForce", "CustomAngleForce")
 
 
 @dataclass
@@ -32,7 +30,7 @@ class Constraints:
     across: list[Pair] = field(default_factory=list)
 
 
-def removeConstraints(system: openmm.System, regions: Sequence[Region], remove: bool) -> Constraints:
+def remove_constraints(system: openmm.System, regions: Sequence[Region], remove: bool) -> Constraints:
     """Remove constraints between two atoms of a region, in place.
 
     Parameters
@@ -65,8 +63,12 @@ def removeConstraints(system: openmm.System, regions: Sequence[Region], remove: 
     return found
 
 
-def constrainedTerms(
-    reference: openmm.System, system: openmm.System, removed: Sequence[Pair], rules: Sequence[BondedRule]
+def constrained_terms(
+    reference: openmm.System,
+    system: openmm.System,
+    removed: Sequence[Pair],
+    rules: Sequence[BondedRule],
+    classes: ForceClasses,
 ) -> list[openmm.Force]:
     """Take from an unconstrained System the terms that removed constraints stood for.
 
@@ -80,6 +82,8 @@ def constrainedTerms(
         Pairs whose constraints were removed.
     rules : sequence of BondedRule
         The rule of every region.
+    classes : ForceClasses
+        The table of force classes.
 
     Returns
     -------
@@ -98,33 +102,49 @@ def constrainedTerms(
         )
     pairs = set(removed)
     present = {
-        (className(force), atoms)
-        for force in system.getForces()
-        if className(force) in _RESTORED
-        for atoms in termAtoms(force)
+        (row.name, atoms)
+        for row, force in ((classes.of(force), force) for force in system.getForces())
+        if row.holds_ends
+        for atoms in row.term_atoms(force)
     }
     restored = []
     for force in reference.getForces():
-        if className(force) not in _RESTORED:
+        row = classes.of(force)
+        if not row.holds_ends:
             continue
         lost = [
             index
-            for index, atoms in enumerate(termAtoms(force))
+            for index, atoms in enumerate(row.term_atoms(force))
             if ordered(atoms[0], atoms[-1]) in pairs
-            and (className(force), atoms) not in present
+            and (row.name, atoms) not in present
             and any(rule.replaces(atoms) for rule in rules)
         ]
         if lost:
-            restored.append(splitForce(force, lost)[1])
+            restored.append(row.split(force, lost)[1])
     return restored
 
 
-def freePairs(removed: Sequence[Pair], forces: Sequence[openmm.Force]) -> list[Pair]:
-    """List removed constraints whose pair no bond or angle term of some forces holds."""
+def free_pairs(removed: Sequence[Pair], forces: Sequence[openmm.Force], classes: ForceClasses) -> list[Pair]:
+    """List removed constraints whose pair no bond or angle term of some forces holds.
+
+    Parameters
+    ----------
+    removed : sequence of (int, int)
+        Pairs whose constraints were removed.
+    forces : sequence of openmm.Force
+        Forces that may hold them.
+    classes : ForceClasses
+        The table of force classes.
+
+    Returns
+    -------
+    list of (int, int)
+        Those that nothing holds, in the order of `removed`.
+    """
     held = {
         ordered(atoms[0], atoms[-1])
-        for force in forces
-        if className(force) in _RESTORED
-        for atoms in termAtoms(force)
+        for row, force in ((classes.of(force), force) for force in forces)
+        if row.holds_ends
+        for atoms in row.term_atoms(force)
     }
     return [pair for pair in removed if pair not in held]

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from openmm.app import Topology
@@ -41,6 +41,8 @@ class Region:
     sites : tuple of int
         Virtual sites carried by the atoms alone (the M site of a four-site water).  The model does not see them; the
         force field's interactions between them and the region are removed like those between the atoms.
+    modelParticles : tuple of int
+        Atoms, then every M1 once (in the order of the links): the particles that the model's force acts on.
 
     Notes
     -----
@@ -51,20 +53,25 @@ class Region:
     atoms: tuple[int, ...]
     links: tuple[Link, ...] = ()
     sites: tuple[int, ...] = ()
+    modelParticles: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        inside = set(self.atoms)
+        outer = dict.fromkeys(link.m for link in self.links if link.m not in inside)
+        object.__setattr__(self, "modelParticles", self.atoms + tuple(outer))
 
     @property
     def particles(self) -> tuple[int, ...]:
         """Atoms, then sites: the particles without force-field interactions among themselves."""
         return self.atoms + self.sites
 
-    @property
-    def modelParticles(self) -> tuple[int, ...]:
-        """Atoms, then every M1 once (in the order of the links): the particles that the model's force acts on."""
-        inside = set(self.atoms)
-        return self.atoms + tuple(dict.fromkeys(link.m for link in self.links if link.m not in inside))
+
+def owners(regions: Sequence[Region]) -> dict[int, int]:
+    """Return the number of the region that every particle of a region belongs to."""
+    return {i: number for number, region in enumerate(regions) for i in region.particles}
 
 
-def selectAtoms(topology: Topology, atoms: Any) -> tuple[int, ...]:
+def select_atoms(topology: Topology, atoms: Any) -> tuple[int, ...]:
     """Turn one selection of atoms into particle indices.
 
     Parameters
@@ -112,7 +119,7 @@ def selectAtoms(topology: Topology, atoms: Any) -> tuple[int, ...]:
     return indices
 
 
-def selectRegions(topology: Topology, atoms: Any) -> list[tuple[int, ...]]:
+def select_regions(topology: Topology, atoms: Any) -> list[tuple[int, ...]]:
     """Turn one selection, or a list of selections, into the atoms of one or several regions.
 
     Parameters
@@ -120,7 +127,7 @@ def selectRegions(topology: Topology, atoms: Any) -> list[tuple[int, ...]]:
     topology : openmm.app.Topology
         The topology that the indices refer to.
     atoms : selection or iterable of selections
-        One region as for :func:`selectAtoms`, or an iterable of such regions.
+        One region as for :func:`select_atoms`, or an iterable of such regions.
 
     Returns
     -------
@@ -130,21 +137,21 @@ def selectRegions(topology: Topology, atoms: Any) -> list[tuple[int, ...]]:
     Raises
     ------
     ValueError
-        As :func:`selectAtoms`, or if indices and whole regions are mixed, or two regions share an atom.
+        As :func:`select_atoms`, or if indices and whole regions are mixed, or two regions share an atom.
     """
     if isinstance(atoms, str) or not isinstance(atoms, Iterable):
-        return [selectAtoms(topology, atoms)]
+        return [select_atoms(topology, atoms)]
     items = list(atoms)
     nested = [isinstance(item, str) or isinstance(item, Iterable) and not _is_scalar(item) for item in items]
     if not any(nested):
-        return [selectAtoms(topology, items)]
+        return [select_atoms(topology, items)]
     if not all(nested):
         odd = items[nested.index(False)]
         raise ValueError(
             f"atoms mixes single atoms ({odd!r}) with whole regions. Give the atoms of one region, or a list of "
             "regions such as [[0, 1, 2], [7, 8]]."
         )
-    regions = [selectAtoms(topology, item) for item in items]
+    regions = [select_atoms(topology, item) for item in items]
     _check_disjoint(regions)
     return regions
 
