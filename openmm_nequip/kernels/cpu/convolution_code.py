@@ -1,331 +1,338 @@
-"""The C++ of one model: its convolutions unrolled from the couplings, and its constants.
+"""C++ of the convolution of a layer, forward and backward, with its tensor products written out.
 
-How a convolution runs. Edges of an atom are taken in blocks of one vector: their harmonics and the matrices that couple
-features to them are computed for all edges of the block at once. Then, for every path and every vector of channels,
-the edges of the block are gone through with the sums in registers: radial weight (table or network), matrix times
-features, add. Backward runs over the edges for which the atom is the neighbour and gathers the gradients of the
-centres, so that no two threads ever write to one place.
+Forward, for the centre i, a path p of orders l1 x l2 -> l3 and a channel c::
+
+    A_i[m3, c] = sum over edges ij of R_pc(r_ij) sum over m1 of M[m3, m1](u_ij) x_j[m1, c]
+
+Backward, for the neighbour j, with G = dE/dA::
+
+    dE/dx_j[m1, c] = sum over edges ij, p, m3 of R_pc M[m3, m1] G_i[m3, c]
+    dE/dY[m2]      = sum over p, c of R_pc P_p[m2, c]
+    dE/dR argument = sum over p, c of R'_pc sum over m2 of Y[m2] P_p[m2, c]
+    P_p[m2, c]     = sum over m1, m3 of C[m1, m2, m3] x_j[m1, c] G_i[m3, c]
+
+Edges of an atom are taken in blocks of one vector: their harmonics and matrices M are computed for all edges of a block
+at once, edges in the lanes. Then, for every path and every vector of channels, the edges of the block are gone through
+with the sums in registers, channels in the lanes. Backward runs over the edges by which the atom is a neighbour and
+reads the gradients of the centres, so that no two threads ever write to one place.
+
+Names in the generated code: ``sum<p>_<m3>`` A, ``feature<m1>`` x, ``weight<p>`` and ``slope<p>`` R and R',
+``gradient<p>_<m3>`` G, ``product<p>_<m1>_<m3>`` x G, ``pull<p>_<m2>`` P, ``feature_gradient<m1>`` dE/dx.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
-from ..harmonics import coupling, monomials
-from ..program import Layer
+from ..harmonics import coupling
+from ..program import Layer, Path
+from .harmonics_code import Couplings, literal
 from .packing import LayerRows
 
-#: Registers that sums may take before paths are put into separate loops.
-_SUMS = 14
+#: Sums of one loop of the forward pass: registers that they may take before paths are put into separate loops.
+_MOST_SUMS = 14
 #: Products of one loop of the backward pass before paths are put into separate loops.
-_PRODUCTS = 80
+_MOST_PRODUCTS = 80
+#: Coefficients of a table, as in radial_weights.hpp.
+_COEFFICIENTS = 6
 
 
-def _number(value: float) -> str:
-    return f"(REAL){value!r}"
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """What the code of a layer's convolution is written from.
+
+    Parameters
+    ----------
+    number : int
+        Number of the layer; in the first, features depend on the type of the neighbour alone.
+    layer : Layer
+        Paths and blocks.
+    rows : LayerRows
+        Where they lie.
+    couplings : Couplings
+        Matrices of the paths.
+    tables : bool
+        Whether radial weights come from tables.
+    n_harmonics : int
+        Number of spherical harmonics of the model.
+    """
+
+    number: int
+    layer: Layer
+    rows: LayerRows
+    couplings: Couplings
+    tables: bool
+    n_harmonics: int
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the first layer."""
+        return self.number == 0
+
+    @property
+    def used_harmonics(self) -> int:
+        """Number of harmonics that the layer uses, those of lower orders included."""
+        return (max(path.l2 for path in self.layer.paths) + 1) ** 2
+
+    def place(self, p: int, m3: int) -> int:
+        """Where component m3 of path p stands in a row of the result."""
+        group = self.layer.paths[p].group
+        return self.rows.middle.offsets[group] + m3 * self.rows.middle.channels[group] + self.rows.path_slots[p]
+
+    def feature_place(self, block: int, m1: int) -> int:
+        """Where component m1 of a block stands in a row of features."""
+        return self.rows.inputs.offsets[block] + m1 * self.rows.inputs.channels[block]
+
+    def groups(self, cost: Callable[[Path], int], limit: int) -> list[list[int]]:
+        """Paths that share a loop: of one input block, with a cost within a limit.
+
+        Parameters
+        ----------
+        cost : callable
+            Path -> cost.
+        limit : int
+            Of the costs of a group.
+
+        Returns
+        -------
+        list of list of int
+            Numbers of the paths.
+        """
+        found: list[list[int]] = []
+        for block in range(len(self.layer.inputs)):
+            current: list[int] = []
+            for p, path in enumerate(self.layer.paths):
+                if path.block != block:
+                    continue
+                if current and sum(cost(self.layer.paths[q]) for q in [*current, p]) > limit:
+                    found.append(current)
+                    current = []
+                current.append(p)
+            if current:
+                found.append(current)
+        return found
+
+    def title(self, group: list[int]) -> str:
+        """A comment that names the paths of a loop."""
+        parts = []
+        for p in group:
+            path = self.layer.paths[p]
+            parts.append(f"path {p}: {path.l1} x {path.l2} -> {path.l3}")
+        block = self.layer.paths[group[0]].block
+        return f"    // {self.layer.inputs[block].mul} channels of block {block}; {', '.join(parts)}"
 
 
-def _power(axis: str, exponent: int) -> list[str]:
-    return [axis] * exponent
-
-
-def _monomial(powers: tuple[int, ...]) -> str:
-    factors = [name for axis, p in zip("xyz", powers, strict=True) for name in _power(axis, p)]
-    return " * ".join(factors) or "splat(1)"
-
-
-def _polynomial(coefficients: np.ndarray, powers: list[tuple[int, int, int]]) -> str:
-    terms = [f"{_number(float(c))} * {_monomial(p)}" for c, p in zip(coefficients, powers, strict=True) if c != 0.0]
-    return " + ".join(terms) or "V{}"
-
-
-def harmonics_source(harmonics: list[np.ndarray]) -> str:
-    """Functions for the spherical harmonics of a vector of edges, and for the pull-back of their gradient."""
-    lines = ["INLINE void harmonics(V x, V y, V z, REAL (*Y)[LANES]) {"]
-    at = 0
-    for order, table in enumerate(harmonics):
-        for row in table:
-            if order:
-                lines.append(f"  store(Y[{at}], {_polynomial(row, monomials(order))});")
-            at += 1
-    lines += ["}", "INLINE void harmonics_backward(V x, V y, V z, REAL (*G)[LANES], V& gx, V& gy, V& gz) {"]
-    at = 0
-    for order, table in enumerate(harmonics):
-        for row in table:
-            if order:
-                for axis, name in enumerate(("gx", "gy", "gz")):
-                    terms = []
-                    for c, p in zip(row, monomials(order), strict=True):
-                        if c != 0.0 and p[axis]:
-                            lower = tuple(q - (a == axis) for a, q in enumerate(p))
-                            terms.append(f"{_number(float(c * p[axis]))} * {_monomial(lower)}")
-                    if terms:
-                        lines.append(f"  {name} += load(G[{at}]) * ({' + '.join(terms)});")
-            at += 1
-    return "\n".join([*lines, "}"])
-
-
-class _Couplings:
-    """Matrices M[m3][m1] = sum over m2 of C[m1, m2, m3] Y[m2] of the paths of a layer, one of each kind."""
-
-    def __init__(self, layer: Layer, y00: float) -> None:
-        self.entries: list[str] = []
-        self.expressions: dict[tuple[int, int, int, int, int], str] = {}
-        self.y00 = y00
-        for path in layer.paths:
-            key = path.l1, path.l2, path.l3
-            if (*key, 0, 0) in self.expressions or any(k[:3] == key for k in self.expressions):
-                continue
-            table = coupling(*key)
-            for m3 in range(2 * path.l3 + 1):
-                for m1 in range(2 * path.l1 + 1):
-                    self._add(key, m1, m3, table[m1, :, m3])
-
-    def _add(self, key: tuple[int, int, int], m1: int, m3: int, values: np.ndarray) -> None:
-        nonzero = np.flatnonzero(values)
-        if not len(nonzero):
-            return
-        start = key[1] ** 2
-        if key[1] == 0:
-            text = _number(float(values[0]) * self.y00)
-        else:
-            terms = [f"{_number(float(values[m2]))} * load(Y[{start + m2}])" for m2 in nonzero]
-            text = f"M[{len(self.entries)}][e]"
-            self.entries.append(" + ".join(terms))
-        self.expressions[(*key, m1, m3)] = text
-
-    def row(self, path, m3: int) -> list[tuple[int, str]]:
-        """Nonzero (m1, expression) of one component of the result."""
-        key = path.l1, path.l2, path.l3
-        found = [(m1, self.expressions.get((*key, m1, m3))) for m1 in range(2 * path.l1 + 1)]
-        return [(m1, text) for m1, text in found if text]
-
-    def column(self, path, m1: int) -> list[tuple[int, str]]:
-        """Nonzero (m3, expression) of one component of the features."""
-        key = path.l1, path.l2, path.l3
-        found = [(m3, self.expressions.get((*key, m1, m3))) for m3 in range(2 * path.l3 + 1)]
-        return [(m3, text) for m3, text in found if text]
-
-    def source(self) -> list[str]:
-        return [f"    store(M[{i}], {text});" for i, text in enumerate(self.entries)]
-
-
-def _groups(layer: Layer, cost, limit: int) -> list[list[int]]:
-    """Paths of one input block that share a loop."""
-    groups: list[list[int]] = []
-    for block in range(len(layer.inputs)):
-        current: list[int] = []
-        for i, path in enumerate(layer.paths):
-            if path.block != block:
-                continue
-            if current and sum(cost(layer.paths[j]) for j in [*current, i]) > limit:
-                groups.append(current)
-                current = []
-            current.append(i)
-        if current:
-            groups.append(current)
-    return groups
-
-
-def _weight(i: int, rows: LayerRows, derivative: bool, tables: bool) -> list[str]:
-    """Radial weight of path i for vector c of channels (and its derivative)."""
-    if not tables:
-        lines = [f"        const V w{i} = load(W[e] + {rows.path_offsets[i]} + c);"]
-        return lines + ([f"        const V d{i} = load(D[e] + {rows.path_offsets[i]} + c);"] if derivative else [])
-    lines = [
-        f"        const REAL* t{i} = T[e] + 6 * ({rows.path_offsets[i]} + c);",
-        f"        V w{i} = load(t{i} + 5 * LANES);",
-    ]
-    if derivative:
-        lines.append(f"        V d{i} = w{i};")
-        lines.append(f"        w{i} = w{i} * f + load(t{i} + 4 * LANES);")
-    for power in range(3 if derivative else 4, -1, -1):
-        if derivative:
-            lines.append(f"        d{i} = d{i} * f + w{i};")
-        lines.append(f"        w{i} = w{i} * f + load(t{i} + {power} * LANES);")
-    return lines
-
-
-def _prologue(k: int, first: bool, tables: bool, backward: bool, couplings: _Couplings) -> list[str]:
-    other = "near"
-    lines = [
-        "    const int at = E.first[i] + s, n = E.count[i] - s < LANES ? E.count[i] - s : LANES;",
-        "    const V x = {0}loadu(E.u[0] + at), y = {0}loadu(E.u[1] + at), z = {0}loadu(E.u[2] + at);".format(
-            "E.back * " if backward else ""
-        ),
-        "    harmonics(x, y, z, Y);",
-        *couplings.source(),
-    ]
-    if tables:
-        lines.append(f"    for (int e = 0; e < n; e++) T[e] = blob + TABLE_{k} + (long)E.knot[at + e] * {{TROW}};")
-    else:
-        lines.append(f"    radial_{k}(E, blob, at, n, W, {'D' if backward else 'nullptr'});")
+def _memory(conv: Convolution, backward: bool) -> list[str]:
+    """Arrays on the stack."""
+    elements = max(1, len(conv.couplings.elements))
+    harmonics = conv.n_harmonics if backward else conv.used_harmonics
+    lines = [f"  alignas(ALIGNMENT) real harmonic[{harmonics}][LANES], coupling[{elements}][LANES];"]
     if backward:
-        lines.append(f"    for (int e = 0; e < n; e++) P[e] = G + (long)E.{other}[at + e] * {{CM}};")
+        lines += [
+            f"  alignas(ALIGNMENT) real harmonic_gradient[{harmonics}][LANES], radial_gradient[LANES];",
+            f"  vec edge_gradient[LANES][{conv.used_harmonics}];  // 0: of the radial argument; then of each harmonic",
+            "  const real* centre[LANES];",
+        ]
     else:
-        place = "kind" if first else other
-        lines.append(f"    for (int e = 0; e < n; e++) P[e] = X + (long)E.{place}[at + e] * {{CX}};")
-    return lines
+        lines.append("  const real* neighbour[LANES];")
+    if conv.tables:
+        return [*lines, "  const real* table[LANES];"]
+    width = conv.rows.weights
+    arrays = f"weight[LANES][{width}], slope[LANES][{width}]" if backward else f"weight[LANES][{width}]"
+    return [*lines, f"  alignas(ALIGNMENT) real {arrays};"]
 
 
-def forward_source(k: int, layer: Layer, rows: LayerRows, y00: float, tables: bool) -> str:
-    """The function ``forward_k``: one row of the convolution's result."""
-    couplings = _Couplings(layer, y00)
-    trow, cx = 6 * rows.weights, rows.inputs.width
+def _begin_block(conv: Convolution, backward: bool) -> list[str]:
+    """A block of edges: directions, harmonics, couplings, radial weights, and where the other atoms' rows are."""
+    sign = "edges.sign * " if backward else ""
     lines = [
-        f"static void forward_{k}(const Edges& E, const REAL* __restrict__ blob, const REAL* __restrict__ X, int i,",
-        "                      REAL* __restrict__ out) {",
-        f"  for (int q = 0; q < {rows.middle.width}; q += LANES) store(out + q, V{{}});",
-        f"  alignas(64) REAL Y[{layer_harmonics(layer)}][LANES], M[{max(1, len(couplings.entries))}][LANES];",
-        "  const REAL *P[LANES];",
-        "  const REAL *T[LANES];" if tables else f"  alignas(64) REAL W[LANES][{rows.weights}];",
-        "  for (int s = 0; s < E.count[i]; s += LANES) {",
+        "  for (int start = 0; start < edges.count[atom]; start += LANES) {",
+        "    const int at = edges.first[atom] + start;",
+        "    const int n = edges.count[atom] - start < LANES ? edges.count[atom] - start : LANES;",
+        f"    const vec x = {sign}load_unaligned(edges.direction[0] + at);",
+        f"    const vec y = {sign}load_unaligned(edges.direction[1] + at);",
+        f"    const vec z = {sign}load_unaligned(edges.direction[2] + at);",
+        "    harmonics(x, y, z, harmonic);",
+        *(f"    store(coupling[{i}], {text});" for i, text in enumerate(conv.couplings.elements)),
     ]
-    prologue = _prologue(k, k == 0, tables, False, couplings)
-    lines += [line.replace("{TROW}", str(trow)).replace("{CX}", str(cx)) for line in prologue]
-    for group in _groups(layer, lambda p: 2 * p.l3 + 1, _SUMS):
+    k = conv.number
+    if conv.tables:
+        width = _COEFFICIENTS * conv.rows.weights
+        lines.append(
+            f"    for (int e = 0; e < n; e++) table[e] = weights + TABLE_{k} + (long)edges.knot[at + e] * {width};"
+        )
+    else:
+        slopes = "slope" if backward else "nullptr"
+        lines.append(f"    radial_network<Radial{k}>(edges, weights, at, n, weight, {slopes});")
+    if backward:
+        row = f"centre[e] = sums_gradient + (long)edges.other[at + e] * {conv.rows.middle.width}"
+    else:
+        other = "type" if conv.first else "other"
+        row = f"neighbour[e] = features + (long)edges.{other}[at + e] * {conv.rows.inputs.width}"
+    return [*lines, f"    for (int e = 0; e < n; e++) {row};"]
+
+
+def _begin_loop(conv: Convolution, group: list[int]) -> str:
+    """A loop over vectors of channels of the block that a group of paths reads."""
+    channels = conv.rows.inputs.channels[conv.layer.paths[group[0]].block]
+    return f"    for (int c = 0; c < {channels}; c += LANES) {{"
+
+
+def _begin_edges(conv: Convolution) -> list[str]:
+    fraction = ["        const vec fraction = splat(edges.fraction[at + e]);"] if conv.tables else []
+    return ["      for (int e = 0; e < n; e++) {", *fraction]
+
+
+def _weight(conv: Convolution, p: int, backward: bool) -> list[str]:
+    """Radial weight of a path for the channels of the loop, and its derivative."""
+    at = f"{conv.rows.path_offsets[p]} + c"
+    if conv.tables:
+        place = f"table[e] + {_COEFFICIENTS} * ({at}), fraction"
+        if not backward:
+            return [f"        const vec weight{p} = table_value({place});"]
+        return [f"        vec slope{p};", f"        const vec weight{p} = table_value({place}, slope{p});"]
+    lines = [f"        const vec weight{p} = load(weight[e] + {at});"]
+    return lines + ([f"        const vec slope{p} = load(slope[e] + {at});"] if backward else [])
+
+
+def forward_code(conv: Convolution) -> str:
+    """The function ``convolution_<k>``: A of one atom."""
+    layer = conv.layer
+    lines = [
+        f"static void convolution_{conv.number}(const Edges& edges, const real* __restrict__ weights,",
+        "                          const real* __restrict__ features, int atom, real* __restrict__ sums) {",
+        f"  for (int i = 0; i < {conv.rows.middle.width}; i += LANES) store(sums + i, vec{{}});",
+        *_memory(conv, False),
+        *_begin_block(conv, False),
+    ]
+    for group in conv.groups(lambda path: 2 * path.l3 + 1, _MOST_SUMS):
+        sums = [(p, m3) for p in group for m3 in range(2 * layer.paths[p].l3 + 1)]
         block = layer.paths[group[0]].block
-        channels, offset = rows.inputs.channels[block], rows.inputs.offsets[block]
-        lines.append(f"    for (int c = 0; c < {channels}; c += LANES) {{")
-        for i in group:
-            for m3 in range(2 * layer.paths[i].l3 + 1):
-                lines.append(f"      V a{i}_{m3} = load(out + {_place(layer, rows, i, m3)} + c);")
-        lines.append("      for (int e = 0; e < n; e++) {")
-        if tables:
-            lines.append("        const V f = splat(E.fraction[at + e]);")
+        lines += [conv.title(group), _begin_loop(conv, group)]
+        lines += [f"      vec sum{p}_{m3} = load(sums + {conv.place(p, m3)} + c);" for p, m3 in sums]
+        lines += _begin_edges(conv)
         for m1 in range(2 * layer.paths[group[0]].l1 + 1):
-            lines.append(f"        const V x{m1} = load(P[e] + {offset + m1 * channels} + c);")
-        for i in group:
-            lines += _weight(i, rows, False, tables)
-            for m3 in range(2 * layer.paths[i].l3 + 1):
-                terms = [f"{text} * x{m1}" for m1, text in couplings.row(layer.paths[i], m3)]
+            lines.append(f"        const vec feature{m1} = load(neighbour[e] + {conv.feature_place(block, m1)} + c);")
+        for p in group:
+            lines += _weight(conv, p, False)
+            for m3 in range(2 * layer.paths[p].l3 + 1):
+                terms = [f"{text} * feature{m1}" for m1, text in conv.couplings.row(layer.paths[p], m3)]
                 if terms:
-                    lines.append(f"        a{i}_{m3} += w{i} * ({' + '.join(terms)});")
+                    lines.append(f"        sum{p}_{m3} += weight{p} * ({' + '.join(terms)});")
         lines.append("      }")
-        for i in group:
-            for m3 in range(2 * layer.paths[i].l3 + 1):
-                lines.append(f"      store(out + {_place(layer, rows, i, m3)} + c, a{i}_{m3});")
+        lines += [f"      store(sums + {conv.place(p, m3)} + c, sum{p}_{m3});" for p, m3 in sums]
         lines.append("    }")
     return "\n".join([*lines, "  }", "}"])
 
 
-def layer_harmonics(layer: Layer) -> int:
-    """Number of spherical harmonics that a layer uses, lower orders included."""
-    return (max(path.l2 for path in layer.paths) + 1) ** 2
-
-
-def _place(layer: Layer, rows: LayerRows, i: int, m3: int) -> int:
-    group = layer.paths[i].group
-    return rows.middle.offsets[group] + m3 * rows.middle.channels[group] + rows.path_slots[i]
-
-
-def backward_source(k: int, layer: Layer, rows: LayerRows, y00: float, tables: bool, harmonics: int) -> str:
-    """The function ``backward_k``: gradients of one row of features and of the edges that lead from it."""
-    couplings = _Couplings(layer, y00)
-    trow, cm = 6 * rows.weights, rows.middle.width
-    first = k == 0
-    used = layer_harmonics(layer)
+def backward_code(conv: Convolution) -> str:
+    """The function ``convolution_backward_<k>``: gradients of one row of features and of the edges that lead to it."""
+    used, harmonics = conv.used_harmonics, conv.n_harmonics
     lines = [
-        f"static void backward_{k}(Edges& E, const REAL* __restrict__ blob, const REAL* __restrict__ G,",
-        "                       const REAL* __restrict__ X, int i, REAL* __restrict__ gx) {",
-        f"  alignas(64) REAL Y[{harmonics}][LANES], M[{max(1, len(couplings.entries))}][LANES];",
-        f"  alignas(64) REAL GY[{harmonics}][LANES], GR[LANES];",
-        f"  V B[LANES][{used}];",
-        "  const REAL *P[LANES];",
-        "  const REAL *T[LANES];"
-        if tables
-        else f"  alignas(64) REAL W[LANES][{rows.weights}], D[LANES][{rows.weights}];",
+        f"static void convolution_backward_{conv.number}(Edges& edges, const real* __restrict__ weights,",
+        "                                   const real* __restrict__ sums_gradient, const real* __restrict__ features,",
+        "                                   int atom, real* __restrict__ features_gradient) {",
+        *_memory(conv, True),
     ]
-    if not first:
-        lines.append(f"  for (int q = 0; q < {rows.inputs.width}; q += LANES) store(gx + q, V{{}});")
-    lines.append("  for (int s = 0; s < E.count[i]; s += LANES) {")
-    prologue = _prologue(k, first, tables, True, couplings)
-    lines += [line.replace("{TROW}", str(trow)).replace("{CM}", str(cm)) for line in prologue]
-    lines.append(f"    for (int e = 0; e < n; e++) for (int q = 0; q < {used}; q++) B[e][q] = V{{}};")
+    if not conv.first:
+        lines.append(
+            f"  for (int i = 0; i < {conv.rows.inputs.width}; i += LANES) store(features_gradient + i, vec{{}});"
+        )
+    lines += _begin_block(conv, True)
+    lines.append(f"    for (int e = 0; e < n; e++) for (int i = 0; i < {used}; i++) edge_gradient[e][i] = vec{{}};")
 
-    def cost(path) -> int:
+    def cost(path: Path) -> int:
         return (2 * path.l1 + 1) * (2 * path.l3 + 1) + int(np.count_nonzero(coupling(path.l1, path.l2, path.l3)))
 
-    for group in _groups(layer, cost, _PRODUCTS):
-        lines += _backward_loop(layer, rows, couplings, group, tables, first)
+    for group in conv.groups(cost, _MOST_PRODUCTS):
+        lines += _backward_loop(conv, group)
     lines += [
+        "    // Gradients of the edges: channels are summed, lanes become edges, harmonics become directions.",
         "    for (int e = 0; e < n; e++) {",
-        "      GR[e] = hsum(B[e][0]);",
-        *(f"      GY[{q}][e] = hsum(B[e][{q}]);" for q in range(1, used)),
+        "      radial_gradient[e] = sum_lanes(edge_gradient[e][0]);",
+        *(f"      harmonic_gradient[{i}][e] = sum_lanes(edge_gradient[e][{i}]);" for i in range(1, used)),
         "    }",
-        f"    for (int q = {used}; q < {harmonics}; q++) store(GY[q], V{{}});",
+        f"    for (int i = {used}; i < {harmonics}; i++) store(harmonic_gradient[i], vec{{}});",
         "    for (int e = n; e < LANES; e++) {",
-        "      GR[e] = 0;",
-        f"      for (int q = 1; q < {used}; q++) GY[q][e] = 0;",
+        "      radial_gradient[e] = 0;",
+        f"      for (int i = 1; i < {used}; i++) harmonic_gradient[i][e] = 0;",
         "    }",
-        "    V hx = V{}, hy = V{}, hz = V{};",
-        "    harmonics_backward(x, y, z, GY, hx, hy, hz);",
+        "    vec x_gradient = vec{}, y_gradient = vec{}, z_gradient = vec{};",
+        "    harmonics_backward(x, y, z, harmonic_gradient, x_gradient, y_gradient, z_gradient);",
         "    for (int e = 0; e < n; e++) {",
-        "      E.g_radial[at + e] += GR[e];",
-        "      E.g_u[0][at + e] += hx[e];",
-        "      E.g_u[1][at + e] += hy[e];",
-        "      E.g_u[2][at + e] += hz[e];",
+        "      edges.radial_gradient[at + e] += radial_gradient[e];",
+        "      edges.direction_gradient[0][at + e] += x_gradient[e];",
+        "      edges.direction_gradient[1][at + e] += y_gradient[e];",
+        "      edges.direction_gradient[2][at + e] += z_gradient[e];",
         "    }",
     ]
     return "\n".join([*lines, "  }", "}"])
 
 
-def _backward_loop(
-    layer: Layer, rows: LayerRows, couplings: _Couplings, group: list[int], tables: bool, first: bool
-) -> list[str]:
+def _backward_loop(conv: Convolution, group: list[int]) -> list[str]:
+    layer = conv.layer
     block = layer.paths[group[0]].block
-    width = 2 * layer.paths[group[0]].l1 + 1
-    channels, offset = rows.inputs.channels[block], rows.inputs.offsets[block]
-    lines = [f"    for (int c = 0; c < {channels}; c += LANES) {{"]
-    for m1 in range(width):
-        lines.append(f"      const V x{m1} = load(X + {offset + m1 * channels} + c);")
-        if not first:
-            lines.append(f"      V a{m1} = load(gx + {offset + m1 * channels} + c);")
-    lines.append("      for (int e = 0; e < n; e++) {")
-    if tables:
-        lines.append("        const V f = splat(E.fraction[at + e]);")
+    components = range(2 * layer.paths[group[0]].l1 + 1)
+    lines = [conv.title(group), _begin_loop(conv, group)]
+    for m1 in components:
+        place = f"{conv.feature_place(block, m1)} + c"
+        lines.append(f"      const vec feature{m1} = load(features + {place});")
+        if not conv.first:
+            lines.append(f"      vec feature_gradient{m1} = load(features_gradient + {place});")
+    lines += _begin_edges(conv)
     sums: dict[int, list[str]] = {}
-    for i in group:
-        path = layer.paths[i]
-        lines += _weight(i, rows, True, tables)
+    for p in group:
+        path = layer.paths[p]
+        lines += _weight(conv, p, True)
         for m3 in range(2 * path.l3 + 1):
-            lines.append(f"        const V g{i}_{m3} = load(P[e] + {_place(layer, rows, i, m3)} + c);")
-        table = coupling(path.l1, path.l2, path.l3)
-        for m1 in range(width):
-            for m3 in range(2 * path.l3 + 1):
-                if table[m1, :, m3].any():
-                    lines.append(f"        const V p{i}_{m1}_{m3} = x{m1} * g{i}_{m3};")
-        parts = []
-        for m2 in range(2 * path.l2 + 1):
-            pairs = [(float(table[m1, m2, m3]), m1, m3) for m1, m3 in np.argwhere(table[:, m2, :])]
-            if not pairs:
-                continue
-            name = f"s{i}_{m2}"
-            lines.append(f"        const V {name} = {_combination(pairs, i)};")
-            at = path.l2**2 + m2
-            if path.l2:
-                parts.append(f"Y[{at}][e] * {name}")
-                sums.setdefault(at, []).append(f"w{i} * {name}")
-            else:
-                parts.append(f"{_number(couplings.y00)} * {name}")
-        sums.setdefault(0, []).append(f"d{i} * ({' + '.join(parts)})")
-        if not first:
-            for m1 in range(width):
-                terms = [f"{text} * g{i}_{m3}" for m3, text in couplings.column(path, m1)]
+            lines.append(f"        const vec gradient{p}_{m3} = load(centre[e] + {conv.place(p, m3)} + c);")
+        lines += _pulls(conv, p, sums)
+        if not conv.first:
+            for m1 in components:
+                terms = [f"{text} * gradient{p}_{m3}" for m3, text in conv.couplings.column(path, m1)]
                 if terms:
-                    lines.append(f"        a{m1} += w{i} * ({' + '.join(terms)});")
-    for at, terms in sorted(sums.items()):
-        lines.append(f"        B[e][{at}] += {' + '.join(terms)};")
+                    lines.append(f"        feature_gradient{m1} += weight{p} * ({' + '.join(terms)});")
+    lines += [f"        edge_gradient[e][{i}] += {' + '.join(terms)};" for i, terms in sorted(sums.items())]
     lines.append("      }")
-    if not first:
-        lines += [f"      store(gx + {offset + m1 * channels} + c, a{m1});" for m1 in range(width)]
+    if not conv.first:
+        for m1 in components:
+            place = f"{conv.feature_place(block, m1)} + c"
+            lines.append(f"      store(features_gradient + {place}, feature_gradient{m1});")
     return [*lines, "    }"]
 
 
-def _combination(pairs: list[tuple[float, int, int]], i: int) -> str:
+def _pulls(conv: Convolution, p: int, sums: dict[int, list[str]]) -> list[str]:
+    """P of a path; what it gives to the gradients of an edge is added to ``sums``."""
+    path = conv.layer.paths[p]
+    table = coupling(path.l1, path.l2, path.l3)
+    lines = []
+    for m1 in range(2 * path.l1 + 1):
+        for m3 in range(2 * path.l3 + 1):
+            if table[m1, :, m3].any():
+                lines.append(f"        const vec product{p}_{m1}_{m3} = feature{m1} * gradient{p}_{m3};")
+    radial = []
+    for m2 in range(2 * path.l2 + 1):
+        pairs = [(float(table[m1, m2, m3]), m1, m3) for m1, m3 in np.argwhere(table[:, m2, :])]
+        if not pairs:
+            continue
+        name, number = f"pull{p}_{m2}", path.l2**2 + m2
+        lines.append(f"        const vec {name} = {_combination(pairs, p)};")
+        if path.l2:
+            radial.append(f"harmonic[{number}][e] * {name}")
+            sums.setdefault(number, []).append(f"weight{p} * {name}")
+        else:
+            radial.append(f"{literal(conv.couplings.y00)} * {name}")
+    sums.setdefault(0, []).append(f"slope{p} * ({' + '.join(radial)})")
+    return lines
+
+
+def _combination(pairs: list[tuple[float, int, int]], p: int) -> str:
     """A sum of products of features and gradients; terms of one magnitude share the multiplication."""
     by_size: dict[float, list[str]] = {}
     for value, m1, m3 in pairs:
         size = next((s for s in by_size if abs(s - abs(value)) < 1e-12), abs(value))
-        by_size.setdefault(size, []).append(f"{'+' if value > 0 else '-'} p{i}_{m1}_{m3}")
-    return " + ".join(f"{_number(size)} * ({' '.join(terms)})" for size, terms in by_size.items())
+        by_size.setdefault(size, []).append(f"{'+' if value > 0 else '-'} product{p}_{m1}_{m3}")
+    return " + ".join(f"{literal(size)} * ({' '.join(terms)})" for size, terms in by_size.items())

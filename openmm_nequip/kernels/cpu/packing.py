@@ -39,6 +39,23 @@ def choose_lanes(program: Program, vector_bytes: int) -> int:
     return lanes
 
 
+def padded(count: int, lanes: int) -> int:
+    """The least multiple of ``lanes`` that holds ``count`` numbers.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    lanes : int
+        Numbers of a vector.
+
+    Returns
+    -------
+    int
+    """
+    return -(-count // lanes) * lanes
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Blocks in one row of numbers: block by block, component by component, channels padded.
@@ -72,9 +89,13 @@ def rows_of(blocks: list[Block], lanes: int, channels: list[int] | None = None) 
         Channels are padded to a multiple of it.
     channels : list of int, optional
         Padded channels, if not the least ones.
+
+    Returns
+    -------
+    Rows
     """
     if channels is None:
-        channels = [-(-block.mul // lanes) * lanes for block in blocks]
+        channels = [padded(block.mul, lanes) for block in blocks]
     sizes = [c * (2 * block.l + 1) for c, block in zip(channels, blocks, strict=True)]
     offsets = [sum(sizes[:i]) for i in range(len(sizes))]
     return Rows(blocks, channels, offsets, sum(sizes))
@@ -105,7 +126,19 @@ class LayerRows:
 
 
 def lay_out(layer: Layer, lanes: int) -> LayerRows:
-    """Decide where everything of a layer lies."""
+    """Decide where everything of a layer lies.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer.
+    lanes : int
+        Channels are padded to a multiple of it.
+
+    Returns
+    -------
+    LayerRows
+    """
     inputs = rows_of(layer.inputs, lanes)
     channels = [inputs.channels[path.block] for path in layer.paths]
     slots, widths = [0] * len(channels), [0] * len(layer.middle)
@@ -119,7 +152,15 @@ def lay_out(layer: Layer, lanes: int) -> LayerRows:
 
 
 class Blob:
-    """All weights of a model in one array; every part starts at a multiple of the vector length."""
+    """All weights of a model in one array; every part starts at a multiple of the vector length.
+
+    Parameters
+    ----------
+    dtype : str
+        Of the model.
+    lanes : int
+        Numbers of a vector.
+    """
 
     def __init__(self, dtype: str, lanes: int) -> None:
         self._dtype = dtype
@@ -128,13 +169,13 @@ class Blob:
         self._size = 0
 
     def add(self, array: np.ndarray) -> int:
-        """Append an array and give its offset."""
+        """Append an array of any shape (...), flattened, and give its offset."""
         flat = np.ascontiguousarray(array, dtype=self._dtype).ravel()
-        padded = np.zeros(-(-max(flat.size, 1) // self.lanes) * self.lanes, dtype=self._dtype)
-        padded[: flat.size] = flat
-        self._parts.append(padded)
-        self._size += padded.size
-        return self._size - padded.size
+        part = np.zeros(padded(max(flat.size, 1), self.lanes), dtype=self._dtype)
+        part[: flat.size] = flat
+        self._parts.append(part)
+        self._size += part.size
+        return self._size - part.size
 
     def array(self) -> np.ndarray:
         """Everything that was added."""
@@ -151,6 +192,11 @@ def pad_matrix(matrix: np.ndarray, rows: list[int], n_rows: int, n_columns: int)
         Place of each row.
     n_rows, n_columns : int
         Size of the result.
+
+    Returns
+    -------
+    numpy.ndarray, (..., n_rows, n_columns)
+        Zero beside the matrix.
     """
     result = np.zeros((*matrix.shape[:-2], n_rows, n_columns))
     result[..., rows, : matrix.shape[-1]] = matrix
@@ -158,7 +204,21 @@ def pad_matrix(matrix: np.ndarray, rows: list[int], n_rows: int, n_columns: int)
 
 
 def channel_places(layer: Layer, rows: LayerRows, group: int) -> list[int]:
-    """Place of every channel of a block of the convolution's result among its padded channels."""
+    """Place of every channel of a block of the convolution's result among its padded channels.
+
+    Parameters
+    ----------
+    layer : Layer
+        Has the paths.
+    rows : LayerRows
+        Where they lie.
+    group : int
+        Index of the block.
+
+    Returns
+    -------
+    list of int
+    """
     places: list[int] = []
     mine = [i for i, path in enumerate(layer.paths) if path.group == group]
     for i in sorted(mine, key=lambda i: layer.paths[i].slot):
@@ -168,7 +228,20 @@ def channel_places(layer: Layer, rows: LayerRows, group: int) -> list[int]:
 
 
 def radial_columns(layer: Layer, rows: LayerRows) -> tuple[list[int], np.ndarray]:
-    """For each output of the radial network its place in a row of weights, and the factor it gets there."""
+    """For each output of the radial network its place in a row of weights, and the factor it gets there.
+
+    Parameters
+    ----------
+    layer : Layer
+        Has the paths.
+    rows : LayerRows
+        Where their weights stand.
+
+    Returns
+    -------
+    places : list of int
+    factors : numpy.ndarray, (n_outputs,)
+    """
     count = sum(path.weights.stop - path.weights.start for path in layer.paths)
     places, factors = [0] * count, np.ones(count)
     for path, offset in zip(layer.paths, rows.path_offsets, strict=True):
@@ -181,14 +254,25 @@ def radial_columns(layer: Layer, rows: LayerRows) -> tuple[list[int], np.ndarray
 def pack_table(layer: Layer, rows: LayerRows, table: Table, lanes: int) -> np.ndarray:
     """A table in the order in which the kernels read it: knot, vector of channels, power, lane.
 
+    Parameters
+    ----------
+    layer : Layer
+        Has the paths.
+    rows : LayerRows
+        Where their weights stand.
+    table : Table
+        The table.
+    lanes : int
+        Numbers of a vector.
+
     Returns
     -------
     numpy.ndarray, (n_knots, n_weights / lanes, 6, lanes)
     """
     places, factors = radial_columns(layer, rows)
-    padded = np.zeros((table.knots, 6, rows.weights))
-    padded[:, :, places] = table.coefficients * factors
-    return padded.reshape(table.knots, 6, -1, lanes).transpose(0, 2, 1, 3)
+    filled = np.zeros((table.knots, 6, rows.weights))
+    filled[:, :, places] = table.coefficients * factors
+    return filled.reshape(table.knots, 6, -1, lanes).transpose(0, 2, 1, 3)
 
 
 def pack_mix(
@@ -196,10 +280,22 @@ def pack_mix(
 ) -> list[tuple[int, ...]]:
     """Put linear maps into the blob, as they are and transposed.
 
+    Parameters
+    ----------
+    blob : Blob
+        Is added to.
+    maps : list of Mix
+        Maps between the blocks of two rows.
+    source, target : Rows
+        The rows.
+    places : list of list of int, optional
+        For each source block, where its channels stand among the padded ones; from 0 on by default.
+
     Returns
     -------
     list of tuple of int
-        Source offset, channels; target offset, channels; components, typed, offset, offset of the transposed.
+        Members of ``LinearMap``: source offset, channels; target offset, channels; components, typed, offset, offset of
+        the transposed.
     """
     result: list[tuple[int, ...]] = []
     for entry in maps:

@@ -1,7 +1,21 @@
-// Threads that run a step together. Between two steps the cores belong to others, to OpenMM's own threads above all: a
-// thread looks out for the next step for a moment, because that of a small model follows at once, and then sleeps.
-// OpenMP's threads stay awake for milliseconds, in which the force field of a hybrid system has to share its cores. Where
-// torch's own operators have just had these threads, it is the other way round: they are borrowed, as they are awake.
+// Threads that run a step together.
+//
+// Between two steps the cores belong to others, to OpenMM's own threads above all: a thread waits actively for the next step for
+// a millisecond, because that of a small model follows at once, and then sleeps. OpenMP's threads stay awake for milliseconds,
+// in which the force field of a hybrid system has to share its cores. Where torch's own operators have just had these threads,
+// it is the other way round: they are borrowed, as they are awake.
+//
+// How a run starts: its number and how many threads take part in it are one word, the epoch, so that a thread that reads it late
+// cannot mix up two runs. How it ends: all meet at a barrier.
+//
+// | symbol          | meaning                                                                                          |
+// | `epoch`         | number of the run << COUNT_BITS | how many threads take part in it; STOP ends the threads         |
+// | `round`         | number of the barrier that is waited at                                                          |
+// | `arrived`       | threads that wait at it                                                                          |
+// | `worker_loop`   | what each thread but the caller does: wait for an epoch, work, meet the others, wait again       |
+// | SPINS           | looks at the barrier before a thread gives its core to others between two looks                  |
+// | STAY_AWAKE_US   | microseconds for which a thread waits actively for the next run                                  |
+#pragma once
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -18,7 +32,8 @@
 
 namespace {
 
-inline void relax() {
+// Tells the core that the thread is waiting.
+inline void pause_core() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -26,31 +41,32 @@ inline void relax() {
 #endif
 }
 
-class Team {
+class Threads {
  public:
-  ~Team() {
+  ~Threads() {
     start(STOP);
-    for (std::thread& each : threads) each.join();
+    for (std::thread& each : workers) each.join();
   }
 
-  // Have that many threads, the caller included; how many there are.
-  int gather(int wanted) {
+  // Have that many threads, the caller included; how many there are: fewer if the system gives no more.
+  int prepare(int wanted) {
     wanted = wanted < MOST ? wanted : (int)MOST;
     try {
-      while ((int)threads.size() + 1 < wanted) threads.emplace_back(&Team::serve, this, (int)threads.size() + 1, word.load());
+      while ((int)workers.size() + 1 < wanted)
+        workers.emplace_back(&Threads::worker_loop, this, (int)workers.size() + 1, epoch.load());
     } catch (const std::system_error&) {
     }
-    return (int)threads.size() + 1 < wanted ? (int)threads.size() + 1 : wanted;
+    return (int)workers.size() + 1 < wanted ? (int)workers.size() + 1 : wanted;
   }
 
-  // Call work(context, t) for t = 0 .. count - 1 at once; gather(count) comes before.
+  // Call work(context, t) for t = 0 .. count - 1 at once; prepare(count) comes before.
   void run(int count, void (*work)(void*, int), void* context) {
     job = work;
     argument = context;
     size = count;
     if (count > 1) start(count);
     work(context, 0);
-    meet();
+    barrier();
   }
 
 #ifdef _OPENMP
@@ -73,17 +89,17 @@ class Team {
 #endif
 
   // Wait until all threads of the present run have come here.
-  void meet() {
+  void barrier() {
     const int all = size;  // read before the others can go on
     if (all < 2) return;
-    const unsigned now = phase.load(std::memory_order_acquire);
-    if (waiting.fetch_add(1, std::memory_order_acq_rel) + 1 == all) {
-      waiting.store(0, std::memory_order_relaxed);
-      phase.store(now + 1, std::memory_order_release);
+    const unsigned now = round.load(std::memory_order_acquire);
+    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == all) {
+      arrived.store(0, std::memory_order_relaxed);
+      round.store(now + 1, std::memory_order_release);
       return;
     }
-    for (int turn = 0; phase.load(std::memory_order_acquire) == now; turn++) {
-      if (turn < PATIENCE) relax();
+    for (int spin = 0; round.load(std::memory_order_acquire) == now; spin++) {
+      if (spin < SPINS) pause_core();
       else std::this_thread::yield();  // more threads than cores: the others need this one
     }
   }
@@ -93,7 +109,7 @@ class Team {
 
  private:
   enum : unsigned long { MOST = 1000, STOP = 1023, COUNT_BITS = 10 };
-  enum { PATIENCE = 4000, LOOK_OUT_US = 1000 };
+  enum { SPINS = 4000, STAY_AWAKE_US = 1000, LOOKS_BETWEEN_YIELDS = 32 };
 
   static long current_process() {
 #if defined(__unix__) || defined(__APPLE__)
@@ -103,47 +119,49 @@ class Team {
 #endif
   }
 
-  // The run and how many take part in it are one word: who reads it late cannot mix up two runs.
   void start(unsigned long count) {
-    const unsigned long next = ((word.load() >> COUNT_BITS) + 1) << COUNT_BITS | count;
-    word.store(next);
-    if (asleep.load() > 0) {
+    epoch.store(((epoch.load() >> COUNT_BITS) + 1) << COUNT_BITS | count);
+    if (sleeping.load() > 0) {
       std::lock_guard<std::mutex> guard(lock);
       wake.notify_all();
     }
   }
 
-  void serve(int own, unsigned long seen) {
-    for (;;) {
-      const auto since = std::chrono::steady_clock::now();
-      bool awake = false;
-      do {
-        for (int turn = 0; turn < 32 && !awake; turn++) {
-          awake = word.load(std::memory_order_acquire) != seen;
-          if (!awake) relax();
-        }
-        if (!awake) std::this_thread::yield();  // whoever needs the core has it at once
-      } while (!awake && std::chrono::steady_clock::now() - since < std::chrono::microseconds((int)LOOK_OUT_US));
-      if (!awake) {
-        std::unique_lock<std::mutex> guard(lock);
-        asleep++;
-        wake.wait(guard, [&] { return word.load() != seen; });
-        asleep--;
+  // Whether a new epoch has come within STAY_AWAKE_US.
+  bool wait_awake(unsigned long seen) {
+    const auto since = std::chrono::steady_clock::now();
+    do {
+      for (int look = 0; look < LOOKS_BETWEEN_YIELDS; look++) {
+        if (epoch.load(std::memory_order_acquire) != seen) return true;
+        pause_core();
       }
-      seen = word.load();
+      std::this_thread::yield();  // whoever needs the core has it at once
+    } while (std::chrono::steady_clock::now() - since < std::chrono::microseconds((int)STAY_AWAKE_US));
+    return false;
+  }
+
+  void worker_loop(int own, unsigned long seen) {
+    for (;;) {
+      if (!wait_awake(seen)) {
+        std::unique_lock<std::mutex> guard(lock);
+        sleeping++;
+        wake.wait(guard, [&] { return epoch.load() != seen; });
+        sleeping--;
+      }
+      seen = epoch.load();
       const unsigned long count = seen & STOP;
       if (count == STOP) return;
       if ((unsigned long)own >= count) continue;
       job(argument, own);
-      meet();
+      barrier();
     }
   }
 
   const long process = current_process();
-  std::vector<std::thread> threads;
-  std::atomic<unsigned long> word{0};
-  std::atomic<unsigned> phase{0};
-  std::atomic<int> waiting{0}, asleep{0};
+  std::vector<std::thread> workers;
+  std::atomic<unsigned long> epoch{0};
+  std::atomic<unsigned> round{0};
+  std::atomic<int> arrived{0}, sleeping{0};
   std::mutex lock;
   std::condition_variable wake;
   void (*job)(void*, int) = nullptr;

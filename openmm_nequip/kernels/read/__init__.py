@@ -1,6 +1,6 @@
 """Readers: from a model's modules to a :class:`Program`, one row for each family of models.
 
-A new family of models is one file beside :mod:`.nequip_model`, with ``recognises`` and ``read``, and one row of
+A new family of models is one file beside :mod:`.nequip`, with ``recognises`` and ``read``, and one row of
 :data:`READERS`; everything after the :class:`Program` is shared.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import NotFusableError, UpstreamError
 from ..program import Program
-from . import nequip_model
+from . import nequip
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Reader:
 
 
 #: Readers in the order in which they are asked.
-READERS = (Reader("NequIP", nequip_model.recognises, nequip_model.read),)
+READERS = (Reader("NequIP", nequip.recognises, nequip.read),)
 
 
 def read_model(model: Any) -> Program:
