@@ -10,6 +10,8 @@ import pytest
 import torch
 from conftest import DATA
 from nequip_models import CUTOFF, make_model
+from openmm_nequip.models.nequip import load_module
+from openmm_nequip.models.state import default_dtype, preserved_global_state
 
 from openmm_nequip.errors import KernelsError, NotFusableError, UpstreamError
 from openmm_nequip.kernels.backend import Generated
@@ -18,8 +20,6 @@ from openmm_nequip.kernels.cpu.generate import assemble
 from openmm_nequip.kernels.fuse import BACKENDS, backend_for, fuse, generator
 from openmm_nequip.kernels.read import READERS, read_model
 from openmm_nequip.models import locate
-from openmm_nequip.models.nequip import load_module
-from openmm_nequip.models.state import default_dtype, preserved_global_state
 from openmm_nequip.upstream.nequip_modules import normalisation_constant, reciprocal_cutoffs, submodules, zbl_factor
 
 #: e^2 / (4 pi eps0) in eV Å, CODATA 2018.
