@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .devicelists import DeviceCandidateList, DeviceNeighborList
+from .errors import NonFiniteError
 from .kernels.trajectory import NotFinite
 from .layout import Layout
 from .links import place_caps, spread_cap_forces
@@ -21,16 +22,10 @@ from .neighbors import CandidateList, NeighborList
 from .padding import PaddedNeighborList
 from .units import Units
 
-_MOST_NAMED = 10
-
 
 def keeps_lists(device: torch.device) -> bool:
     """Whether neighbour lists are made and kept on that device rather than on the host."""
     return device.type == "cuda"
-
-
-class NonFiniteError(RuntimeError):
-    """Positions that are not finite, or a model that answered with NaN or infinity."""
 
 
 class Evaluator:
@@ -99,7 +94,7 @@ class Evaluator:
                 try:
                     return self._trajectory(positions, box)
                 except NotFinite as error:
-                    raise NonFiniteError(_culprits(error.what, error.values)) from error
+                    raise _not_finite(error.what, error.values) from error
             out, forces, _ = self._compute(positions, box)
         return self._checked(out, forces)
 
@@ -166,7 +161,7 @@ class Evaluator:
         energy = float(out["energy"]) * self.units.energy
         forces *= self.units.force
         if not math.isfinite(energy + forces.sum()):
-            raise NonFiniteError(_culprits("the model's energy or forces", forces))
+            raise _not_finite("the model's energy or forces", forces)
         return energy, forces
 
     def _compute(
@@ -176,7 +171,7 @@ class Evaluator:
         positions = np.divide(positions, self.units.length, dtype=np.float64)
         # The sum of squares is finite exactly if every coordinate is (up to 1e154).
         if not math.isfinite(np.vdot(positions, positions)):
-            raise NonFiniteError(_culprits("positions", positions))
+            raise _not_finite("positions", positions)
         cell = self._dummy_cell if box is None else np.divide(box, self.units.length, dtype=np.float64)
         particles = torch.from_numpy(positions)
         cell_tensor = torch.from_numpy(cell)
@@ -239,12 +234,6 @@ class Evaluator:
         return result
 
 
-def _culprits(what: str, values: np.ndarray) -> str:
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(bad) == 0:
-        return f"{what} are not finite: the energy is NaN or infinite while all forces are finite"
-    named = ", ".join(str(i) for i in bad[:_MOST_NAMED]) + (", ..." if len(bad) > _MOST_NAMED else "")
-    return (
-        f"{what} are NaN or infinite for {len(bad)} of {len(values)} atoms (indices {named}); "
-        "the structure has left what the model knows: check the starting geometry, the time step and the model"
-    )
+def _not_finite(what: str, values: np.ndarray) -> NonFiniteError:
+    """The error that names the rows of (n_atoms, 3) that are not finite."""
+    return NonFiniteError(what, np.flatnonzero(~np.isfinite(values).all(axis=1)), len(values))

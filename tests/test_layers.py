@@ -10,7 +10,7 @@ import openmm_nequip
 ROOT = Path(openmm_nequip.__file__).parent
 #: Layer of each module or package of openmm_nequip; imports go to a lower layer or stay inside a package.
 LAYERS = {
-    "_version": 0, "choices": 0, "errors": 0, "upstream": 0, "units": 0, "layout": 0, "links": 0, "data": 0,
+    "_version": 0, "choices": 0, "kept_error": 0, "errors": 0, "upstream": 0, "units": 0, "layout": 0, "links": 0, "data": 0,
     "crystal": 1, "kernels": 0,
     "models": 1, "neighbors": 1, "padding": 1, "recording": 1,
     "devicelists": 2, "cudagraphs": 2, "devices": 2,

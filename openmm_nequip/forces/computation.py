@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import ComputationError
+from ..kept_error import keep_error
 from ..upstream.openmm_state import box_of, positions_of
 from .spec import LazyEvaluator
 
 
-class ComputationError(RuntimeError):
-    """An error inside a force's function, with the type and traceback in its text: OpenMM passes on nothing else."""
-
-
 def _explain(error: BaseException) -> ComputationError:
+    """The error that OpenMM gets; the one behind it is kept for :func:`openmm_nequip.kept_error.error_behind`."""
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return ComputationError(f"{type(error).__name__}: {error}\n\n{trace}")
+    text = f"{type(error).__name__}: {error}\n\n{trace}"
+    keep_error(error, text)
+    return ComputationError(text)
 
 
 class Computation(LazyEvaluator):

@@ -11,6 +11,7 @@ from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
 from ...cudagraphs import with_graphs
+from ...errors import UnavailableError
 from ...models import Model, ModelSource, open_model, parse_device
 from ...models.source import CODE_EXECUTING, TORCHSCRIPT
 from ...topology import declare_molecules
@@ -21,10 +22,6 @@ from .runners import FixedGraph, MDRunner, Runner
 
 #: Roles: the bare model, this package, another program.
 LIMIT, OURS, PEER = "limit", "openmm-nequip", "peer"
-
-
-class Unavailable(Exception):
-    """Something cannot be measured here; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,9 @@ class Subject:
     def model(self, variant: str, device: str) -> Model:
         """The model, run in one of :data:`VARIANTS`."""
         if variant == "eager" and self.source.kind not in CODE_EXECUTING:
-            raise Unavailable(f"it is a {self.source.kind} file, compiled already; there is nothing to run eagerly")
+            raise UnavailableError(
+                f"it is a {self.source.kind} file, compiled already; there is nothing to run eagerly"
+            )
         return open_model(self.source, parse_device(device), **VARIANTS[variant])
 
 

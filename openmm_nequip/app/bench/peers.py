@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...models.compiler import CompileError, cached_package
+from ...errors import CompileError, UnavailableError
+from ...models.compiler import cached_package
 from ...models.nequip import named_for_nequip, require_nequip
 from ...models.source import AOTINDUCTOR, CODE_EXECUTING, ModelSource
 from ...models.state import default_dtype, preserved_global_state
 from ...models.target import INPUT_FIELDS, OUTPUT_FIELDS
 from ...units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from .bench_systems import BenchSystem
-from .contenders import PEER, Contender, Subject, Unavailable, bare_system, device_of
+from .contenders import PEER, Contender, Subject, bare_system, device_of
 from .runners import HOTTEST_K, STEP_PS, MDRunner, Result, Runner
 
 FS_PER_PS = 1000.0
@@ -36,7 +37,9 @@ def openmm_ml(subject: Subject, platform: str) -> Contender:
 
     def prepare(bench: BenchSystem) -> Runner:
         if subject.source.kind not in CODE_EXECUTING:
-            raise Unavailable(f"it reads .ckpt and .nequip.zip files only, and this is a {subject.source.kind} file")
+            raise UnavailableError(
+                f"it reads .ckpt and .nequip.zip files only, and this is a {subject.source.kind} file"
+            )
         from openmmml.models.nequippotential import NequIPPotentialImplFactory
 
         system = bare_system(bench)
@@ -64,7 +67,7 @@ def ase_calculator(subject: Subject, device: str, compiled: bool) -> Contender:
 
     def prepare(bench: BenchSystem) -> Runner:
         if abs(subject.units.length - NM_PER_ANGSTROM) > 1e-12 * NM_PER_ANGSTROM:
-            raise Unavailable("ASE hands positions in angstrom to the model, whose unit of length is another")
+            raise UnavailableError("ASE hands positions in angstrom to the model, whose unit of length is another")
         require_nequip()
         with preserved_global_state():
             calculator = load(energy_units_to_eV=subject.units.energy / KJ_PER_MOL_PER_EV)

@@ -45,7 +45,13 @@ class Runner:
         return None
 
     def advance(self, count: int) -> None:
-        """Do the thing ``count`` times; returns when it is done, on a GPU too."""
+        """Do the thing ``count`` times; returns when it is done, on a GPU too.
+
+        Raises
+        ------
+        NotImplementedError
+            Unless a subclass does it.
+        """
         raise NotImplementedError
 
     def is_lost(self) -> bool:
@@ -117,6 +123,12 @@ class MDRunner(Runner):
             self._integrator.step(count)
             if self._asynchronous:
                 self._context.getState(velocities=True)
+
+    @property
+    def positions_nm(self) -> np.ndarray:
+        """Present positions, (n_atoms, 3) float64, nm."""
+        found = self._context.getState(positions=True).getPositions(asNumpy=True)
+        return np.asarray(found.value_in_unit(unit.nanometer))
 
     def is_lost(self) -> bool:
         """Whether the atoms are hotter than :data:`HOTTEST_K`."""
@@ -194,6 +206,11 @@ class ListRunner(Runner):
         Cutoffs.
     units : Units
         The model's units.
+
+    Attributes
+    ----------
+    frames : list of numpy.ndarray, (n_atoms, 3) float64
+        The trajectory, in model units.
     """
 
     def __init__(self, bench: BenchSystem, model: Model, units: Units) -> None:
@@ -201,7 +218,7 @@ class ListRunner(Runner):
         self._evaluator = Evaluator(model, units, layout, bench.box_nm is not None, DEFAULT_SKIN_NM)
         self._cell = in_model_units(bench, model, units)[1]
         moved = bench.velocities * STEP_PS
-        self._frames = [(bench.positions_nm + i * moved) / units.length for i in range(FRAMES)]
+        self.frames = [(bench.positions_nm + i * moved) / units.length for i in range(FRAMES)]
         self._order = [*range(FRAMES), *range(FRAMES - 2, 0, -1)]
         self._next = 0
 
@@ -212,7 +229,7 @@ class ListRunner(Runner):
     def advance(self, count: int) -> None:
         """Lists of the next frames."""
         for _ in range(count):
-            self.find(self._frames[self._order[self._next]], self._cell)
+            self.find(self.frames[self._order[self._next]], self._cell)
             self._next = (self._next + 1) % len(self._order)
 
 
