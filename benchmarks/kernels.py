@@ -62,7 +62,7 @@ def water(n_atoms: int, pairwise: bool = False) -> list[torch.Tensor]:
 
     The edges come in the order in which a simulation gives them to a package or (``pairwise``) to the fused kernels.
     """
-    from openmm_nequip.neighbors import NeighborList
+    from openmm_nequip.graph.neighbors import NeighborList
 
     rng = np.random.default_rng(0)
     per_side = round((n_atoms / 3) ** (1 / 3) + 0.499)
@@ -108,17 +108,16 @@ def compile_package(cell: str, dtype: str, path: Path) -> None:
 
 def fused_steps(model) -> dict[str, object]:
     """The fused model with tables and without."""
-    from openmm_nequip.kernels.build import vector_bytes
+    from openmm_nequip.kernels.cpu.library import Step
     from openmm_nequip.kernels.fuse import fuse
-    from openmm_nequip.kernels.library import Library, Step
-    from openmm_nequip.models.fused import build_library
-    from openmm_nequip.models.state import default_dtype
+    from openmm_nequip.models.fused import open_kernels
+    from openmm_nequip.upstream.nequip_state import default_dtype
 
     steps = {}
     for name, tables in (("fused", True), ("fused, exact radial", False)):
         with default_dtype(torch.float64):
-            made = fuse(model, tables, vector_bytes())
-        steps[name] = Step(Library(build_library(made.source), made.weights, made.constants))
+            made = fuse(model, tables)
+        steps[name] = Step(open_kernels(made))
     return steps
 
 
@@ -186,14 +185,18 @@ int main(int, char**) {
 
 def peak_rate(dtype: str, threads: int) -> float:
     """Measured peak of fused multiply-adds in operations a second."""
-    from openmm_nequip.kernels.build import find_compiler, vector_bytes
+    from openmm_nequip.cxx import find_compiler, missing_compiler
+    from openmm_nequip.kernels.cpu.build import vector_bytes
 
+    compiler = find_compiler()
+    if compiler is None:
+        raise SystemExit(missing_compiler())
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder) / "peak.cpp", Path(folder) / "peak"
         source.write_text(_PEAK)
         defines = [f"-DREAL={'float' if dtype == 'float32' else 'double'}", f"-DBYTES={vector_bytes()}"]
         flags = ["-O3", "-march=native", "-fopenmp", "-ffp-contract=fast", f"-DTHREADS={threads}"]
-        subprocess.run([*find_compiler(), *flags, *defines, "-o", str(program), str(source)], check=True)
+        subprocess.run([*compiler, *flags, *defines, "-o", str(program), str(source)], check=True)
         return float(subprocess.run([str(program)], check=True, capture_output=True, text=True).stdout)
 
 
@@ -201,14 +204,14 @@ def measure(
     cell: str, dtype: str, sizes: list[int], path: Path, rounds: int, threads: int, peak: float
 ) -> Iterator[dict]:
     """One row for each size."""
-    from openmm_nequip.kernels.recognise import recognise
-    from openmm_nequip.models.state import default_dtype
+    from openmm_nequip.kernels.read import read_model
+    from openmm_nequip.upstream.nequip_state import default_dtype
 
     model = make(cell, dtype)
     package = torch._inductor.aoti_load_package(str(path))
     steps = fused_steps(model)
     with default_dtype(torch.float64):
-        program = recognise(model)
+        program = read_model(model)
     per_edge, per_atom = operations(program), node_operations(program)
     for size in sizes:
         graph = water(size)

@@ -20,9 +20,9 @@ from timing import finish, interleaved, report
 
 import openmm_nequip  # noqa: F401  before openmm, so that openmmtorch finds torch in the process
 from openmm_nequip import load_model
-from openmm_nequip.models.state import default_dtype, preserved_global_state
-from openmm_nequip.neighbors import NeighborList
+from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.topology import atom_types
+from openmm_nequip.upstream.nequip_state import default_dtype, preserved_global_state
 
 DATA = Path(openmm_nequip.__file__).parent / "data"
 CP2K = Path(__file__).resolve().parents[2] / "shared" / "data" / "cp2k"

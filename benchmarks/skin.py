@@ -16,7 +16,7 @@ from timing import finish
 from tqdm.auto import tqdm
 
 import openmm_nequip  # noqa: F401  before openmm
-from openmm_nequip.neighbors import NeighborList
+from openmm_nequip.graph.neighbors import NeighborList
 
 SKINS_NM = (0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2)
 CUTOFF_NM = 0.5

@@ -19,11 +19,11 @@ from tqdm.auto import tqdm
 
 from openmm_nequip import load_model
 from openmm_nequip.app.bench.bench_systems import peptide
-from openmm_nequip.cudagraphs import GraphedModel
-from openmm_nequip.layout import Layout
-from openmm_nequip.neighbors import DEFAULT_SKIN_NM
+from openmm_nequip.evaluate.cuda_graphs import GraphedModel
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.graph.neighbors import DEFAULT_SKIN_NM
 from openmm_nequip.units import Units
-from openmm_nequip.wrapper import Evaluator
 
 STEP_PS = 0.0005
 SHOWN = (1, 10, 100, 300, 1000, 3000, 10_000)
@@ -71,7 +71,7 @@ def main() -> None:
     with as_file(files("openmm_nequip.data") / "alanine-dipeptide.nequip.zip") as path:
         model = load_model(str(path), kernels="none")
     types = np.array([model.info.type_names.index(symbol) for symbol in bench.symbols])
-    layout, units, box = Layout(len(types), types), Units(), np.eye(3) * arguments.box
+    layout, units, box = Placement(len(types), types), Units(), np.eye(3) * arguments.box
     graphed = GraphedModel(model, EveryStep())
     nudged = bench.positions_nm.copy()
     nudged[5, 1] = np.nextafter(nudged[5, 1], 1.0)

@@ -15,9 +15,10 @@ from .upstream import openmm_plugins
 if TYPE_CHECKING:
     from . import crystal, reporters
     from .errors import CompileError, KernelsError, ModelFileError, ModifierError
-    from .mixed import Link, MixedReport, MixedSystem, Region
+    from .hybrid import Link, MixedReport, MixedSystem, Region
     from .models import Model, ModelInfo, load_model
     from .potential import NequIPPotentialImpl, create_mixed_system
+    from .reading import read_system
     from .registration import register
     from .units import Units, resolve_units
 
@@ -38,6 +39,7 @@ __all__ = [
     "create_mixed_system",
     "crystal",
     "load_model",
+    "read_system",
     "register",
     "reporters",
     "resolve_units",
@@ -45,17 +47,17 @@ __all__ = [
 
 #: Module of each public name; None for modules.
 _HOMES = {
-    "CompileError": "models",
-    "KernelsError": "models",
-    "Link": "mixed",
-    "MixedReport": "mixed",
-    "MixedSystem": "mixed",
+    "CompileError": "errors",
+    "KernelsError": "errors",
+    "Link": "hybrid",
+    "MixedReport": "hybrid",
+    "MixedSystem": "hybrid",
     "Model": "models",
-    "ModelFileError": "models",
+    "ModelFileError": "errors",
     "ModelInfo": "models",
-    "ModifierError": "models",
+    "ModifierError": "errors",
     "NequIPPotentialImpl": "potential",
-    "Region": "mixed",
+    "Region": "hybrid",
     "Units": "units",
     "create_mixed_system": "potential",
     "crystal": None,
@@ -63,6 +65,7 @@ _HOMES = {
     "load_model": "models",
     "models": None,
     "potential": None,
+    "read_system": "reading",
     "register": "registration",
     "reporters": None,
     "resolve_units": "units",

@@ -8,6 +8,8 @@ KERNELS = ("auto", "none", "fused")
 CUDA_GRAPHS = ("auto", True, False)
 #: ``rule=``: which bonded terms of the force field a model replaces in a hybrid System.
 RULES = ("openmm-ml", "gromacs", "all-in-set")
+#: ``linkCharge=``: what becomes of the charge behind a cut bond in a hybrid System.
+LINK_CHARGES = ("keep", "zero", "redistribute")
 #: Prefix of models that are fetched by their id.
 NEQUIP_NET = "nequip.net:"
 #: Name of the model's force in a System.

@@ -11,7 +11,7 @@ from typing import Any
 
 from .upstream.nequip_compile import add_compile_targets, add_modifiers
 
-#: Keys of :data:`openmm_nequip.models.target.TARGETS`.
+#: Keys of :data:`openmm_nequip.models.compiling.targets.TARGETS`.
 _TARGETS = ("openmm", "openmm-full")
 _FIELDS = ("input", "output", "batch_map_settings", "data_settings")
 #: Model modifiers of ours, see :mod:`openmm_nequip.models.fused_op`.
@@ -19,19 +19,19 @@ _MODIFIERS = ("enable_FusedKernels", "enable_FusedKernelsExact")
 
 
 class _Target(Mapping):
-    """A target of ``nequip-compile`` whose content is looked up in :mod:`openmm_nequip.models.target` when used.
+    """A target of ``nequip-compile``, looked up in :mod:`openmm_nequip.models.compiling.targets` when it is used.
 
     Parameters
     ----------
     name : str
-        Key in :data:`openmm_nequip.models.target.TARGETS`.
+        Key in :data:`openmm_nequip.models.compiling.targets.TARGETS`.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getitem__(self, key: str) -> Any:
-        from .models.target import TARGETS
+        from .models.compiling.targets import TARGETS
 
         return TARGETS[self._name][key]
 

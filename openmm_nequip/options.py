@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import openmm.unit as unit
 
-from .neighbors import DEFAULT_SKIN_NM
+from .graph.neighbors import DEFAULT_SKIN_NM
+from .models.execution import Execution
+from .units import Units, resolve_units
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Options:
         See :func:`openmm_nequip.load_model`.
     cudaGraphs : bool or str
         Whether steps on a CUDA device are replayed from a CUDA graph: ``"auto"``, True (an error where it cannot be) or
-        False, see :mod:`openmm_nequip.cudagraphs`.
+        False, see :mod:`openmm_nequip.evaluate.cuda_graphs`.
     declareMolecules : bool
         Whether the bonds of the topology are declared to OpenMM with zero strength, so that a barostat and the
         wrapping of positions move molecules and not atoms.
@@ -76,6 +78,28 @@ class Options:
     tables: bool = True
     trusted: str | None = None
 
+    @property
+    def execution(self) -> Execution:
+        """How the model is run, checked.
+
+        Raises
+        ------
+        ValueError, TypeError, ModifierError, CudaGraphError
+            As :class:`Execution`.
+        """
+        return Execution(self.device, self.compile, self.kernels, self.tables, self.modifiers, self.cudaGraphs)  # type: ignore[arg-type]
+
+    @property
+    def units(self) -> Units:
+        """The model's units.
+
+        Raises
+        ------
+        ValueError
+            As :func:`openmm_nequip.units.resolve_units`.
+        """
+        return resolve_units(self.lengthUnit, self.energyUnit, self.lengthScale, self.energyScale)
+
     @classmethod
     def names(cls) -> list[str]:
         """All keywords."""
@@ -84,6 +108,15 @@ class Options:
 
 def check_keywords(given: Iterable[str], allowed: Iterable[str], where: str) -> None:
     """Raise TypeError for keywords that nothing reads.
+
+    Parameters
+    ----------
+    given : iterable of str
+        Keywords that were given.
+    allowed : iterable of str
+        Keywords that are read.
+    where : str
+        The function they were given to.
 
     Raises
     ------
@@ -117,6 +150,13 @@ def skin_in_nm(skin: Any) -> float:
 
 def check_precision(precision: str | None, dtype: str) -> None:
     """Accept ``precision`` if it is the model's own.
+
+    Parameters
+    ----------
+    precision : str or None
+        ``"single"``, ``"double"`` or None.
+    dtype : str
+        ``"float32"`` or ``"float64"``, the model's.
 
     Raises
     ------

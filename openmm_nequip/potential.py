@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import openmm
 import openmm.app
-import torch
 from openmmml.mlpotential import MLPotentialImpl
 
 from .choices import POTENTIAL_NAME
-from .cudagraphs import check_choice
+from .evaluate.placement import Placement
 from .forces import make_force
 from .forces.spec import PotentialSpec
-from .hybrid import ModelForces
-from .layout import Layout
-from .mixed import MixedSystem, build_mixed_system
-from .models import locate, open_model, parse_device
-from .models.base import Model
-from .models.modifiers import wanted_modifiers
+from .hybrid import MixedSystem, build_mixed_system
+from .hybrid.build_options import OPENMM_ML_KEYWORDS, HybridOptions
+from .hybrid.model_forces import ModelForces
+from .models import ModelInfo, check_execution, locate, parse_device, read_info
 from .options import Options, check_keywords, check_precision, skin_in_nm
-from .topology import MOLECULES_FORCE, atom_types, check_box, declare_molecules
-from .units import Units, resolve_units
+from .topology import atom_types, check_box, declare_molecules
+from .units import Units
+from .upstream.openmm_ml import asked_to_remove_constraints
 
 logger = logging.getLogger(__name__)
 
-#: Keywords of createMixedSystem that the mixed-system builder reads; OpenMM-ML hands them on.
-_BUILDER_KEYWORDS = (
-    "cutoff_nm", "forceFieldForces", "keepForces", "lambdaName", "linkAtomDistances", "linkCharge", "linkElement",
-    "mlLongRange", "positions", "referenceSystem", "removeRestraints", "rule",
-)  # fmt: skip
+#: Keywords of createMixedSystem that the builder of hybrid Systems reads; OpenMM-ML hands them on.
+_BUILDER_KEYWORDS = tuple(name for name in HybridOptions.names() if name not in OPENMM_ML_KEYWORDS)
 
 
 class NequIPPotentialImpl(MLPotentialImpl):
@@ -106,9 +100,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
             check_box(system.getDefaultPeriodicBoxVectors())
         members = list(topology.atoms())
         members = members if selected is None else [members[i] for i in selected]
-        model = self.describe(options)
-        types = atom_types(model.info.type_names, members, options.atomTypes)
-        spec = self.spec(options, Layout(len(members), types), periodic)
+        types = atom_types(self.read_info(options).type_names, members, options.atomTypes)
+        spec = self.spec(options, Placement(len(members), types), periodic)
         force = make_force(spec, selected, system.getNumParticles(), options.backend, options.properties)
         force.setForceGroup(forceGroup)
         system.addForce(force)
@@ -139,13 +132,13 @@ class NequIPPotentialImpl(MLPotentialImpl):
         embedding : str
             ``"mechanical"``.
         args
-            Fields of :class:`Options` and keywords of :func:`openmm_nequip.mixed.build_mixed_system`.
+            Fields of :class:`Options` and of :class:`openmm_nequip.hybrid.HybridOptions`.
         """
         if atoms and all(isinstance(item, str) and len(item) == 1 for item in atoms):
             atoms = "".join(atoms)  # type: ignore[assignment]  # selection text, which OpenMM-ML took for a list
         mixed = self.mix(
             topology, system, atoms, args, forceGroup=forceGroup, interpolate=interpolate,
-            removeConstraints=_caller_removes_constraints(),
+            removeConstraints=asked_to_remove_constraints(),
         )  # fmt: skip
         if returnInfo:
             return {"system": mixed.system, "topology": mixed.topology, "oldToNew": mixed.oldToNew}
@@ -160,51 +153,67 @@ class NequIPPotentialImpl(MLPotentialImpl):
         others: Sequence[NequIPPotentialImpl] = (),
         **builder: Any,
     ) -> MixedSystem:
-        """Build a mixed System, with this potential for all regions or, with ``others``, one for each region."""
+        """Build a hybrid System, with this potential for all regions or, with ``others``, one for each region."""
         options = self.options(given)
         builder |= {key: value for key, value in given.items() if key in _BUILDER_KEYWORDS}
         # The report compares the distance of a region's images with the reach of the model.
-        units = resolve_units(options.lengthUnit, options.energyUnit, options.lengthScale, options.energyScale)
-        builder.setdefault("cutoff_nm", self.describe(options).info.cutoff * units.length)
+        cutoff = self.read_info(options).cutoff
+        builder.setdefault("cutoff_nm", None if cutoff is None else cutoff * options.units.length)
+        builder["declareMolecules"] = options.declareMolecules
         mixed = build_mixed_system(
-            topology, system, atoms, ModelForces(topology, [self, *others], options), **builder
+            topology, system, atoms, ModelForces(topology, [self, *others], options), HybridOptions(**builder)
         )
-        if not options.declareMolecules:
-            for index in reversed(range(mixed.system.getNumForces())):
-                if mixed.system.getForce(index).getName() == MOLECULES_FORCE:
-                    mixed.system.removeForce(index)
         logger.info("%s", mixed.report)
         return mixed
 
-    def describe(self, options: Options) -> Model:
-        """Load the model for its facts, on the device it will run on or else the CPU."""
-        device = parse_device(options.device)
-        # Without device= the model may yet run on a GPU, so modifiers that no CPU has are not tried here.
-        modifiers = () if options.device is None else options.modifiers
-        model = open_model(self.source, device, options.compile, options.kernels, options.tables, modifiers)
-        check_precision(options.precision, model.info.dtype)
-        return model
+    def read_info(self, options: Options) -> ModelInfo:
+        """Facts about the model, after checking that it can be run in this way; nothing is compiled.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is damaged.
+        ValueError, RuntimeError
+            For options that the model, its format or this machine rules out.
+        """
+        execution = options.execution
+        check_execution(self.source, execution)
+        if execution.device is not None:
+            parse_device(execution.device)
+        info = read_info(self.source)
+        check_precision(options.precision, info.dtype)
+        return info
 
     def spec(
-        self, options: Options, layout: Layout, periodic: bool, lambda_name: str | None = None
+        self, options: Options, placement: Placement, periodic: bool, lambda_name: str | None = None
     ) -> PotentialSpec:
-        """The potential on a given layout of particles."""
-        units = resolve_units(options.lengthUnit, options.energyUnit, options.lengthScale, options.energyScale)
+        """The potential on given particles.
+
+        Parameters
+        ----------
+        options : Options
+            How to run it.
+        placement : Placement
+            Which particles are which nodes.
+        periodic : bool
+            Whether the force uses the box.
+        lambda_name : str, optional
+            Global parameter that switches it off.
+
+        Returns
+        -------
+        PotentialSpec
+        """
+        units, execution = options.units, options.execution
         log_units(self.source.path, units)
-        check_choice(options.cudaGraphs, options.device)
         spec = PotentialSpec(
             source=self.source,
             units=units,
-            layout=layout,
+            placement=placement,
             periodic=periodic,
             skin_nm=skin_in_nm(options.skin),
-            device=None if options.device is None else str(parse_device(options.device)),
-            compile=options.compile,
-            kernels=options.kernels,
-            tables=options.tables,
+            execution=execution if execution.device is None else execution.on(parse_device(execution.device)),
             lambda_name=lambda_name,
-            cuda_graphs=options.cudaGraphs,
-            modifiers=None if options.modifiers is None else wanted_modifiers(options.modifiers, torch.device("cpu")),
         )
         return spec.embed() if options.embedModel else spec
 
@@ -212,16 +221,6 @@ class NequIPPotentialImpl(MLPotentialImpl):
 def log_units(path: str, units: Units) -> None:
     """Say at INFO which units are in force and whether they were assumed."""
     logger.info("units of %s: %s%s", path, units.describe(), " (assumed; NequIP files state none)" * units.assumed)
-
-
-def _caller_removes_constraints() -> bool:
-    """Whether ``MLPotential.createMixedSystem`` was called with ``removeConstraints=True``.
-
-    OpenMM-ML keeps that keyword to itself and removes the constraints after the potential has built the System; with
-    interpolation the builder must know before, to restore on the force-field side what the constraints had replaced.
-    """
-    frame = sys._getframe(2)
-    return bool(frame.f_locals.get("removeConstraints", True))
 
 
 def create_mixed_system(
@@ -251,10 +250,9 @@ def create_mixed_system(
     forceGroup : int
         Force group of the model's force.
     interpolate : bool
-        Whether the global parameter ``lambda_interpolate`` leads from the force field (0) to the mixed System (1).
+        Whether the global parameter ``lambda_interpolate`` leads from the force field (0) to the hybrid System (1).
     options
-        Fields of :class:`openmm_nequip.options.Options` and keywords of
-        :func:`openmm_nequip.mixed.build_mixed_system`.
+        Fields of :class:`openmm_nequip.options.Options` and of :class:`openmm_nequip.hybrid.HybridOptions`.
 
     Returns
     -------
@@ -264,7 +262,7 @@ def create_mixed_system(
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        As :func:`openmm_nequip.mixed.build_mixed_system`, and for bad options.
+        As :func:`openmm_nequip.hybrid.build_mixed_system`, and for bad options.
     ModelFileError
         If a model file cannot be used.
     """

@@ -33,13 +33,13 @@ import numpy as np
 import openmm
 import openmm.unit as unit
 
+from .choices import MOLECULES_NAME
 from .crystal import reduce_box
+from .evaluate.evaluator import Evaluator
+from .evaluate.placement import Placement
 from .forces.computation import Computation
 from .forces.spec import PotentialSpec
-from .layout import Layout
-from .topology import MOLECULES_FORCE
 from .units import BAR_PER_KJ_PER_MOL_PER_NM3
-from .wrapper import Evaluator
 
 SCALED = ("atoms", "molecules")
 #: Ends of the names of OpenMM's "forces" that act on velocities or the box.
@@ -146,7 +146,7 @@ class StressCalculator:
             if found is not None or type(rest.getForce(index)).__name__.endswith(_WITHOUT_ENERGY):
                 rest.removeForce(index)
         # Bonds without strength only tell what a molecule is.
-        self._differences = any(force.getName() != MOLECULES_FORCE for force in rest.getForces())
+        self._differences = any(force.getName() != MOLECULES_NAME for force in rest.getForces())
         self._context: openmm.Context | None = None
         if self._differences or scaled == "molecules":
             integrator = openmm.VerletIntegrator(0.001)
@@ -310,7 +310,7 @@ def _with_virial(force: Any, n_particles: int) -> tuple[Evaluator, np.ndarray] |
         return None
     spec = computation.spec
     # Caps do not follow a strain: they stay at their distance.
-    if not spec.periodic or spec.lambda_name is not None or spec.layout.n_caps:
+    if not spec.periodic or spec.lambda_name is not None or spec.placement.n_caps:
         return None
     evaluator = spec.open()
     if not _gives_stress(evaluator):
@@ -322,8 +322,8 @@ def _with_virial(force: Any, n_particles: int) -> tuple[Evaluator, np.ndarray] |
 def _gives_stress(evaluator: Evaluator) -> bool:
     """Whether the model gives a virial, found out with one atom: of files of nequip <= 0.6 only some do."""
     model, units = evaluator.model, evaluator.units
-    one = Evaluator(model, units, Layout(1, evaluator.layout.types[:1]), periodic=True, skin_nm=0.0)
-    return "stress" in one.evaluate(np.zeros((1, 3)), np.eye(3) * 3 * model.info.cutoff * units.length)
+    one = Evaluator(model, units, Placement(1, evaluator.placement.types[:1]), periodic=True, skin_nm=0.0)
+    return "stress" in one.evaluate(np.zeros((1, 3)), np.eye(3) * 3 * model.info.reach * units.length)
 
 
 def _units(system: openmm.System, context: openmm.Context | None) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,10 @@ import openmm
 import openmm.app
 import openmm.unit as unit
 
-MOLECULES_FORCE = "NequIPMolecules"
+from .choices import MOLECULES_NAME
+
+#: Length of bonds without strength.
+_ANY_LENGTH_NM = 0.1
 
 
 def check_box(box: Any) -> None:
@@ -98,23 +101,61 @@ def atom_types(
     return np.array(types, dtype=np.int64)
 
 
+def molecules_force(
+    bonds: Iterable[tuple[int, int]], periodic: bool = False, force_group: int = 0
+) -> openmm.HarmonicBondForce:
+    """Make the force that tells OpenMM which atoms make a molecule: bonds of zero strength.
+
+    OpenMM finds molecules by bonds and constraints; barostats and the wrapping of positions move molecules.  A model
+    has no bonds, so without this force they would move single atoms.
+
+    Parameters
+    ----------
+    bonds : iterable of (int, int)
+        Pairs of particles.
+    periodic : bool
+        Whether the force says that it uses periodic boundary conditions.
+    force_group : int
+        Its force group.
+
+    Returns
+    -------
+    openmm.HarmonicBondForce
+        Named :data:`openmm_nequip.choices.MOLECULES_NAME`; its energy is zero.
+    """
+    force = openmm.HarmonicBondForce()
+    force.setName(MOLECULES_NAME)
+    force.setForceGroup(force_group)
+    force.setUsesPeriodicBoundaryConditions(periodic)
+    for i, j in bonds:
+        force.addBond(i, j, _ANY_LENGTH_NM, 0.0)
+    return force
+
+
 def declare_molecules(
     system: openmm.System,
     topology: openmm.app.Topology,
     atoms: Sequence[int] | None,
     periodic: bool,
-    forceGroup: int,
+    force_group: int,
 ) -> None:
-    """Add the topology's bonds between the given atoms with zero strength: OpenMM finds molecules by bonds."""
+    """Add the topology's bonds between the given atoms with zero strength, if there are any.
+
+    Parameters
+    ----------
+    system : openmm.System
+        Gets the force.
+    topology : openmm.app.Topology
+        The bonds.
+    atoms : sequence of int, optional
+        The atoms that the model describes; all if None.
+    periodic : bool
+        Whether the System is periodic.
+    force_group : int
+        Force group of the force.
+    """
     members = None if atoms is None else set(atoms)
-    bonds = [(bond[0].index, bond[1].index) for bond in topology.bonds()]
-    bonds = [pair for pair in bonds if members is None or (pair[0] in members and pair[1] in members)]
-    if not bonds:
-        return
-    force = openmm.HarmonicBondForce()
-    force.setName(MOLECULES_FORCE)
-    force.setForceGroup(forceGroup)
-    force.setUsesPeriodicBoundaryConditions(periodic)
-    for i, j in bonds:
-        force.addBond(i, j, 0.0, 0.0)
-    system.addForce(force)
+    pairs = [(bond[0].index, bond[1].index) for bond in topology.bonds()]
+    pairs = [pair for pair in pairs if members is None or members.issuperset(pair)]
+    if pairs:
+        system.addForce(molecules_force(pairs, periodic, force_group))

@@ -19,8 +19,8 @@ import openmm
 import torch
 
 import openmm_nequip  # noqa: F401  before openmm, so that openmmtorch finds torch in the process
+from openmm_nequip.cache import cache_dir, write_atomically
 from openmm_nequip.forces.probe import probe_plugin
-from openmm_nequip.models.cache import cache_dir, write_atomically
 
 # The models are small: a second thread gains nothing, and on a busy machine its barriers cost most of the time.
 torch.set_num_threads(1)

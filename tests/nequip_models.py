@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from openmm_nequip.models.state import default_dtype, preserved_global_state
+from openmm_nequip.upstream.nequip_state import default_dtype, preserved_global_state
 
 CUTOFF = 4.0
 

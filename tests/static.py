@@ -9,11 +9,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from openmm_nequip.evaluate.recording import WAITING
+from openmm_nequip.models.eager import EagerModel
 from openmm_nequip.models.metadata import make_info
-from openmm_nequip.models.nequip import EagerModel
-from openmm_nequip.models.source import ModelSource
-from openmm_nequip.models.state import preserved_global_state
-from openmm_nequip.recording import WAITING
+from openmm_nequip.upstream.nequip_state import preserved_global_state
 
 TYPES = ["H", "C", "N", "O"]
 CUTOFF = 4.0
@@ -64,9 +63,8 @@ def build(name: str, dtype: str = "float64") -> EagerModel:
             )  # fmt: skip
         module.eval()
         module.requires_grad_(False)
-        source = ModelSource(name, "checkpoint", "0" * 64, 0)
         outputs = ("energy", "forces", "atomic_energies", "virial")
-        return EagerModel(make_info(source, module.metadata, torch.device("cpu"), outputs=outputs), module)
+        return EagerModel(make_info(module.metadata, outputs=outputs), torch.device("cpu"), module)
 
 
 def structure(periodic: bool, seed: int = 5, n: int = 3, spacing: float = 2.2) -> tuple[np.ndarray, np.ndarray]:

@@ -26,9 +26,9 @@ from openmmml import MLPotential
 from toy import evaluate, make_topology
 
 from openmm_nequip import ModelFileError, load_model
-from openmm_nequip.layout import Layout
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
-from openmm_nequip.wrapper import Evaluator
 
 #: Between files of one model, eV per atom and eV/Å: rounding in double and in single precision.
 ENERGY_PER_ATOM = {"nequip": 1e-9, "allegro": 5e-7}
@@ -175,7 +175,7 @@ def test_every_file_gives_the_same_energy_and_forces_in_openmm(artefacts, name, 
 @pytest.mark.parametrize("name", MODELS)
 def test_atomic_energies_and_stress_where_compiled_in(artefacts, name):
     symbols, positions, box = structure(True)
-    layout = Layout(len(symbols), np.array(["HCNO".index(symbol) for symbol in symbols]))
+    layout = Placement(len(symbols), np.array(["HCNO".index(symbol) for symbol in symbols]))
     results = {
         file: Evaluator(load_model(artefacts / name / file, **keywords), Units(), layout, True, 0.0).evaluate(
             positions, box

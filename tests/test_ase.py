@@ -21,12 +21,12 @@ from toy import evaluate, make_topology
 
 import openmm_nequip
 from openmm_nequip import load_model
+from openmm_nequip.cache import cache_dir, write_atomically
 from openmm_nequip.crystal import fromAse
-from openmm_nequip.layout import Layout
-from openmm_nequip.models.cache import cache_dir, write_atomically
-from openmm_nequip.models.state import preserved_global_state
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
-from openmm_nequip.wrapper import Evaluator
+from openmm_nequip.upstream.nequip_state import preserved_global_state
 
 #: Between NequIPCalculator and OpenMM on one float64 file: eV per atom, eV/Å, eV/Å^3.
 ENERGY_PER_ATOM = 1e-9
@@ -107,7 +107,7 @@ def test_openmm_gives_the_calculators_numbers(compiled, name, backend):
         assert np.abs(back(found_forces) / Units().force - forces).max() < FORCE, path
         if stress is not None:
             model = load_model(path, **keywords)
-            out = Evaluator(model, Units(), Layout(len(atoms), types), True, 0.0).evaluate(np.asarray(positions), box)
+            out = Evaluator(model, Units(), Placement(len(atoms), types), True, 0.0).evaluate(np.asarray(positions), box)
             assert np.abs(crystal.tensorToUser(out["stress"]) / Units().stress_bar - stress).max() < STRESS, path
 
 

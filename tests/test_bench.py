@@ -24,8 +24,8 @@ from openmm_nequip.app.bench.limits import Limits, Usage, free_bytes, watched
 from openmm_nequip.app.bench.one_size import measure_size
 from openmm_nequip.app.bench.runners import FixedGraph, ListRunner, MDRunner, Result, Runner, types_of
 from openmm_nequip.app.cli import main
+from openmm_nequip.graph.neighbors import DEFAULT_SKIN_NM, NeighborList
 from openmm_nequip.models import locate
-from openmm_nequip.neighbors import DEFAULT_SKIN_NM, NeighborList
 from openmm_nequip.units import NM_PER_ANGSTROM, Units
 
 DATA = Path(__file__).parent / "data"

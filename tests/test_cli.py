@@ -15,9 +15,9 @@ from ase import Atoms
 from openmm_nequip import __version__, load_model
 from openmm_nequip.app.cli import main
 from openmm_nequip.app.run.run_config import RunConfig, make_config, read_toml
-from openmm_nequip.layout import Layout
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, Units
-from openmm_nequip.wrapper import Evaluator
 
 MODEL = str(Path(__file__).parent / "data" / "tiny-nequip.nequip.pth")
 PEPTIDE = str(Path(__file__).parents[1] / "openmm_nequip" / "data" / "alanine-dipeptide.pdb")
@@ -107,7 +107,7 @@ def test_energy_agrees_with_the_evaluator(capsys, tmp_path):
     atoms = crystal()
     found = answer(capsys, "energy", MODEL, write(tmp_path / "c.extxyz", atoms))
     types = np.array(["HCNO".index(symbol) for symbol in atoms.get_chemical_symbols()])
-    evaluator = Evaluator(load_model(MODEL), Units(), Layout(16, types), True, 0.0)
+    evaluator = Evaluator(load_model(MODEL), Units(), Placement(16, types), True, 0.0)
     direct = evaluator.evaluate(atoms.positions * 0.1, np.array(atoms.cell) * 0.1)
     # The file has eight decimals.
     assert np.isclose(found["energy_kj_per_mol"], direct["energy"], rtol=1e-7)

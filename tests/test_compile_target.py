@@ -16,7 +16,13 @@ import torch._inductor.config as inductor
 from conftest import DATA
 
 from openmm_nequip import load_model
-from openmm_nequip.models.target import INPUT_FIELDS, TARGETS, dynamic_shapes, example_structure, single_structure
+from openmm_nequip.models.compiling.targets import (
+    INPUT_FIELDS,
+    TARGETS,
+    dynamic_shapes,
+    example_structure,
+    single_structure,
+)
 
 NAMES = {"openmm", "openmm-full"}
 #: Two atoms with and two without a common edge, model lengths; one frame as nequip's ASE reader gives it.

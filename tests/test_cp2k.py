@@ -9,9 +9,9 @@ from openmmml import MLPotential
 from toy import evaluate, make_topology
 
 from openmm_nequip import load_model
-from openmm_nequip.layout import Layout
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, Units
-from openmm_nequip.wrapper import Evaluator
 
 #: Published in CP2K's regtest-nequip: -550.635061584740356 Ha with CODATA-2006, that is -1445692.0287 kJ/mol.
 ENERGY_KJ_PER_MOL = -14983.542025661 * KJ_PER_MOL_PER_EV
@@ -57,14 +57,14 @@ def test_stress_of_the_water_box(cp2k, water):
     symbols, positions = water
     model = load_model(cp2k / "waterscan-neq0.16.nequip.pth")
     types = np.array(["HO".index(symbol) for symbol in symbols])
-    out = Evaluator(model, Units(), Layout(96, types), True, 0.0).evaluate(positions, np.eye(3) * SIDE_NM)
+    out = Evaluator(model, Units(), Placement(96, types), True, 0.0).evaluate(positions, np.eye(3) * SIDE_NM)
     assert -np.trace(out["stress"]) / 3 == pytest.approx(PRESSURE_BAR, rel=PRESSURE_RELATIVE)
     assert out["atomic_energies"].sum() == pytest.approx(out["energy"], rel=1e-12)
 
 
 @pytest.mark.parametrize(("cutoff", "edges"), [(0.5, 4974), (0.4, 2570)])
 def test_edge_counts_of_the_water_box(water, cutoff, edges):
-    from openmm_nequip.neighbors import NeighborList
+    from openmm_nequip.graph.neighbors import NeighborList
 
     assert NeighborList(cutoff, 0.1, True)(water[1], np.eye(3) * SIDE_NM)[0].shape == (2, edges)
 

@@ -21,11 +21,11 @@ from toy import evaluate, write_toy
 from openmm_nequip import load_model
 from openmm_nequip.app.cli import main
 from openmm_nequip.crystal import fromAse, readCrystal, reduce_box
-from openmm_nequip.layout import Layout
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.models.base import Model
-from openmm_nequip.neighbors import NeighborList
 from openmm_nequip.units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, Units
-from openmm_nequip.wrapper import Evaluator
 
 #: Å: positions and cells after there and back again.
 ROUND_TRIP = 1e-10
@@ -145,7 +145,7 @@ def test_edges_that_the_evaluator_gives_to_a_model(name, cutoff, skin_nm, tmp_pa
     atoms, crystal = carbon(name), fromAse(carbon(name))
     info = load_model(counting_model(tmp_path / "count.pth", cutoff, False)).info
     recorder = EdgeRecorder(info)
-    evaluator = Evaluator(recorder, Units(), Layout(len(atoms), np.zeros(len(atoms), dtype=np.int64)), True, skin_nm)
+    evaluator = Evaluator(recorder, Units(), Placement(len(atoms), np.zeros(len(atoms), dtype=np.int64)), True, skin_nm)
     for _ in range(2):
         evaluator(crystal.positions._value, crystal.box._value)
         i, j, vectors = vectors_of(*recorder.graph)
@@ -251,7 +251,7 @@ def answer(atoms, model, supercell=1):
     """Energy (eV), forces (eV/Å) and stress (eV/Å^3) of atoms through crystal and evaluator, in the user's frame."""
     crystal = fromAse(atoms, supercell)
     types = np.array([model.info.type_names.index(symbol) for symbol in crystal.atoms.get_chemical_symbols()])
-    out = Evaluator(model, Units(), Layout(len(types), types), True, 0.0).evaluate(
+    out = Evaluator(model, Units(), Placement(len(types), types), True, 0.0).evaluate(
         crystal.positions._value, crystal.box._value
     )
     frame = crystal.toAse(energy=out["energy"], forces=out["forces"], stress=out["stress"])

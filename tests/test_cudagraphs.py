@@ -13,9 +13,9 @@ from openmmml import MLPotential
 from static import BUILT, CUTOFF, RunRecorder, Tape, TapeRecorder, build, structure
 from toy import evaluate, lattice, make_topology, write_toy
 
-import openmm_nequip.cudagraphs as cudagraphs
+import openmm_nequip.evaluate.cuda_graphs as cudagraphs
 from openmm_nequip import load_model
-from openmm_nequip.cudagraphs import (
+from openmm_nequip.evaluate.cuda_graphs import (
     AUTO_ATOMS,
     CudaGraphError,
     GraphedModel,
@@ -23,16 +23,16 @@ from openmm_nequip.cudagraphs import (
     describe_graphs,
     with_graphs,
 )
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.evaluate.recording import WAITING, CudaRecorder, waiting_operators
 from openmm_nequip.forces import torch_force
-from openmm_nequip.layout import Layout
+from openmm_nequip.graph.neighbors import CandidateList, NeighborList
+from openmm_nequip.graph.padding import PaddedNeighborList, is_near, padding_shift, take_near
 from openmm_nequip.models import vectors
 from openmm_nequip.models.base import PAD_DISTANCE
-from openmm_nequip.neighbors import CandidateList, NeighborList
-from openmm_nequip.padding import PaddedNeighborList, is_near, padding_shift, take_near
 from openmm_nequip.potential import NequIPPotentialImpl
-from openmm_nequip.recording import WAITING, CudaRecorder, waiting_operators
 from openmm_nequip.units import Units
-from openmm_nequip.wrapper import Evaluator
 
 #: Model energy and force units, kJ/mol and kJ/mol/nm: two orders of summation in float64.
 ROUNDING = 1e-11
@@ -359,16 +359,16 @@ def test_the_calls_to_cuda(any_model, monkeypatch):
 
 
 LAYOUTS = {
-    "all": Layout(27, ALL_TYPES),
-    "some": Layout(27, np.array([0, 1, 2, 3, 3, 1]), np.array([20, 3, 4, 5, 9, 1])),
-    "caps": Layout(
+    "all": Placement(27, ALL_TYPES),
+    "some": Placement(27, np.array([0, 1, 2, 3, 3, 1]), np.array([20, 3, 4, 5, 9, 1])),
+    "caps": Placement(
         27, np.array([0, 1, 2, 3, 0, 0]), np.array([0, 1, 2, 4]), np.array([2, 4]), np.array([11, 7]),
         np.array([0.1, 0.12]),
     ),
-    "regions": Layout(
+    "regions": Placement(
         27, np.arange(14) % 4, np.arange(5, 19), regions=(np.array([0, 2, 4, 6, 8, 9]), np.array([1, 3, 5, 7, 10, 13]))
     ),
-    "one atom": Layout(27, np.array([2]), np.array([4])),
+    "one atom": Placement(27, np.array([2]), np.array([4])),
 }  # fmt: skip
 
 
@@ -413,7 +413,7 @@ def test_trajectories_agree_as_two_runs_do(tmp_path):
     """With and without constant shapes, and once more with the last bit of one coordinate changed."""
     positions, box = lattice(4, 0.38, 0.01)
     model = load_model(write_toy(tmp_path / "toy.nequip.pth"))
-    layout = Layout(64, np.full(64, 4))
+    layout = Placement(64, np.full(64, 4))
     recorder = TapeRecorder()
     graphed = GraphedModel(model, recorder)
     plain, drift = trajectory(Evaluator(model, Units(), layout, True, 0.05), positions, box)
@@ -468,7 +468,7 @@ def test_scripted_modules_with_constant_shapes(name, n, periodic):
     positions, box = lattice(n, 0.22, 0.012)
     if periodic:
         box[1, 0], box[2, 1], box[2, 0] = 0.2, -0.3, 0.11
-    module, evaluator = scripted(name, Layout(n**3, np.arange(n**3) % 4), periodic, True)
+    module, evaluator = scripted(name, Placement(n**3, np.arange(n**3) % 4), periodic, True)
     frozen = torch.jit.freeze(module)
     rng = np.random.default_rng(1)
     for step in range(3):
@@ -499,7 +499,7 @@ def test_scripted_modules_with_constant_shapes_on_layouts(name):
 def test_scripted_modules_with_constant_shapes_say_when_they_cannot(monkeypatch):
     """A box narrower than two cutoffs, and more pairs than there is room for: NaN, at which OpenMM stops."""
     positions, box = (torch.from_numpy(array) for array in lattice(4, 0.22, 0.012))
-    layout = Layout(64, np.arange(64) % 4)
+    layout = Placement(64, np.arange(64) % 4)
     module, _ = scripted("nequip", layout, True, True)
     assert module(positions, box)[1].isfinite().all()
     energy, forces = module(positions, box * torch.tensor([1.0, 1.0, 0.9]))
@@ -519,7 +519,7 @@ def test_a_scripted_step_neither_waits_nor_depends_on_data():
         if not static:
             pytest.importorskip("vesin_torch")
         # The plugin freezes the module; the ZBL term of an unfrozen one reads a constant from the device.
-        module = torch.jit.freeze(scripted("allegro", Layout(64, np.arange(64) % 4), True, static)[0])
+        module = torch.jit.freeze(scripted("allegro", Placement(64, np.arange(64) % 4), True, static)[0])
         for _ in range(5):  # the first runs, in which TorchScript still optimises, are before the recording
             with Tape() as tape:
                 module(positions, box)
@@ -530,10 +530,10 @@ def test_a_scripted_step_neither_waits_nor_depends_on_data():
 def test_scripted_modules_that_cannot_be_recorded_are_refused(tmp_path):
     toy = write_toy(tmp_path / "toy.nequip.pth")
     with pytest.raises(ValueError, match="needs a model that takes edge vectors, and .*toy.nequip.pth does not"):
-        scripted("", Layout(27, np.full(27, 4)), True, True, toy)
+        scripted("", Placement(27, np.full(27, 4)), True, True, toy)
     for count in (1, torch_force.STATIC_ATOMS + 1):
         with pytest.raises(ValueError, match=f"is for 2 to 1000 atoms, because it looks at all pairs, .* has {count};"):
-            scripted("nequip", Layout(count, np.zeros(count, dtype=np.int64)), False, True)
+            scripted("nequip", Placement(count, np.zeros(count, dtype=np.int64)), False, True)
 
 
 def test_torch_force_with_cuda_graphs():
@@ -559,7 +559,7 @@ def test_a_graph_on_a_gpu():
     """Fails where there is no CUDA device: run with -m gpu on a machine that has one."""
     assert torch.cuda.is_available(), "this test was asked for, but torch sees no CUDA device"
     positions, box = lattice(4, 0.22, 0.012)
-    layout = Layout(64, np.arange(64) % 4)
+    layout = Placement(64, np.arange(64) % 4)
     reference = Evaluator(load_model(DATA / "tiny-nequip.nequip.zip", compile=False), Units(), layout, True, 0.05)
     for file, keywords in (
         ("tiny-nequip.nequip.zip", {"compile": False}),

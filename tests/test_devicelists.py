@@ -8,16 +8,16 @@ import torch
 from conftest import DATA
 from static import CUTOFF, TapeRecorder, build, structure
 
-import openmm_nequip.wrapper as wrapper
+import openmm_nequip.evaluate.evaluator as wrapper
 from openmm_nequip import load_model
-from openmm_nequip.cudagraphs import GraphedModel
-from openmm_nequip.devicelists import DeviceCandidateList, DeviceNeighborList
-from openmm_nequip.layout import Layout
+from openmm_nequip.evaluate.cuda_graphs import GraphedModel
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.graph.neighbors import CandidateList, NeighborList
+from openmm_nequip.graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
+from openmm_nequip.graph.padding import PaddedNeighborList
 from openmm_nequip.models.base import PAD_DISTANCE
-from openmm_nequip.neighbors import CandidateList, NeighborList
-from openmm_nequip.padding import PaddedNeighborList
 from openmm_nequip.units import Units
-from openmm_nequip.wrapper import Evaluator
 
 SKIN = 0.7
 CPU = torch.device("cpu")
@@ -143,7 +143,7 @@ def test_energy_and_forces_along_a_walk(name, graphs, monkeypatch):
     """Through the evaluator, for models that want the edges within the cutoff, candidates, or constant shapes."""
     model = load_model(DATA / "tiny-nequip.nequip.zip", kernels="fused") if name == "fused" else build(name)
     positions, cell = structure(True, n=4)
-    layout = Layout(64, np.arange(64) % len(model.info.type_names))
+    layout = Placement(64, np.arange(64) % len(model.info.type_names))
     expected = Evaluator(model, Units(), layout, True, 0.05)
     monkeypatch.setattr(wrapper, "keeps_lists", lambda device: True)
     evaluator = Evaluator(GraphedModel(model, TapeRecorder()) if graphs else model, Units(), layout, True, 0.05)

@@ -14,13 +14,14 @@ from openmmml import MLPotential
 from toy import UNIT_SYSTEMS, evaluate, lattice, make_topology, reference_energy, write_toy
 
 from openmm_nequip import load_model
+from openmm_nequip.choices import MOLECULES_NAME
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.forces import choose_backend
 from openmm_nequip.forces.probe import PluginState
-from openmm_nequip.layout import Layout
 from openmm_nequip.potential import NequIPPotentialImpl
-from openmm_nequip.topology import MOLECULES_FORCE, check_box
+from openmm_nequip.topology import check_box
 from openmm_nequip.units import Units
-from openmm_nequip.wrapper import Evaluator
 
 #: kJ/mol per atom and kJ/mol/nm, between two ways of the same float64 arithmetic.
 ENERGY_PER_ATOM = 1e-8
@@ -128,7 +129,7 @@ def test_isolated_atoms_and_dimers(backend, count):
     system = potential.createSystem(make_topology(["O"] * count), backend=backend)
     apart, _ = evaluate(system, np.array([[0.0, 0, 0], [3.0, 0, 0]])[:count])
     single = load_model(DATA / "tiny-nequip.nequip.pth")
-    one = Evaluator(single, Units(), Layout(1, np.array([3])), False, 0.1)(np.zeros((1, 3)), None)[0]
+    one = Evaluator(single, Units(), Placement(1, np.array([3])), False, 0.1)(np.zeros((1, 3)), None)[0]
     assert apart == pytest.approx(count * one, abs=ENERGY_PER_ATOM)
     if count == 2:
         close, forces = evaluate(system, np.array([[0.0, 0, 0], [0.2, 0, 0]]))
@@ -238,7 +239,7 @@ def test_volume_moves_keep_molecules_whole(backend):
 
     moved, molecules, system = strain_of_bonds()
     assert molecules == 8 and moved < 1e-5
-    assert MOLECULES_FORCE in [force.getName() for force in system.getForces()]
+    assert MOLECULES_NAME in [force.getName() for force in system.getForces()]
     moved, molecules, system = strain_of_bonds(declareMolecules=False)
     assert molecules == 24 and moved > 1e-4
 
@@ -343,7 +344,7 @@ def test_mixed_system_by_openmm_ml(tmp_path, backend):
 def test_nan_positions_and_outputs_are_named(tmp_path):
     positions, box = lattice(3, 0.40, 0.02)
     path = write_toy(tmp_path / "toy.nequip.pth")
-    evaluator = Evaluator(load_model(path), Units(), Layout(27, np.full(27, 4)), True, 0.1)
+    evaluator = Evaluator(load_model(path), Units(), Placement(27, np.full(27, 4)), True, 0.1)
     bad = positions.copy()
     bad[[3, 8], 1] = np.nan
     with pytest.raises(RuntimeError, match=r"positions are NaN or infinite for 2 of 27 atoms \(indices 3, 8\)"):
@@ -421,7 +422,7 @@ class _FakeSpec:
 
     def __init__(self, kind="torchscript", device=None):
         self.source = type("Source", (), {"kind": kind, "path": "model"})()
-        self.device, self.lambda_name, self.layout = device, None, Layout(1, np.zeros(1))
+        self.device, self.lambda_name, self.layout = device, None, Placement(1, np.zeros(1))
 
 
 def test_choice_of_backend():
@@ -517,7 +518,7 @@ def test_python_torch_force_by_its_contract(tmp_path, monkeypatch, dtype):
     positions, box = lattice(3, 0.40, 0.02)
     impl = NequIPPotentialImpl("nequip", str(write_toy(tmp_path / "toy.nequip.pth")))
     chosen = [20, 3, 4, 5]
-    spec = impl.spec(impl.options({}), Layout(4, np.full(4, 4)), True)
+    spec = impl.spec(impl.options({}), Placement(4, np.full(4, 4)), True)
     force = forces_module.make_force(spec, chosen, 27, "PythonTorchForce")
     energy, forces = force.run(positions, box, dtype)
     tolerance = 1e-3 if dtype == torch.float32 else ENERGY_PER_ATOM

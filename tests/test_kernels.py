@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,16 +13,16 @@ from nequip_models import CUTOFF, eager, make_model, structure
 from scipy.spatial.transform import Rotation
 
 from openmm_nequip import load_model
-from openmm_nequip.kernels import build as building
-from openmm_nequip.kernels.build import BuildError, vector_bytes
+from openmm_nequip.errors import BuildError, NotFusableError
+from openmm_nequip.graph.neighbors import NeighborList
+from openmm_nequip.kernels.cpu.build import build
+from openmm_nequip.kernels.cpu.library import Step, open_library
 from openmm_nequip.kernels.fuse import fuse
-from openmm_nequip.kernels.library import Library, Step
-from openmm_nequip.kernels.recognise import NotFusable, recognise
+from openmm_nequip.kernels.read import read_model
 from openmm_nequip.kernels.tables import TOLERANCES, evaluate, radial_function, tabulate
-from openmm_nequip.models import KernelsError, fused
-from openmm_nequip.models.fused import build_library, verify
-from openmm_nequip.models.state import default_dtype
-from openmm_nequip.neighbors import NeighborList
+from openmm_nequip.models import KernelsError
+from openmm_nequip.models.fused import verify
+from openmm_nequip.upstream.nequip_state import default_dtype
 
 #: Energy per atom (eV) and forces (eV/Å) against eager evaluation, for models whose forces are of the order of 1 eV/Å.
 ENERGY = {"float64": 2e-10, "float32": 2e-6}
@@ -57,13 +58,16 @@ def models(name):
 @functools.cache
 def libraries(name, tables):
     with default_dtype(torch.float64):
-        made = fuse(models(name), tables, vector_bytes())
-    return made, build_library(made.source)
+        made = fuse(models(name), tables)
+    return made, compiled(made)
 
 
-def open_library(name, tables=True):
-    made, path = libraries(name, tables)
-    return Step(Library(path, made.weights, made.constants))
+def compiled(made):
+    return open_library(made, Path(os.environ["OPENMM_NEQUIP_CACHE"]) / "kernels")
+
+
+def open_step(name, tables=True):
+    return Step(libraries(name, tables)[1])
 
 
 def edges_of(positions, cell, periodic=True, cutoff=CUTOFF):
@@ -85,7 +89,7 @@ def test_numbers_are_those_of_the_model(name, tables, periodic):
     positions, types, cell = structure(periodic=periodic)
     edges = edges_of(positions, cell, periodic)
     expected = eager(models(name), positions, types, *edges, cell)
-    found = open_library(name, tables)(positions, types, *edges, cell, 2)
+    found = open_step(name, tables)(positions, types, *edges, cell, 2)
     scale = max(1.0, np.abs(expected[1]).max())
     kind = dtype_of(name)
     energy, force = (ENERGY[kind], FORCE[kind]) if tables or kind == "float32" else (EXACT, EXACT)
@@ -98,7 +102,7 @@ def test_numbers_are_those_of_the_model(name, tables, periodic):
 @pytest.mark.parametrize("name", [n for n in MODELS if MODELS[n].get("model_dtype") != "float32"])
 def test_forces_and_virial_are_the_gradient_of_the_fused_energy(name, tables):
     positions, types, cell = structure(12)
-    step = open_library(name, tables)
+    step = open_step(name, tables)
     _, forces, virial = step(positions, types, *edges_of(positions, cell), cell, 1)
     scale, h = max(1.0, np.abs(forces).max()), 1e-4
     for atom, axis in [(0, 0), (3, 1), (7, 2), (11, 0)]:
@@ -122,7 +126,7 @@ def test_forces_and_virial_are_the_gradient_of_the_fused_energy(name, tables):
 def test_symmetries(name):
     """Rotation, inversion, permutation, other images, and translation."""
     positions, types, cell = structure()
-    step = open_library(name)
+    step = open_step(name)
     energies, forces, _ = step(positions, types, *edges_of(positions, cell), cell, 1)
     limit = FORCE[dtype_of(name)] * max(1.0, np.abs(forces).max())
     rotation = Rotation.random(random_state=5).as_matrix()
@@ -141,7 +145,7 @@ def test_symmetries(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_isolated_atoms_and_empty_graphs(name):
-    step, no_edges = open_library(name), (np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3)))
+    step, no_edges = open_step(name), (np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3)))
     positions, types = np.random.default_rng(0).normal(size=(3, 3)), np.array([0, 1, 2])
     energies, forces, virial = step(positions, types, *no_edges, np.eye(3), 1)
     expected = eager(models(name), positions, types, *no_edges, np.eye(3))
@@ -155,14 +159,14 @@ def test_atoms_close_together(name):
     positions, types = np.array([[0.0, 0, 0], [0.3, 0, 0], [0.2, 1.1, 0.4]]), np.array([1, 0, 2])
     edges = edges_of(positions, np.eye(3) * 50, False)
     expected = eager(models(name), positions, types, *edges, np.eye(3) * 50)
-    found = open_library(name)(positions, types, *edges, np.eye(3) * 50, 1)
+    found = open_step(name)(positions, types, *edges, np.eye(3) * 50, 1)
     assert np.abs(found[1] - expected[1]).max() < 5 * FORCE[dtype_of(name)] * max(1.0, np.abs(expected[1]).max())
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_edges_at_the_cutoff_come_and_go_without_a_trace(name):
     """Energy and force are continuous there, and an edge beyond changes no bit."""
-    step, cell, types = open_library(name), np.eye(3) * 50, np.array([0, 1])
+    step, cell, types = open_step(name), np.eye(3) * 50, np.array([0, 1])
     both = np.array([[0, 1], [1, 0]])
     results = []
     for r in (CUTOFF * (1 - 1e-7), CUTOFF, CUTOFF * 1.5):
@@ -176,7 +180,7 @@ def test_edges_at_the_cutoff_come_and_go_without_a_trace(name):
 
 def test_far_edges_and_kept_lists_change_no_bit():
     positions, types, cell = structure(30)
-    step = open_library("l1")
+    step = open_step("l1")
     near, far = edges_of(positions, cell), edges_of(positions, cell, cutoff=CUTOFF + 1.5)
     expected = step(positions, types, *near, cell, 1)
     step(positions + 0.01, types, *far, cell, 1)
@@ -189,7 +193,7 @@ def test_the_same_for_one_number_of_threads():
     positions, types, cell = structure(60, side=9.0)
     edges = edges_of(positions, cell)
     for threads in (1, 2, 3):
-        runs = [open_library("l1")(positions, types, *edges, cell, threads) for _ in range(3)]
+        runs = [open_step("l1")(positions, types, *edges, cell, threads) for _ in range(3)]
         for other in runs[1:]:
             assert all(np.array_equal(a, b) for a, b in zip(runs[0], other, strict=True))
 
@@ -197,7 +201,7 @@ def test_the_same_for_one_number_of_threads():
 def test_tables_keep_their_promise():
     for name in ("l1", "l2 everything"):
         with default_dtype(torch.float64):
-            program = recognise(models(name))
+            program = read_model(models(name))
         x = np.random.default_rng(0).uniform(0, 1, 5000)
         for layer in program.layers:
             table = tabulate(program, layer.radial)
@@ -213,7 +217,7 @@ def test_tables_keep_their_promise():
 
 def test_tables_cannot_promise_everything():
     with default_dtype(torch.float64):
-        program = recognise(models("l1"))
+        program = read_model(models("l1"))
     with pytest.raises(ValueError, match="tables=False"):
         tabulate(program, program.layers[0].radial, (1e-18, 1e-18))
 
@@ -237,8 +241,8 @@ def test_a_real_trained_model(cp2k):
     assert np.abs(twin[1] - published["forces"].numpy()).max() < 1e-9, "the twin is not the published model"
     for tables, limit in ((True, FORCE["float64"]), (False, EXACT)):
         with default_dtype(torch.float64):
-            made = fuse(model, tables, vector_bytes())
-        found = Step(Library(build_library(made.source), made.weights, made.constants))(*arrays, 2)
+            made = fuse(model, tables)
+        found = Step(compiled(made))(*arrays, 2)
         assert np.abs(found[1] - published["forces"].numpy()).max() < limit * 10
         assert abs(found[0].sum() - float(published["energy"])) < ENERGY["float64"] * len(types)
 
@@ -283,8 +287,8 @@ def test_what_is_not_known_is_named():
         load_model(DATA / "tiny-nequip.nequip.pth", kernels="fused")
     with pytest.raises(ValueError, match="kernels='quick' is unknown; use one of 'auto', 'none', 'fused'"):
         load_model(DATA / "tiny-nequip.ckpt", kernels="quick")
-    with default_dtype(torch.float64), pytest.raises(NotFusable, match="NormActivation"):
-        recognise(make_model_with_norm())
+    with default_dtype(torch.float64), pytest.raises(NotFusableError, match="NormActivation"):
+        read_model(make_model_with_norm())
 
 
 def make_model_with_norm():
@@ -307,13 +311,13 @@ def test_a_model_that_computes_something_else_is_refused():
         return out
 
     layer.forward = altered
-    with pytest.raises(NotFusable, match="differ by .* in forces"):
-        verify(model, made, build_library(made.source), {"r_max": str(CUTOFF), "type_names": "H C O"})
+    with pytest.raises(NotFusableError, match="differ by .* in forces"):
+        verify(model, Step(compiled(made)), {"r_max": str(CUTOFF), "type_names": "H C O"})
 
 
 def fuse_in_double(model):
     with default_dtype(torch.float64):
-        return fuse(model, True, vector_bytes())
+        return fuse(model, True)
 
 
 def test_auto_says_what_became_of_it(tmp_path, monkeypatch):
@@ -336,9 +340,9 @@ def test_without_a_compiler_the_model_still_runs(tmp_path, monkeypatch):
 
 
 def test_a_failing_compiler_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(building, "find_compiler", lambda: ["g++"])
+    monkeypatch.setenv("CXX", "g++")
     with pytest.raises(BuildError, match="g\\+\\+ ended with code 1: .*error"):
-        building.build("int broken(", tmp_path, "broken")
+        build("int broken(", tmp_path, "broken")
     assert os.listdir(tmp_path) == []
 
 
@@ -355,7 +359,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch):
 def test_indices_out_of_range_are_refused():
     positions, types, cell = structure(5)
     edges, shifts = edges_of(positions, cell)
-    step = open_library("l1")
+    step = open_step("l1")
     with pytest.raises(ValueError, match="out of range"):
         step(positions, types + 3, edges, shifts, cell, 1)
     with pytest.raises(ValueError, match="out of range"):
@@ -366,20 +370,16 @@ def test_positions_that_are_no_numbers_give_no_number():
     positions, types, cell = structure(5)
     edges = edges_of(positions, cell)
     positions[2, 1] = np.nan
-    energies, _, _ = open_library("l1")(positions, types, *edges, cell, 1)
+    energies, _, _ = open_step("l1")(positions, types, *edges, cell, 1)
     assert not np.isfinite(energies.sum())
 
 
-def test_no_trace(monkeypatch):
+def test_no_trace(tmp_path, monkeypatch):
     """Denormal numbers, threads, dtype and random numbers are as they were."""
+    monkeypatch.setattr("openmm_nequip.models._LOADED", {})
     tiny = np.float32(1e-40)
     before = torch.get_num_threads(), torch.get_default_dtype(), torch.random.get_rng_state().sum()
-    fused._make(fused_source(), True)
+    monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
+    load_model(DATA / "tiny-nequip.ckpt", kernels="fused")
     assert (torch.get_num_threads(), torch.get_default_dtype(), torch.random.get_rng_state().sum()) == before
     assert tiny * np.float32(0.5) > 0, "the library switched the process to flushing denormal numbers"
-
-
-def fused_source():
-    from openmm_nequip.models import locate
-
-    return locate(DATA / "tiny-nequip.ckpt")

@@ -12,8 +12,8 @@ from conftest import DATA
 from nequip_models import structure
 
 from openmm_nequip import load_model
-from openmm_nequip.models.state import preserved_global_state
-from openmm_nequip.neighbors import NeighborList
+from openmm_nequip.graph.neighbors import NeighborList
+from openmm_nequip.upstream.nequip_state import preserved_global_state
 
 #: Energy per atom (eV) and forces (eV/Å) of a float64 model, tables included; nequip builds its own neighbour list.
 ENERGY_PER_ATOM = 1e-9
@@ -87,9 +87,9 @@ def test_a_model_that_cannot_be_fused_stops_the_compilation(tmp_path):
 def test_the_modifier_without_tables_on_a_checkpoint():
     """In this process: what nequip-compile would trace."""
     from openmm_nequip.models import locate
-    from openmm_nequip.models.example import example_graph
+    from openmm_nequip.models.compiling.example import example_graph
+    from openmm_nequip.models.eager import load_module
     from openmm_nequip.models.fused_op import enable
-    from openmm_nequip.models.nequip import load_module
 
     with preserved_global_state():
         plain = load_module(locate(DATA / "tiny-nequip.ckpt"))

@@ -10,21 +10,20 @@ import openmm_nequip
 ROOT = Path(openmm_nequip.__file__).parent
 #: Layer of each module or package of openmm_nequip; imports go to a lower layer or stay inside a package.
 LAYERS = {
-    "_version": 0, "choices": 0, "kept_error": 0, "errors": 0, "upstream": 0, "units": 0, "layout": 0, "links": 0, "data": 0,
-    "crystal": 1, "kernels": 0,
-    "models": 1, "neighbors": 1, "padding": 1, "recording": 1,
-    "devicelists": 2, "cudagraphs": 2, "devices": 2,
-    "wrapper": 3,
-    "forces": 4,
-    "mixed": 5, "options": 5, "topology": 5,
-    "hybrid": 6, "stress": 6,
-    "potential": 7, "checks": 7, "reporters": 7,
-    "registration": 8, "nequip_extension": 8,
-    "app": 9, "__main__": 10,
+    "_version": 0, "choices": 0, "errors": 0, "kept_error": 0, "upstream": 1, "units": 0,
+    "cache": 0, "cxx": 0, "data": 0,
+    "crystal": 1, "graph": 1, "kernels": 2,
+    "models": 3,
+    "devices": 4, "evaluate": 4, "layout": 5,
+    "forces": 5,
+    "options": 6, "topology": 6,
+    "hybrid": 7, "stress": 7,
+    "potential": 8, "reporters": 8, "reading": 8,
+    "registration": 9, "nequip_extension": 9,
+    "app": 10, "__main__": 11,
 }  # fmt: skip
 WITHOUT_OPENMM = {
-    "units", "layout", "links", "models", "neighbors", "padding", "recording", "kernels", "wrapper", "cudagraphs",
-    "devicelists",
+    "choices", "errors", "units", "cache", "cxx", "graph", "kernels", "models", "evaluate", "layout",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_nequip.links import minimum_image, place_caps, spread_cap_forces
+from openmm_nequip.evaluate.links import minimum_image, place_caps, spread_cap_forces
 
 EXACT = 1e-12  # nm or relative, double precision
 CUBE = torch.eye(3, dtype=torch.float64) * 2.0

@@ -18,8 +18,8 @@ from test_mixed_standin import (
     vacuum_system,
 )
 
-from openmm_nequip.mixed.connectivity import findBonds
-from openmm_nequip.mixed.terms import TERM_FORCES, termAtoms
+from openmm_nequip.hybrid import FORCE_CLASSES, Role
+from openmm_nequip.hybrid.bond_search import find_bonds
 
 # GROMACS' test suite and openmm-ml 1.8 on this molecule: bonds, angles, dihedrals removed.
 REFERENCE_COUNTS = {"gromacs": (5, 11, 9), "openmm-ml": (5, 12, 9), "all-in-set": (5, 7, 3)}
@@ -36,8 +36,8 @@ def terms(system):
     return sorted(
         (type(force).__name__, atoms)
         for force in system.getForces()
-        if type(force).__name__ in TERM_FORCES and force.getName() != "NequIPMolecules"
-        for atoms in termAtoms(force)
+        if FORCE_CLASSES.of(force).role is Role.TERMS and force.getName() != "NequIPMolecules"
+        for atoms in FORCE_CLASSES.of(force).term_atoms(force)
     )
 
 
@@ -54,7 +54,8 @@ def test_counts_on_alanine(rule):
 
 
 def test_alanine_has_the_totals_of_the_gromacs_topology():
-    counts = {name: len({atoms for kind, atoms in terms(vacuum_system()) if kind == name}) for name in TERM_FORCES}
+    names = [row.name for row in FORCE_CLASSES if row.role is Role.TERMS]
+    counts = {name: len({atoms for kind, atoms in terms(vacuum_system()) if kind == name}) for name in names}
     assert (counts["HarmonicBondForce"], counts["HarmonicAngleForce"]) == (21, 36)
     nonbonded = next(f for f in vacuum_system().getForces() if isinstance(f, openmm.NonbondedForce))
     scaled = [nonbonded.getExceptionParameters(k) for k in range(nonbonded.getNumExceptions())]
@@ -89,7 +90,7 @@ def test_rules_agree_where_no_bond_is_cut(make):
 def test_urey_bradley_terms_follow_their_angles():
     topology, _ = dipeptide()
     system = charmm_like_system()
-    bonds = findBonds(topology, system)
+    bonds = find_bonds(topology, system)
     for rule in REFERENCE_COUNTS:
         report = build(topology, system, SIDE_CHAIN, rule=rule).report
         angles = {frozenset(a) for e in report.forces if e.kind == "HarmonicAngleForce" for a in e.removed}
@@ -128,7 +129,7 @@ def test_topology_without_bonds_takes_them_from_the_forces():
         for atom in residue.atoms():
             bare.addAtom(atom.name, atom.element, copy)
     for system in (vacuum_system(), vacuum_system(constraints=app.HBonds), charmm_like_system()):
-        bonds = {(i, j) for i, near in enumerate(findBonds(bare, system).neighbours) for j in near if i < j}
+        bonds = {(i, j) for i, near in enumerate(find_bonds(bare, system).neighbours) for j in near if i < j}
         expected = {tuple(sorted((bond.atom1.index, bond.atom2.index))) for bond in topology.bonds()}
         assert bonds == expected
         with warnings.catch_warnings():

@@ -1,5 +1,6 @@
 """Selections, bad input and forces that cannot be divided: every message says what is wrong and what to do."""
 
+import dataclasses
 import sys
 import warnings
 
@@ -19,9 +20,10 @@ from test_mixed_standin import (
     vacuum_system,
 )
 
-from openmm_nequip.mixed import build_mixed_system, selectAtoms, selectRegions
-from openmm_nequip.mixed.covalent import RADII_PM, elementBySymbol, linkDistance
-from openmm_nequip.mixed.images import nearestImage
+from openmm_nequip.choices import MOLECULES_NAME
+from openmm_nequip.hybrid import HybridOptions, build_mixed_system, select_atoms, select_regions
+from openmm_nequip.hybrid.covalent import RADII_PM, element_by_symbol, link_distance
+from openmm_nequip.hybrid.images import image_distance
 
 IMAGE_TOLERANCE = 1e-9  # nm
 
@@ -50,16 +52,16 @@ def test_any_iterable_of_atoms(atoms):
 
 
 def test_order_is_the_callers():
-    assert selectAtoms(dipeptide()[0], [12, 8, 10]) == (12, 8, 10)
+    assert select_atoms(dipeptide()[0], [12, 8, 10]) == (12, 8, 10)
 
 
 def test_lists_of_regions():
     topology, _ = dipeptide()
     expected = [(0, 1), tuple(SIDE_CHAIN)]
-    assert selectRegions(topology, [[0, 1], SIDE_CHAIN]) == expected
-    assert selectRegions(topology, [[0, 1], "index 8 to 13"]) == expected
-    assert selectRegions(topology, ((i for i in part) for part in expected)) == expected
-    assert selectRegions(topology, "resname ALA") == [tuple(range(6, 16))]
+    assert select_regions(topology, [[0, 1], SIDE_CHAIN]) == expected
+    assert select_regions(topology, [[0, 1], "index 8 to 13"]) == expected
+    assert select_regions(topology, ((i for i in part) for part in expected)) == expected
+    assert select_regions(topology, "resname ALA") == [tuple(range(6, 16))]
 
 
 SELECTIONS = {
@@ -90,7 +92,7 @@ def test_bad_selections(name):
 def test_text_without_mdtraj(monkeypatch):
     monkeypatch.setitem(sys.modules, "mdtraj", None)
     with pytest.raises(ImportError, match="needs mdtraj.*pip install mdtraj"):
-        selectAtoms(dipeptide()[0], "resname ALA")
+        select_atoms(dipeptide()[0], "resname ALA")
 
 
 # ---- options
@@ -129,6 +131,48 @@ def test_bad_options(name):
 def test_unknown_option_is_not_swallowed():
     with pytest.raises(TypeError, match="removeConstraint"):
         build(dipeptide()[0], vacuum_system(), SIDE_CHAIN, removeConstraint=True)
+    with pytest.raises(TypeError, match="build_mixed_system does not know linkElements; .*cutoff_nm, .*linkElement, "):
+        build(dipeptide()[0], vacuum_system(), SIDE_CHAIN, linkElements="H")
+    with pytest.raises(TypeError, match="options is {'rule': 'gromacs'}. Expected HybridOptions"):
+        build_mixed_system(dipeptide()[0], vacuum_system(), SIDE_CHAIN, add_stand_in, {"rule": "gromacs"})
+
+
+@pytest.mark.parametrize("name", [n for n in OPTIONS if n not in (
+    "distance of no bond", "unknown force", "unknown index", "other reference", "positions",
+)])  # fmt: skip
+def test_options_check_themselves(name):
+    """Without a System: what can be wrong in an option alone."""
+    options, message = OPTIONS[name]
+    with pytest.raises(ValueError, match=message):
+        HybridOptions(**options)
+
+
+def test_one_object_holds_the_options():
+    """Keywords, an object, and an object with keywords on top build the same System; what was given is kept."""
+    given = {"rule": "gromacs", "linkCharge": "zero", "keepForces": "HarmonicBondForce"}
+    options = HybridOptions(linkAtomDistances=((i, j, 0.11 * unit.nanometer) for i, j in [(8, 6)]), **given)
+    assert options.keepForces == ("HarmonicBondForce",) and options.linkAtomDistances == ((6, 8, 0.11),)
+    keywords = {**given, "linkAtomDistances": [(6, 8, 0.11)]}
+    changed = HybridOptions(**{**keywords, "rule": "all-in-set", "interpolate": True})
+    texts = set()
+    for arguments in (keywords, {"options": options}, {"options": changed, "rule": "gromacs", "interpolate": False}):
+        mixed = build(dipeptide()[0], vacuum_system(), SIDE_CHAIN, **arguments)
+        texts.add(openmm.XmlSerializer.serialize(mixed.system))
+    assert len(texts) == 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.rule = "openmm-ml"
+
+
+def test_molecules_need_not_be_declared():
+    told, silent = (
+        build(dipeptide()[0], vacuum_system(), SIDE_CHAIN, declareMolecules=flag) for flag in (True, False)
+    )
+    names = [[force.getName() for force in one.system.getForces()] for one in (told, silent)]
+    assert MOLECULES_NAME in names[0] and [name for name in names[0] if name != MOLECULES_NAME] == names[1]
+    assert (told.report.molecules, silent.report.molecules) == (5, 0)
+    # A second build leaves what the first one declared.
+    again = build(dipeptide()[0], told.system, [0, 1, 2, 3], declareMolecules=False)
+    assert [force.getName() for force in again.system.getForces()].count(MOLECULES_NAME) == 1
 
 
 def test_topology_and_system_must_match():
@@ -367,7 +411,7 @@ def test_nearest_image_in_a_skewed_box():
         np.linalg.norm(points[:, None] + w @ box - points[None], axis=2).min() for w in everywhere if np.any(w)
     )
     scattered = points + np.random.default_rng(5).integers(-2, 3, size=points.shape) @ box
-    assert abs(nearestImage(scattered, box) - expected) < IMAGE_TOLERANCE
+    assert abs(image_distance(scattered, box) - expected) < IMAGE_TOLERANCE
 
 
 def test_report_counts_and_text():
@@ -380,6 +424,6 @@ def test_report_counts_and_text():
 
 def test_covalent_radii():
     assert len(RADII_PM) == 119
-    carbon, hydrogen = (elementBySymbol(symbol) for symbol in ("C", "H"))
-    assert linkDistance(carbon, hydrogen) == pytest.approx(0.107)
+    carbon, hydrogen = (element_by_symbol(symbol) for symbol in ("C", "H"))
+    assert link_distance(carbon, hydrogen) == pytest.approx(0.107)
     assert [RADII_PM[z] for z in (1, 7, 8, 16, 30, 53, 92, 118)] == [32, 71, 63, 103, 118, 133, 170, 157]

@@ -19,8 +19,8 @@ from test_mixed_standin import (
     vacuum_system,
 )
 
-from openmm_nequip.mixed import build_mixed_system
-from openmm_nequip.mixed.interpolation import weightedForces
+from openmm_nequip.hybrid import build_mixed_system
+from openmm_nequip.hybrid.interpolation import weighted_forces
 
 ENERGY_TOLERANCE = 1e-5  # kJ/mol in total, double precision
 FORCE_TOLERANCE = 1e-5  # kJ/mol/nm
@@ -86,7 +86,7 @@ def test_more_terms_than_one_force_has_variables():
         forces[-1].addParticle(0, [])
     system = openmm.System()
     system.addParticle(1.0)
-    for force in weightedForces("Many", "1-half", forces, 4, "half"):
+    for force in weighted_forces("Many", "1-half", forces, 4, "half"):
         system.addForce(force)
     assert system.getNumForces() == 2
     energy, _ = evaluate(system, [(2.0, 0.0, 0.0)], {"half": 0.5}, groups=1 << 4)

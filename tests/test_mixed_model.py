@@ -17,10 +17,10 @@ from toy import evaluate, write_toy
 
 import openmm_nequip
 from openmm_nequip import create_mixed_system, load_model
-from openmm_nequip.layout import Layout
-from openmm_nequip.topology import MOLECULES_FORCE
+from openmm_nequip.choices import MOLECULES_NAME
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.units import Units
-from openmm_nequip.wrapper import Evaluator
 
 MODEL = DATA / "tiny-nequip.nequip.pth"
 ALLEGRO = DATA / "tiny-allegro.nequip.pth"
@@ -84,7 +84,7 @@ def test_caps_are_where_they_belong_on_every_backend(solvated, backend):
     types = np.array(["HCNO".index(name) for name in names])
     box = box_of(system)
     nodes = np.concatenate([positions[list(region.atoms)], caps])
-    alone = Evaluator(load_model(MODEL), Units(), Layout(len(nodes), types), True, 0.1)(nodes, box)[0]
+    alone = Evaluator(load_model(MODEL), Units(), Placement(len(nodes), types), True, 0.1)(nodes, box)[0]
     assert whole - rest == pytest.approx(alone, abs=ENERGY)
 
 
@@ -242,7 +242,7 @@ def test_molecules_stay_molecules(solvated):
         )
         molecules = [molecule for molecule in context.getMolecules() if min(molecule) < 22]
         assert len(molecules) == expected
-        assert (MOLECULES_FORCE in [force.getName() for force in mixed.system.getForces()]) == declare
+        assert (MOLECULES_NAME in [force.getName() for force in mixed.system.getForces()]) == declare
 
 
 def test_bad_input(tmp_path, solvated):

@@ -9,8 +9,8 @@ import openmm
 import torch
 from openmm import app, unit
 
-from openmm_nequip.links import minimum_image, place_caps, spread_cap_forces
-from openmm_nequip.mixed import build_mixed_system
+from openmm_nequip.evaluate.links import minimum_image, place_caps, spread_cap_forces
+from openmm_nequip.hybrid import build_mixed_system
 
 STRENGTH = 20.0  # kJ/mol, of the stand-in's pair terms
 WIDTH = 0.2  # nm, their range

@@ -1,5 +1,6 @@
 """Model files: every kind gives the same numbers, no loader leaves a trace, and bad files say what is wrong."""
 
+import json
 import os
 import pickle
 import random
@@ -14,8 +15,9 @@ import torch
 from conftest import DATA
 
 from openmm_nequip import CompileError, ModelFileError, load_model
-from openmm_nequip.models import aotinductor, compiler, locate, source
-from openmm_nequip.models.example import example_graph
+from openmm_nequip.models import locate, read_info, source
+from openmm_nequip.models.compiling import aot
+from openmm_nequip.models.compiling.example import example_graph
 
 #: Energy per atom (eV) and forces (eV/Å) of float64 models, between formats.
 ENERGY_PER_ATOM = 1e-10
@@ -80,13 +82,13 @@ def test_isolated_atoms_have_their_own_energy(artefacts, name, n_atoms):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_edges_change_nothing(artefacts, name):
-    from openmm_nequip.models.base import pad_edges
+    from openmm_nequip.graph.padding import PAD_DISTANCE, pad_edges
 
     positions, types, edges, shifts, cell = graph()
     for label, path, keywords in artefacts[name]:
         model = load_model(path, **keywords)
         out = model(positions, types, edges, shifts, cell)
-        more = model(positions, types, *pad_edges(edges, shifts, cell, model.info.cutoff, 7), cell)
+        more = model(positions, types, *pad_edges(edges, shifts, cell, len(positions), PAD_DISTANCE * 4.0, 7), cell)
         assert abs(out["energy"] - more["energy"]) < 1e-12, label
         assert (out["forces"] - more["forces"]).abs().max() < 1e-12, label
 
@@ -95,9 +97,10 @@ def test_padding_edges_change_nothing(artefacts, name):
 def test_info_is_the_same_for_every_artefact(artefacts, name):
     facts = set()
     for _, path, keywords in artefacts[name]:
-        info = load_model(path, **keywords).info
-        facts.add((info.type_names, info.cutoff, info.dtype, info.per_edge_type_cutoff))
-        assert len(info.sha256) == 64 and info.size_bytes == os.path.getsize(path)
+        found = locate(path)
+        for info in (load_model(path, **keywords).info, read_info(found, run_code=False)):
+            facts.add((info.type_names, info.cutoff, info.dtype, info.per_edge_type_cutoff))
+        assert found.path == str(path) and len(found.sha256) == 64 and found.size_bytes == os.path.getsize(path)
     assert len(facts) == 1
     assert facts.pop()[:3] == (("H", "C", "N", "O"), 4.0, "float64")
 
@@ -107,10 +110,10 @@ def test_agrees_with_nequip_calculator(compiled):
     from ase.build import molecule
     from nequip.integrations.ase import NequIPCalculator
 
-    from openmm_nequip.layout import Layout
-    from openmm_nequip.models.state import preserved_global_state
+    from openmm_nequip.evaluate.evaluator import Evaluator
+    from openmm_nequip.evaluate.placement import Placement
     from openmm_nequip.units import KJ_PER_MOL_PER_EV, Units
-    from openmm_nequip.wrapper import Evaluator
+    from openmm_nequip.upstream.nequip_state import preserved_global_state
 
     atoms = molecule("CH3CONH2")
     atoms.set_cell([[7.0, 0, 0], [2.0, 6.0, 0], [-1.0, 1.5, 8.0]])
@@ -123,7 +126,7 @@ def test_agrees_with_nequip_calculator(compiled):
     types = np.array(["HCNO".index(symbol) for symbol in atoms.get_chemical_symbols()])
     for path, keywords in ((compiled / "tiny-nequip.nequip.pt2", {}), (DATA / "tiny-nequip.nequip.pth", {})):
         model = load_model(path, **keywords)
-        out = Evaluator(model, Units(), Layout(len(atoms), types), True, 0.05).evaluate(
+        out = Evaluator(model, Units(), Placement(len(atoms), types), True, 0.05).evaluate(
             atoms.positions / 10, np.array(atoms.cell) / 10
         )
         assert abs(out["energy"] / KJ_PER_MOL_PER_EV - energy) < CALCULATOR
@@ -253,6 +256,13 @@ def test_trusted_hash_is_checked_before_anything_runs(tmp_path):
         load_model(DATA / "tiny-nequip.ckpt", compile=False, trusted="0" * 64)
 
 
+def foreign_package(path, metadata):
+    """The text of an AOTInductor package, without its machine code."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data/aotinductor/model/model_metadata.json", json.dumps(metadata))
+    return path
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
@@ -261,16 +271,18 @@ def test_trusted_hash_is_checked_before_anything_runs(tmp_path):
         ({"nequip_aoti_outputs": "total_energy"}, "energy and forces are needed"),
     ],
 )
-def test_unsuitable_compile_targets_are_refused(metadata, message):
-    found = source.ModelSource("model.nequip.pt2", source.AOTINDUCTOR, "0" * 64, 1)
-    with pytest.raises(ModelFileError, match=message):
-        aotinductor._fields(found, {"r_max": "4", "type_names": "H O"} | metadata)
+def test_unsuitable_compile_targets_are_refused(tmp_path, metadata, message):
+    path = foreign_package(tmp_path / "model.nequip.pt2", {"r_max": "4", "type_names": "H O"} | metadata)
+    for read in (load_model, lambda path: read_info(locate(path))):
+        with pytest.raises(ModelFileError, match=message):
+            read(path)
 
 
-def test_a_package_for_another_device_is_refused():
-    found = source.ModelSource("model.nequip.pt2", source.AOTINDUCTOR, "0" * 64, 1)
+def test_a_package_for_another_device_is_refused(tmp_path):
+    facts = {"AOTI_DEVICE_KEY": "cuda", "r_max": "4", "type_names": "H O"}
+    path = foreign_package(tmp_path / "model.nequip.pt2", facts)
     with pytest.raises(ModelFileError, match="compiled for 'cuda' and cannot run on 'cpu'.*--device cpu"):
-        aotinductor._check_device(found, {"AOTI_DEVICE_KEY": "cuda"}, torch.device("cpu"))
+        load_model(path)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "mps", 3.5])
@@ -281,20 +293,20 @@ def test_devices_that_are_not_there(device):
 
 def test_without_a_compiler_it_runs_eagerly_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     path = touched_copy(DATA / "tiny-nequip.ckpt", tmp_path / "copy.ckpt")
     with pytest.warns(RuntimeWarning, match=r"runs uncompiled.*no C\+\+ compiler was found"):
         model = load_model(path)
     assert not model.info.compiled
     with pytest.raises(CompileError, match="apt-get install"):
-        compiler.cached_package(locate(path), torch.device("cpu"))
+        aot.cached_package(locate(path), torch.device("cpu"))
 
 
 def test_a_failed_compilation_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiler, "_WORKER", "openmm_nequip.models.no_such_worker")
+    monkeypatch.setattr(aot, "WORKER", "openmm_nequip.models.no_such_worker")
     with pytest.raises(CompileError, match="no_such_worker"):
-        compiler.cached_package(locate(DATA / "tiny-nequip.ckpt"), torch.device("cpu"))
+        aot.cached_package(locate(DATA / "tiny-nequip.ckpt"), torch.device("cpu"))
     assert [path for path in (tmp_path / "compiled").rglob("*")] == []
 
 
@@ -304,10 +316,10 @@ def test_two_compilations_at_once_do_no_harm(tmp_path, monkeypatch):
 
     monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(DATA.parent))
-    monkeypatch.setattr(compiler, "_WORKER", "slow_worker")
+    monkeypatch.setattr(aot, "WORKER", "slow_worker")
     found = locate(DATA / "tiny-nequip.ckpt")
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(compiler.cached_package, found, torch.device("cpu")) for _ in range(2)]
+        jobs = [pool.submit(aot.cached_package, found, torch.device("cpu")) for _ in range(2)]
         while not all(job.done() for job in jobs):
             for path in (tmp_path / "compiled").glob("*.nequip.pt2"):
                 assert path.read_bytes() == slow_worker.CONTENT
@@ -329,9 +341,8 @@ def test_a_nequip_net_id_that_cannot_be_fetched(monkeypatch):
 
 def test_compiled_files_are_found_again():
     device = torch.device("cpu")
-    first = compiler.cached_package(locate(DATA / "tiny-nequip.nequip.zip"), device)
+    first = aot.cached_package(locate(DATA / "tiny-nequip.nequip.zip"), device)
     stamp = first.stat().st_mtime_ns
-    assert compiler.cached_package(locate(DATA / "tiny-nequip.nequip.zip"), device) == first
+    assert aot.cached_package(locate(DATA / "tiny-nequip.nequip.zip"), device) == first
     assert first.stat().st_mtime_ns == stamp
-    other = compiler._facts(locate(DATA / "tiny-allegro.nequip.zip"), device)
-    assert compiler.key_of(other) != compiler.key_of(compiler._facts(locate(DATA / "tiny-nequip.nequip.zip"), device))
+    assert aot.cached_package(locate(DATA / "tiny-allegro.nequip.zip"), device) != first

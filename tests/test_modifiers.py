@@ -1,6 +1,5 @@
 """nequip's modifiers: which are chosen, what refuses them, and that they are really applied and kept apart."""
 
-import dataclasses
 import importlib.util
 import threading
 
@@ -11,12 +10,13 @@ from nequip.nn import model_modifier
 from openmmml import MLPotential
 from toy import make_topology
 
-from openmm_nequip import load_model, models
-from openmm_nequip.models import CompileError, ModifierError, compiler, locate
-from openmm_nequip.models.aotinductor import AOTInductorModel
-from openmm_nequip.models.modifiers import apply_modifiers, wanted_modifiers
-from openmm_nequip.models.nequip import load_module
-from openmm_nequip.models.state import preserved_global_state
+from openmm_nequip import load_model
+from openmm_nequip.models import CompileError, Execution, ModifierError, locate, open_model, opening
+from openmm_nequip.models.compiling import aot
+from openmm_nequip.models.compiling.modifiers import apply_modifiers, wanted_modifiers
+from openmm_nequip.models.eager import load_module
+from openmm_nequip.models.formats.aotinductor import AOTInductorModel
+from openmm_nequip.upstream.nequip_state import preserved_global_state
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
@@ -60,7 +60,7 @@ def test_who_does_not_choose_gets_what_is_installed(monkeypatch):
     assert wanted_modifiers(["a", "b"], CPU) == ("a", "b")
     for bad in ("enable_OpenEquivariance", [1]):
         with pytest.raises(TypeError, match="modifiers=.*: give a list of names such as"):
-            wanted_modifiers(bad, CUDA)
+            Execution(modifiers=bad)
 
 
 def test_modifiers_are_applied_in_order():
@@ -149,15 +149,32 @@ def test_what_is_compiled_with_modifiers_is_kept_apart(tmp_path, monkeypatch):
             raise CompileError("no such kernel")
         target.write_bytes(b"x")
 
-    monkeypatch.setattr(compiler, "_compile", compile)
+    monkeypatch.setattr(aot, "compile_in_worker", compile)
     source = locate(DATA / "tiny-nequip.ckpt")
     names = [(), ("enable_A",), ("enable_A", "enable_B")]
-    paths = {compiler.cached_package(source, CPU, each, False) for each in names * 2}
-    paths.add(compiler.cached_package(source, CPU, ("enable_A",), True))
+    paths = {aot.cached_package(source, CPU, each, False) for each in names * 2}
+    paths.add(aot.cached_package(source, CPU, ("enable_A",), True))
     assert len(paths) == len(calls) == 4
-    assert models._package(source, CPU, ("enable_Bad",), True) == compiler.cached_package(source, CPU)
+
+
+def test_modifiers_that_nobody_named_are_left_out_where_they_fail(monkeypatch):
+    """Those of the user's choice are an error instead."""
+    calls = []
+
+    def package(source, device, modifiers=(), optional=False):
+        calls.append(modifiers)
+        if modifiers:
+            raise CompileError("no such kernel")
+        raise RuntimeError("compiled without")
+
+    monkeypatch.setattr(opening, "cached_package", package)
+    monkeypatch.setattr(opening, "wanted_modifiers", lambda named, device: named or ("enable_Preferred",))
+    source = locate(DATA / "tiny-nequip.ckpt")
+    with pytest.raises(RuntimeError, match="compiled without"):
+        open_model(source, Execution("cpu", kernels="none"))
+    assert calls == [("enable_Preferred",), ()]
     with pytest.raises(CompileError, match="no such kernel"):
-        models._package(source, CPU, ("enable_Bad",), False)
+        open_model(source, Execution("cpu", compile=True, modifiers=["enable_Bad"]))
 
 
 def test_compile_worker_applies_modifiers(tmp_path):
@@ -179,7 +196,7 @@ def test_compiled_models_take_turns_on_a_gpu():
         return [torch.zeros(2), torch.zeros(()), torch.zeros(2, 3)]
 
     outputs = ("atomic_energy", "total_energy", "forces")
-    model = AOTInductorModel(dataclasses.replace(info, device="cuda:0"), package, (), outputs)
+    model = AOTInductorModel(info, CUDA, package, (), outputs)
     inputs = torch.zeros(2, 3), torch.zeros(2).long(), torch.zeros(2, 2).long(), torch.zeros(2, 3), torch.eye(3)
     failures = []
 

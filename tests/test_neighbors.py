@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matscipy.neighbours import neighbour_list
 
-from openmm_nequip.neighbors import FEW_ATOMS, NeighborList
+from openmm_nequip.graph.neighbors import FEW_ATOMS, NeighborList
 
 CUTOFF = 5.0
 LATTICES = {

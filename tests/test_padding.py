@@ -7,10 +7,10 @@ from conftest import DATA
 from static import BUILT, CUTOFF, RowByRow, build, structure
 
 from openmm_nequip import load_model
+from openmm_nequip.graph.neighbors import CandidateList, NeighborList
+from openmm_nequip.graph.padding import STEP, Capacity, PaddedNeighborList, is_near, padding_shift, take_near
 from openmm_nequip.models.base import PAD_DISTANCE
-from openmm_nequip.models.vectors import edge_vectors, potential_of, takes_vectors
-from openmm_nequip.neighbors import CandidateList, NeighborList
-from openmm_nequip.padding import STEP, Capacity, PaddedNeighborList, is_near, padding_shift, take_near
+from openmm_nequip.models.edge_vectors import edge_vectors, potential_of, takes_vectors
 
 #: Model energy and force units (eV, eV/A), between two orders of summation in float64 and float32.
 ROUNDING = {"float64": 1e-11, "float32": 1e-4}

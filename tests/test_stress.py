@@ -21,11 +21,11 @@ import openmm_nequip
 from openmm_nequip import create_mixed_system, load_model
 from openmm_nequip.app.cli import main
 from openmm_nequip.crystal import fromAse, reduce_cell
-from openmm_nequip.layout import Layout
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.reporters import StressReporter
 from openmm_nequip.stress import StressCalculator
 from openmm_nequip.units import BAR_PER_KJ_PER_MOL_PER_NM3, Units
-from openmm_nequip.wrapper import Evaluator
 
 #: Stress against central differences, relative to its largest component, float64.
 STRAIN_RELATIVE = 1e-5
@@ -76,7 +76,7 @@ STRAINED_ARGON = {
 def test_stress_of_lennard_jones_is_the_strain_derivative(shape, tmp_path):
     positions, box = (array @ STRAINED_ARGON[shape] for array in ARGON)
     model = load_model(write_toy(tmp_path / "toy.pth", types="Ar"))
-    evaluator = Evaluator(model, Units(), Layout(len(positions), np.zeros(len(positions), dtype=np.int64)), True, 0.0)
+    evaluator = Evaluator(model, Units(), Placement(len(positions), np.zeros(len(positions), dtype=np.int64)), True, 0.0)
     out = evaluator.evaluate(positions, box)
     expected = stress_by_strain(evaluator, positions, box)
     assert np.abs(out["stress"] - expected).max() < STRAIN_RELATIVE * np.abs(expected).max()
@@ -91,7 +91,7 @@ def test_stress_of_networks_is_the_strain_derivative(path, name):
     atoms = rotated(atoms, random_rotation(6))
     model = load_model(path, compile=False)
     types = np.array([model.info.type_names.index(symbol) for symbol in atoms.get_chemical_symbols()])
-    evaluator = Evaluator(model, Units(), Layout(len(types), types), True, 0.0)
+    evaluator = Evaluator(model, Units(), Placement(len(types), types), True, 0.0)
     positions, box = atoms.positions / 10, atoms.cell[:] / 10
     expected = stress_by_strain(evaluator, positions, box)
     assert (
@@ -125,7 +125,7 @@ def test_system_of_the_model_alone_on_every_backend(shape, backend, tmp_path):
     pressure = -five_points(energy, 1e-4) / (3 * np.linalg.det(box)) * BAR_PER_KJ_PER_MOL_PER_NM3
     assert stress.pressure == pytest.approx(pressure, abs=SMOOTH_BAR)
     model = load_model(path)
-    evaluator = Evaluator(model, Units(), Layout(len(positions), np.zeros(len(positions), dtype=np.int64)), True, 0.0)
+    evaluator = Evaluator(model, Units(), Placement(len(positions), np.zeros(len(positions), dtype=np.int64)), True, 0.0)
     assert np.abs(stress.total - stress_by_strain(evaluator, positions, box)).max() < SMOOTH_BAR
 
 
@@ -373,7 +373,7 @@ def test_reporter_writes_the_stress_in_the_users_frame(tmp_path):
     frame = crystal.toAse(state.getPositions(asNumpy=True), state.getPeriodicBoxVectors())
     model = load_model(ZIP, compile=False)
     types = np.full(4, model.info.type_names.index("C"))
-    stress = Evaluator(model, Units(), Layout(4, types), True, 0.0).evaluate(frame.positions / 10, frame.cell[:] / 10)[
+    stress = Evaluator(model, Units(), Placement(4, types), True, 0.0).evaluate(frame.positions / 10, frame.cell[:] / 10)[
         "stress"
     ]
     velocities = crystal.vectorsToUser(state.getVelocities(asNumpy=True)._value)

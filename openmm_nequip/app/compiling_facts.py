@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..models import load_model
-from ..models.cache import cache_dir
+from ..cache import cache_dir
+from ..models import Execution, format_of, locate, open_model
 
 
 def compile_and_describe(
@@ -43,15 +43,16 @@ def compile_and_describe(
     folder = cache_dir()
     before = set(_files(folder))
     began = time.perf_counter()
-    info = load_model(path, device, True, trusted, kernels, tables, modifiers).info
+    source = locate(path, trusted)
+    model = open_model(source, Execution(device, format_of(source.kind).can_compile or None, kernels, tables, modifiers))  # type: ignore[arg-type]
     seconds = time.perf_counter() - began
     new = sorted(set(_files(folder)) - before)
     return {
-        "path": info.path,
-        "kind": info.kind,
-        "device": info.device,
-        "kernels": info.kernels,
-        "compile_target": info.target,
+        "path": source.path,
+        "kind": source.kind,
+        "device": str(model.device),
+        "kernels": model.info.kernels,
+        "compile_target": model.info.target,
         "cache": str(folder),
         "made": [{"name": str(file.relative_to(folder)), "size_bytes": file.stat().st_size} for file in new],
         "seconds": seconds,

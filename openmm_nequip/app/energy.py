@@ -66,7 +66,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
     structure = read_structure(arguments.structure, arguments.box, arguments.frame)
     kernels = arguments.kernels
     model = load_model(arguments.model, arguments.device, arguments.compile, arguments.trusted, kernels)
-    log_units(model.info.path, units)
+    log_units(arguments.model, units)
     result = single_point.evaluate(model, structure, units, single_point.read_types(arguments.types))
     text = _lines(result)
     if arguments.forces is not None:

@@ -20,16 +20,21 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """
     parser = commands.add_parser("info", parents=[common], help="what a model file is", description=info.__doc__)
     parser.add_argument("model", metavar="MODEL", help="model file or nequip.net: id")
-    parser.add_argument("--device", help="torch device to load it on (default: cpu)")
-    parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the file must have")
+    parser.add_argument("--device", help="torch device to tell about (default: cpu)")
+    parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the file must have; it is loaded then")
+    parser.add_argument(
+        "--load", action="store_true",
+        help="load the model, which runs code stored in checkpoints and packages, to tell about kernels and graphs",
+    )  # fmt: skip
     parser.set_defaults(command=info)
 
 
 def info(arguments: argparse.Namespace) -> Answer:
-    """Tell what a model file is. Nothing is compiled and no System is built."""
+    """Tell what a model file is. Nothing is compiled, no System is built, and without --load or --trusted no code stored
+    in the file runs."""
     from .model_facts import describe_model
 
-    facts = describe_model(arguments.model, arguments.device, arguments.trusted)
+    facts = describe_model(arguments.model, arguments.device, arguments.trusted, arguments.load)
     length, energy = facts["units_assumed"].values()
     lines = [
         ("file", facts["path"]),

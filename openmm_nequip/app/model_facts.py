@@ -7,13 +7,17 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .._version import __version__
-from ..cudagraphs import describe_graphs
-from ..models import ModelInfo, load_model, locate
-from ..models.fused import describe_kernels
+from ..evaluate.cuda_graphs import describe_graphs, graphs_off_cuda
+from ..models import Execution, ModelInfo, format_of, locate, open_model, parse_device, read_info
+from ..models.fused import describe_kernels, known_kernels
 from ..units import Units
 
 _PACKAGES = {"torch": "torch", "openmm": "openmm", "openmmml": "openmmml", "nequip": "nequip", "e3nn": "e3nn",
              "nequip-allegro": "nequip-allegro", "openmmtorch": "openmmtorch", "vesin": "vesin"}  # fmt: skip
+
+
+#: How to learn more.
+_LOAD = "; --load looks, and runs code stored in the file"
 
 
 def installed_versions() -> dict[str, str | None]:
@@ -27,17 +31,22 @@ def installed_versions() -> dict[str, str | None]:
     return found
 
 
-def describe_model(path: str, device: str | None = None, trusted: str | None = None) -> dict[str, Any]:
-    """Facts about a model file; nothing is compiled and no System is built.
+def describe_model(
+    path: str, device: str | None = None, trusted: str | None = None, load: bool = False
+) -> dict[str, Any]:
+    """Facts about a model file; nothing is compiled, no System is built, and no code of the file runs unless loaded.
 
     Parameters
     ----------
     path : str
         Model file or ``nequip.net:`` id.
     device : str, optional
-        Torch device to load it on; CPU by default.
+        Torch device to tell about; CPU by default.
     trusted : str, optional
-        SHA-256 that the file must have.
+        SHA-256 that the file must have; with it the file is loaded.
+    load : bool
+        Whether to load the model, which runs code stored in checkpoints and packages: to tell whether fused kernels
+        know it and whether it can have CUDA graphs.
 
     Returns
     -------
@@ -50,34 +59,41 @@ def describe_model(path: str, device: str | None = None, trusted: str | None = N
     ModelFileError, ImportError, ValueError
         As :func:`openmm_nequip.load_model`.
     """
-    model = load_model(path, device=device, compile=False, trusted=trusted)
-    info = model.info
-    length, energy = (part.strip() for part in Units().describe().split(","))
+    source = locate(path, trusted)
+    where = parse_device(device)
+    load = load or trusted is not None
+    if load:
+        model = open_model(source, Execution(str(where), compile=False))
+        info, graphs = model.info, describe_graphs(model)
+        kernels = info.kernels if info.compiled else describe_kernels(source)
+    else:
+        info = read_info(source, run_code=False)
+        graphs = graphs_off_cuda(where) or f"depends on the model{_LOAD}"
+        kernels = info.kernels
+        if format_of(source.kind).can_fuse:
+            kernels = known_kernels(source) or f"fused where they know the model{_LOAD}"
+    length, energy = (part.strip() for part in (info.units or Units()).describe().split(","))
     return {
-        "path": info.path,
-        "kind": info.kind,
+        "path": source.path,
+        "kind": source.kind,
         "type_names": list(info.type_names),
         "cutoff": info.cutoff,
         "per_edge_type_cutoff": _cutoff_table(info),
         "dtype": info.dtype,
         "allow_tf32": info.allow_tf32,
         "units_assumed": {"length": length, "energy": energy},
-        "device": info.device,
+        "device": str(where),
+        "loaded": load,
         "compiled": info.compiled,
         "compile_target": info.target,
-        "kernels": _kernels(path, info, trusted),
-        "cuda_graphs": describe_graphs(model),
+        "kernels": kernels,
+        "cuda_graphs": graphs,
         "outputs": list(info.outputs),
-        "size_bytes": info.size_bytes,
-        "sha256": info.sha256,
+        "size_bytes": source.size_bytes,
+        "sha256": source.sha256,
         "versions_in_file": dict(info.versions),
         "versions_installed": installed_versions(),
     }
-
-
-def _kernels(path: str, info: ModelInfo, trusted: str | None) -> str:
-    """What is in a compiled file, or what would become of a checkpoint or package on a CPU."""
-    return info.kernels if info.compiled else describe_kernels(locate(path, trusted))
 
 
 def _cutoff_table(info: ModelInfo) -> dict[str, dict[str, float]] | None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..layout import Layout
+from ..evaluate.evaluator import Evaluator
+from ..evaluate.placement import Placement
 from ..models import Model
 from ..potential import atom_types
 from ..units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
-from ..wrapper import Evaluator
 from .structures.structure_files import Structure
 
 FORCE_SUFFIXES = (".npy", ".csv", ".txt", ".extxyz")
@@ -100,7 +100,7 @@ def evaluate(model: Model, structure: Structure, units: Units, types: Sequence[i
     """
     indices = atom_types(model.info.type_names, list(structure.topology.atoms()), types)
     periodic = structure.box_nm is not None
-    evaluator = Evaluator(model, units, Layout(len(indices), indices), periodic, 0.0)
+    evaluator = Evaluator(model, units, Placement(len(indices), indices), periodic, 0.0)
     out = evaluator.evaluate(structure.positions_nm, structure.box_nm)
     return SinglePoint(out["energy"], out["forces"], out.get("atomic_energies"), out.get("stress"))
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import openmm
 
-from ..choices import BACKENDS
-from ..models.source import TORCHSCRIPT
+from ..choices import BACKENDS, FORCE_NAME
+from ..models.format import TORCHSCRIPT
 from .computation import Computation, TensorComputation
 from .probe import PluginState, probe_plugin
 from .spec import PotentialSpec, SumSpec
@@ -23,7 +23,7 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
     Parameters
     ----------
     requested : str
-        One of :data:`BACKENDS`.
+        One of :data:`openmm_nequip.choices.BACKENDS`.
     spec : PotentialSpec or SumSpec
         The potential to run.
     plugin : PluginState, optional
@@ -72,9 +72,9 @@ def _torch_force_obstacle(spec: PotentialSpec | SumSpec) -> str:
             f"{spec.source.path} is a {spec.source.kind} file, and a TorchForce runs TorchScript only (compile it with "
             "`nequip-compile --mode torchscript` under torch < 2.10)"
         )
-    if spec.device is not None:
-        return f"a TorchForce runs on the device of its Context, but device={spec.device!r} was given"
-    if spec.lambda_name is not None or len(spec.layout.regions) > 1:
+    if spec.execution.device is not None:
+        return f"a TorchForce runs on the device of its Context, but device={spec.execution.device!r} was given"
+    if spec.lambda_name is not None or len(spec.placement.regions) > 1:
         return "interpolated systems and several regions run through Python"
     return ""
 
@@ -97,14 +97,14 @@ def make_force(
     n_system_particles : int
         Number of particles of the System.
     backend : str
-        One of :data:`BACKENDS`.
+        One of :data:`openmm_nequip.choices.BACKENDS`.
     properties : dict, optional
         Properties of the TorchForce (``useCUDAGraphs``, ``CUDAGraphWarmupSteps``).
 
     Returns
     -------
     openmm.Force
-        Named ``"NequIP"``.
+        Named :data:`openmm_nequip.choices.FORCE_NAME`.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def make_force(
     if chosen == "TorchForce" and isinstance(spec, PotentialSpec):
         from .torch_force import make_torch_force
 
-        asked = {"useCUDAGraphs": "true"} if spec.cuda_graphs is True else {}
+        asked = {"useCUDAGraphs": "true"} if spec.execution.cuda_graphs is True else {}
         force = make_torch_force(spec, asked | (properties or {}))
     elif chosen == "PythonTorchForce":
         from openmmtorch import PythonTorchForce
@@ -135,5 +135,5 @@ def make_force(
         force.setUsesPeriodicBoundaryConditions(spec.periodic)
         if particles is not None:
             force.setParticles(list(particles))
-    force.setName("NequIP")
+    force.setName(FORCE_NAME)
     return force

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import torch
 
 from ..errors import ComputationError
+from ..evaluate.evaluator import Evaluator
 from ..kept_error import keep_error
 from ..upstream.openmm_state import box_of, positions_of
-from .spec import LazyEvaluator
+from .saved import STATE, TENSOR, VERSION, SavedPotential, restore
+from .spec import PotentialSpec, SumEvaluator, SumSpec, to_plain
 
 
 def _explain(error: BaseException) -> ComputationError:
@@ -20,6 +23,43 @@ def _explain(error: BaseException) -> ComputationError:
     text = f"{type(error).__name__}: {error}\n\n{trace}"
     keep_error(error, text)
     return ComputationError(text)
+
+
+class LazyEvaluator:
+    """An evaluator that is opened at its first use; pickles as a :class:`~openmm_nequip.forces.saved.SavedPotential`.
+
+    Parameters
+    ----------
+    spec : PotentialSpec or SumSpec
+        What to open.
+    """
+
+    #: How OpenMM calls it.
+    call = STATE
+
+    def __init__(self, spec: PotentialSpec | SumSpec) -> None:
+        self.spec = spec
+        self._evaluator: Evaluator | SumEvaluator | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> Evaluator | SumEvaluator:
+        """The evaluator, opened now if this is the first call in this process."""
+        if self._evaluator is None:
+            with self._lock:
+                if self._evaluator is None:
+                    self._evaluator = self.spec.open()
+        return self._evaluator
+
+    def saved(self) -> SavedPotential:
+        """The saved form."""
+        return SavedPotential(VERSION, {"call": self.call, "parts": to_plain(self.spec)})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restore, tuple(self.saved())
+
+    def __setstate__(self, spec: PotentialSpec | SumSpec) -> None:
+        """Read what release 0.1 pickled."""
+        self.__init__(spec)  # type: ignore[misc]
 
 
 class Computation(LazyEvaluator):
@@ -44,6 +84,8 @@ class Computation(LazyEvaluator):
 
 class TensorComputation(LazyEvaluator):
     """What a PythonTorchForce calls: State and positions tensor in, energy and forces tensors out."""
+
+    call = TENSOR
 
     def __call__(self, state: Any, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Evaluate the model on the given positions.

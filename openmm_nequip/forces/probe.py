@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..models.cache import cache_dir, key_of, write_atomically
+from ..cache import cache_dir, key_of, write_atomically
 
 _TIMEOUT_S = 300
 _WORKER = Path(__file__).with_name("probe_worker.py")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..cudagraphs import with_graphs
+from ..cache import cache_dir, write_atomically
 from ..devices import choose_device
-from ..layout import Layout
-from ..models import ModelFileError, ModelSource, open_model, parse_device
-from ..models.cache import cache_dir, write_atomically
-from ..models.source import AOTINDUCTOR, CHECKPOINT, PACKAGE, TORCHSCRIPT
+from ..errors import ModelFileError
+from ..evaluate.cuda_graphs import with_graphs
+from ..evaluate.evaluator import Evaluator
+from ..evaluate.placement import Placement
+from ..models import ModelSource, format_of, open_model, parse_device
+from ..models.execution import Execution
 from ..units import Units
-from ..wrapper import Evaluator
-
-_SUFFIX = {CHECKPOINT: ".ckpt", PACKAGE: ".nequip.zip", TORCHSCRIPT: ".nequip.pth", AOTINDUCTOR: ".nequip.pt2"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,43 +30,37 @@ class PotentialSpec:
         The model file, by path and SHA-256.
     units : Units
         The model's units.
-    layout : Layout
+    placement : Placement
         Which of the force's particles are which nodes of the graph.
     periodic : bool
         Whether the force uses the box.
     skin_nm : float
         Verlet skin in nm.
-    device : str, optional
-        Torch device; None follows the Context.
-    compile : bool, optional
-        As in :func:`openmm_nequip.load_model`.
-    kernels : str
-        As in :func:`openmm_nequip.load_model`.
-    tables : bool
-        As in :func:`openmm_nequip.load_model`.
+    execution : Execution
+        How the model is run; without a device on that of the Context.
     content : bytes, optional
         The model file itself, where it was embedded.
     lambda_name : str, optional
         Global parameter; where it is exactly 0 the model is not evaluated.
-    cuda_graphs : bool or str
-        As in :func:`openmm_nequip.cudagraphs.with_graphs`.
-    modifiers : tuple of str, optional
-        As in :func:`openmm_nequip.load_model`.
     """
 
     source: ModelSource
     units: Units
-    layout: Layout
+    placement: Placement
     periodic: bool
     skin_nm: float
-    device: str | None = None
-    compile: bool | None = None
-    kernels: str = "auto"
-    tables: bool = True
+    execution: Execution = Execution()
     content: bytes | None = None
     lambda_name: str | None = None
-    cuda_graphs: bool | str = "auto"
-    modifiers: tuple[str, ...] | None = None
+
+    def __setstate__(self, state: dict) -> None:
+        """Read what release 0.1 pickled; later ones pickle :mod:`openmm_nequip.forces.saved` alone."""
+        self.__dict__.update(state if "execution" in state else from_release_0_1(state))
+
+    @property
+    def parts(self) -> tuple[PotentialSpec, ...]:
+        """The potential alone, as :attr:`SumSpec.parts`."""
+        return (self,)
 
     @property
     def origin(self) -> str:
@@ -76,11 +70,11 @@ class PotentialSpec:
     @property
     def n_particles(self) -> int:
         """Number of particles that the force is given."""
-        return self.layout.n_particles
+        return self.placement.n_particles
 
     def on_system(self, particles: np.ndarray, n_system: int) -> PotentialSpec:
-        """The same potential for a force that is given all particles; see :meth:`Layout.on_system`."""
-        return dataclasses.replace(self, layout=self.layout.on_system(particles, n_system))
+        """The same potential for a force that is given all particles (n_particles,); see :meth:`Placement.on_system`."""
+        return dataclasses.replace(self, placement=self.placement.on_system(particles, n_system))
 
     def embed(self) -> PotentialSpec:
         """The same potential, carrying the bytes of its model file."""
@@ -96,10 +90,11 @@ class PotentialSpec:
         CudaGraphError
             If CUDA graphs were asked for and the model runs on a CPU.
         """
-        device = choose_device() if self.device is None else parse_device(self.device)
-        model = open_model(self._source(), device, self.compile, self.kernels, self.tables, self.modifiers)
-        model = with_graphs(model, self.cuda_graphs, len(self.layout.types))
-        return Evaluator(model, self.units, self.layout, self.periodic, self.skin_nm)
+        execution = self.execution
+        device = choose_device() if execution.device is None else parse_device(execution.device)
+        model = open_model(self._source(), execution.on(device))
+        model = with_graphs(model, execution.cuda_graphs, len(self.placement.types))
+        return Evaluator(model, self.units, self.placement, self.periodic, self.skin_nm)
 
     def _source(self) -> ModelSource:
         """Where the model's file is now: at its path, or unpacked from the embedded bytes."""
@@ -112,7 +107,7 @@ class PotentialSpec:
         except ModelFileError:
             folder = cache_dir() / "embedded"
             folder.mkdir(exist_ok=True)
-            path = folder / (self.source.sha256 + _SUFFIX[self.source.kind])
+            path = folder / (self.source.sha256 + format_of(self.source.kind).suffix)
             if not path.exists():
                 write_atomically(path, self.content)
             unpacked = dataclasses.replace(self.source, path=str(path))
@@ -150,7 +145,7 @@ class SumSpec:
     @property
     def device(self) -> str | None:
         """Torch device, None to follow the Context."""
-        return self.parts[0].device
+        return self.parts[0].execution.device
 
     @property
     def lambda_name(self) -> str | None:
@@ -158,7 +153,7 @@ class SumSpec:
         return self.parts[0].lambda_name
 
     def on_system(self, particles: np.ndarray, n_system: int) -> SumSpec:
-        """The same potentials for a force that is given all particles."""
+        """The same potentials for a force that is given all particles (n_particles,)."""
         return SumSpec(tuple(part.on_system(particles, n_system) for part in self.parts))
 
     def open(self) -> SumEvaluator:
@@ -178,30 +173,82 @@ class SumEvaluator:
         return sum(energy for energy, _ in results), np.sum([forces for _, forces in results], axis=0)
 
 
-class LazyEvaluator:
-    """An evaluator that is opened at its first use; pickles as its specification alone.
+def from_release_0_1(state: dict) -> dict:
+    """Fields of a :class:`PotentialSpec` from those that release 0.1 pickled.
+
+    Parameters
+    ----------
+    state : dict
+        ``layout`` and loose ``device``, ``compile``, ``kernels``, ``tables``, ``modifiers`` and ``cuda_graphs``.
+
+    Returns
+    -------
+    dict
+    """
+    state = dict(state)
+    loose = ("device", "compile", "kernels", "tables", "modifiers", "cuda_graphs")
+    given = {name: state.pop(name) for name in loose if name in state}
+    return state | {"placement": state.pop("layout"), "execution": Execution(**given)}
+
+
+def to_plain(spec: PotentialSpec | SumSpec) -> list[dict[str, Any]]:
+    """The potentials of a force as plain data, version 1.
 
     Parameters
     ----------
     spec : PotentialSpec or SumSpec
-        What to open.
+        The potential.
+
+    Returns
+    -------
+    list of dict
+        One for each part.
     """
+    return [
+        {
+            "source": dataclasses.asdict(part.source),
+            "units": dataclasses.asdict(part.units),
+            "placement": part.placement.as_dict(),
+            "periodic": bool(part.periodic),
+            "skin_nm": float(part.skin_nm),
+            "execution": part.execution.as_dict(),
+            "content": part.content,
+            "lambda_name": part.lambda_name,
+        }
+        for part in spec.parts
+    ]
 
-    def __init__(self, spec: PotentialSpec | SumSpec) -> None:
-        self.spec = spec
-        self._evaluator: Evaluator | SumEvaluator | None = None
-        self._lock = threading.Lock()
 
-    def get(self) -> Evaluator | SumEvaluator:
-        """The evaluator, opened now if this is the first call in this process."""
-        if self._evaluator is None:
-            with self._lock:
-                if self._evaluator is None:
-                    self._evaluator = self.spec.open()
-        return self._evaluator
+def from_plain(parts: Sequence[Mapping[str, Any]]) -> PotentialSpec | SumSpec:
+    """What :func:`to_plain` made.
 
-    def __getstate__(self) -> PotentialSpec | SumSpec:
-        return self.spec
+    Parameters
+    ----------
+    parts : sequence of mapping
+        Plain data.
 
-    def __setstate__(self, spec: PotentialSpec | SumSpec) -> None:
-        self.__init__(spec)  # type: ignore[misc]
+    Returns
+    -------
+    PotentialSpec or SumSpec
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the data is not as :func:`to_plain` makes it.
+    """
+    found = tuple(
+        PotentialSpec(
+            source=ModelSource(**part["source"]),
+            units=Units(**part["units"]),
+            placement=Placement.from_dict(part["placement"]),
+            periodic=part["periodic"],
+            skin_nm=part["skin_nm"],
+            execution=Execution.from_dict(part["execution"]),
+            content=part["content"],
+            lambda_name=part["lambda_name"],
+        )
+        for part in parts
+    )
+    if not found:
+        raise ValueError("there is no potential in it")
+    return found[0] if len(found) == 1 else SumSpec(found)

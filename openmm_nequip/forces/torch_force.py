@@ -2,7 +2,7 @@
 
 With the property ``useCUDAGraphs`` another module is scripted: one whose shapes are constant and that never waits for
 the device, because the plugin records it in a CUDA graph. It takes all pairs of atoms instead of a neighbour list and
-gives the model edge vectors, as :mod:`openmm_nequip.models.vectors` explains.
+gives the model edge vectors, as :mod:`openmm_nequip.models.edge_vectors` explains.
 """
 
 # No `from __future__ import annotations` here: TorchScript reads the annotations of the class as types.
@@ -13,13 +13,16 @@ import numpy as np
 import openmm
 import torch
 
-from ..links import place_caps, spread_cap_forces
+from ..errors import ModelFileError
+from ..evaluate.links import place_caps, spread_cap_forces
+from ..graph.fields import model_inputs, vector_inputs
+from ..graph.geometry import forces_of_edges, minimum_image_reduced
+from ..graph.neighbors import GAP, WIDEST, close_gaps
+from ..graph.padding import PAD_DISTANCE, STEP, complete, is_near, take_near
 from ..models import open_model
-from ..models.base import DUMMY_CELL, PAD_DISTANCE
-from ..models.torchscript import TorchScriptModel
-from ..models.vectors import forces_of_edges, takes_vectors
-from ..neighbors import GAP, WIDEST, close_gaps
-from ..padding import STEP, is_near, take_near
+from ..models.base import open_cell
+from ..models.edge_vectors import takes_vectors
+from ..models.formats.torchscript import TorchScriptModel
 from .spec import PotentialSpec
 
 #: A module with constant shapes looks at all pairs: of at most so many atoms.
@@ -36,7 +39,7 @@ class _Scripted(torch.nn.Module):
     model : TorchScriptModel
         The scripted model.
     spec : PotentialSpec
-        Units, skin, and a layout of all particles of the System.
+        Units, skin, and a placement of all particles of the System.
     """
 
     atoms: torch.Tensor
@@ -45,33 +48,33 @@ class _Scripted(torch.nn.Module):
     cap_m: torch.Tensor
     cap_distances: torch.Tensor
     cutoffs: torch.Tensor
-    dummy_cell: torch.Tensor
+    open_cell: torch.Tensor
 
     def __init__(self, model: TorchScriptModel, spec: PotentialSpec) -> None:
         super().__init__()
-        layout, info = spec.layout, model.info
+        placement, info = spec.placement, model.info
         self.model = model.module
         self.length = spec.units.length
         self.energy = spec.units.energy
-        self.pad_distance = PAD_DISTANCE * info.cutoff
+        self.pad_distance = PAD_DISTANCE * info.reach
         self.periodic = spec.periodic
         self.input_double = model.input_dtype == torch.float64
-        self.n_caps = layout.n_caps
-        atoms = np.arange(layout.n_particles) if layout.atoms is None else layout.atoms
+        self.n_caps = placement.n_caps
+        atoms = np.arange(placement.n_particles) if placement.atoms is None else placement.atoms
         self.register_buffer("atoms", torch.as_tensor(atoms))
-        self.register_buffer("types", torch.as_tensor(layout.types, dtype=torch.int64))
-        self.register_buffer("cap_q", torch.as_tensor(layout.cap_q))
-        self.register_buffer("cap_m", torch.as_tensor(layout.cap_m))
-        self.register_buffer("cap_distances", torch.as_tensor(layout.cap_distances / spec.units.length))
+        self.register_buffer("types", torch.as_tensor(placement.types, dtype=torch.int64))
+        self.register_buffer("cap_q", torch.as_tensor(placement.cap_q))
+        self.register_buffer("cap_m", torch.as_tensor(placement.cap_m))
+        self.register_buffer("cap_distances", torch.as_tensor(placement.cap_distances / spec.units.length))
         self.per_edge_type = info.per_edge_type_cutoff is not None
-        cutoffs = info.per_edge_type_cutoff or info.cutoff
+        cutoffs = info.per_edge_type_cutoff or info.reach
         self.register_buffer("cutoffs", torch.tensor(cutoffs, dtype=torch.float64))
-        self.register_buffer("dummy_cell", torch.eye(3, dtype=torch.float64) * (DUMMY_CELL * info.cutoff))
+        self.register_buffer("open_cell", torch.from_numpy(open_cell(info)))
 
     def forward(self, positions: torch.Tensor, box: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy () and forces (n, 3) for positions (n, 3) and box (3, 3), all nm and kJ/mol."""
         points = positions.detach().to(torch.float64) / self.length
-        cell = self.dummy_cell
+        cell = self.open_cell
         periodic_cell: torch.Tensor | None = None
         if self.periodic and box is not None:
             cell = box.detach().to(torch.float64) / self.length
@@ -110,7 +113,7 @@ class ScriptedPotential(_Scripted):
         super().__init__(model, spec)
         from vesin_torch import NeighborList
 
-        cutoff, skin = model.info.cutoff, spec.skin_nm / spec.units.length
+        cutoff, skin = model.info.reach, spec.skin_nm / spec.units.length
         self.widest = WIDEST * cutoff
         self.gap = GAP * (cutoff + skin)
         self.neighbors = NeighborList(cutoff=cutoff, full_list=True, skin=skin)
@@ -128,27 +131,10 @@ class ScriptedPotential(_Scripted):
             kept = found[2] < self.cutoffs[types[pairs[:, 0]], types[pairs[:, 1]]]
             pairs, shifts = pairs[kept], shifts[kept]
         edge_index = pairs.t().contiguous()
-        if edge_index.size(1) < 2:
-            # As models.base.pad_edges: an image of atom 0 beyond the cutoff contributes exactly nothing.
-            images = torch.ceil(self.pad_distance / torch.linalg.vector_norm(cell[0]))
-            extra = torch.zeros((2, 3), dtype=torch.float64, device=nodes.device)
-            extra[:, 0] = images
-            shifts = torch.cat([shifts, extra])
-            edge_index = torch.cat([edge_index, torch.zeros((2, 2), dtype=torch.int64, device=nodes.device)], 1)
         n = nodes.size(0)
-        if n == 1:
-            # As models.base.Model: a single atom is evaluated twice, side by side.
-            nodes, types, shifts = nodes.repeat(2, 1), types.repeat(2), shifts.repeat(2, 1)
-            edge_index = torch.cat([edge_index, edge_index + 1], 1)
+        nodes, types, edge_index, shifts = complete(nodes, types, edge_index, shifts, cell, self.pad_distance)
         dtype = torch.float64 if self.input_double else torch.float32
-        data = {
-            "pos": nodes.to(dtype),
-            "atom_types": types,
-            "edge_index": edge_index,
-            "edge_cell_shift": shifts.to(dtype),
-            "cell": cell.to(dtype).view(1, 3, 3),
-        }
-        out = self.model(data)
+        out = self.model(model_inputs(nodes.to(dtype), types, edge_index, shifts.to(dtype), cell.to(dtype)))
         energy = out["total_energy"].detach().to(torch.float64).reshape([])
         forces = out["forces"].detach().to(torch.float64)
         if n == 1:
@@ -173,16 +159,16 @@ class StaticPotential(_Scripted):
 
     def __init__(self, model: TorchScriptModel, spec: PotentialSpec) -> None:
         super().__init__(model, spec)
-        n = len(spec.layout.types)
+        n = len(spec.placement.types)
         pairs = np.argwhere(~np.eye(n, dtype=bool)).T
-        if len(spec.layout.regions) > 1:
+        if len(spec.placement.regions) > 1:
             raise ValueError("several regions run through Python")
         self.register_buffer("pairs", torch.from_numpy(np.array(pairs, dtype=np.int64, order="C")))
         self.register_buffer("filler", torch.tensor([self.pad_distance, 0.0, 0.0], dtype=torch.float64))
-        cutoff_nm = model.info.cutoff * spec.units.length
+        cutoff_nm = model.info.reach * spec.units.length
         neighbors = 4.0 / 3.0 * math.pi * cutoff_nm**3 * STATIC_ATOMS_PER_NM3
         self.capacity = min(pairs.shape[1], STEP * math.ceil(n * neighbors / STEP))
-        self.narrowest = 2.0 * model.info.cutoff
+        self.narrowest = 2.0 * model.info.reach
 
     def evaluate(self, nodes: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Model energy () and forces (n_nodes, 3) in model units."""
@@ -191,10 +177,7 @@ class StaticPotential(_Scripted):
         vectors = ends[1] - ends[0]
         failed = torch.zeros([], dtype=torch.bool, device=nodes.device)
         if self.periodic:
-            # In OpenMM's reduced boxes one image at most is within half of the diagonal, and this finds it.
-            for axis in (2, 1, 0):
-                row = cell[axis]
-                vectors = vectors - torch.round(vectors[:, axis] / row[axis]).unsqueeze(1) * row
+            vectors = minimum_image_reduced(vectors, cell)
             failed = torch.diagonal(cell).min() < self.narrowest
         if self.capacity < edge_index.size(1):
             near = is_near(vectors, self.types, edge_index, self.cutoffs.square())
@@ -202,8 +185,7 @@ class StaticPotential(_Scripted):
                 near, edge_index, vectors, self.filler, nodes.size(0), self.capacity
             )
             failed = torch.logical_or(failed, needed > self.capacity)
-        data = {"pos": nodes, "edge_vectors": vectors, "atom_types": self.types, "edge_index": edge_index}
-        out = self.model(data)
+        out = self.model(vector_inputs(nodes, self.types, edge_index, vectors))
         energy = out["total_energy"].detach().to(torch.float64).reshape([])
         forces = forces_of_edges(out["edge_forces"].detach().to(torch.float64), edge_index, nodes.size(0))
         lost = torch.full_like(energy, float("nan"))
@@ -216,7 +198,7 @@ def make_torch_force(spec: PotentialSpec, properties: dict[str, str]) -> openmm.
     Parameters
     ----------
     spec : PotentialSpec
-        A potential whose source is TorchScript and whose layout is on all particles of the System.
+        A potential whose source is TorchScript and whose placement is on all particles of the System.
     properties : dict of str to str
         ``useCUDAGraphs`` ("true" or "false") and ``CUDAGraphWarmupSteps``; with the former a :class:`StaticPotential`.
 
@@ -238,9 +220,13 @@ def make_torch_force(spec: PotentialSpec, properties: dict[str, str]) -> openmm.
     from openmmtorch import TorchForce
 
     spec.source.verify()
-    model = open_model(spec.source, torch.device("cpu"), spec.compile, spec.kernels)
+    model = open_model(spec.source, spec.execution.on("cpu"))
     if not isinstance(model, TorchScriptModel):
-        raise TypeError(f"{spec.source.path} did not load as a TorchScript model but as {type(model).__name__}")
+        raise ModelFileError(
+            f"{spec.source.path} did not load as a TorchScript model but as {type(model).__name__}; use "
+            "backend='PythonForce'",
+            spec.source.path,
+        )
     force = TorchForce(script(model, spec, properties.get("useCUDAGraphs") == "true"), properties)
     force.setOutputsForces(True)
     force.setUsesPeriodicBoundaryConditions(spec.periodic)
@@ -271,7 +257,7 @@ def script(model: TorchScriptModel, spec: PotentialSpec, static: bool) -> torch.
     """
     if not static:
         return torch.jit.script(ScriptedPotential(model, spec).eval())
-    n = len(spec.layout.types)
+    n = len(spec.placement.types)
     cure = "leave useCUDAGraphs out, or use backend='PythonForce', which has cudaGraphs= for every model and size"
     if not 2 <= n <= STATIC_ATOMS:
         raise ValueError(

@@ -10,18 +10,50 @@ from typing import Any
 
 import numpy as np
 
-from .generate import generate
-from .recognise import NotFusable, recognise
+from ..errors import KernelsError, NotFusableError
+from .backend import Backend
+from .cpu import CPU
+from .read import read_model
 from .tables import tabulate
+
+#: Kinds of devices that fused models run on; another one is a folder and a row.
+BACKENDS = (CPU,)
+#: Files that decide what is generated.
+_SOURCES = (".py", ".hpp", ".cpp")
+
+
+def backend_for(device: Any) -> Backend:
+    """The backend of a device.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the model is to run.
+
+    Returns
+    -------
+    Backend
+
+    Raises
+    ------
+    KernelsError
+        If there is none.
+    """
+    for backend in BACKENDS:
+        if backend.device_type == device.type:
+            return backend
+    known = " and ".join(backend.name.upper() + "s" for backend in BACKENDS)
+    raise KernelsError(f"they run on {known}, and the device is {device}")
 
 
 @cache
 def generator() -> str:
     """Digest of this package: what an older or newer one made, or refused, is not used."""
+    folder = Path(__file__).parent
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.iterdir()):
-        if file.suffix in (".py", ".hpp"):
-            digest.update(file.read_bytes())
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in _SOURCES):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -32,9 +64,9 @@ class Fused:
     Parameters
     ----------
     source : str
-        C++.
-    weights, constants : numpy.ndarray
-        What the code reads.
+        Source code.
+    weights, constants : numpy.ndarray, (n_weights,) and (n_constants,)
+        What the code reads, see :class:`openmm_nequip.kernels.backend.Generated`.
     facts : dict
         ``tables`` (bool); with tables ``knots``, ``value_error`` and ``slope_error`` (relative to the largest value and
         slope of the radial networks) and ``table_bytes``.
@@ -57,8 +89,8 @@ class Fused:
         )
 
 
-def fuse(model: Any, tables: bool, vector_bytes: int) -> Fused:
-    """Fuse a NequIP model.
+def fuse(model: Any, tables: bool, backend: Backend = CPU) -> Fused:
+    """Fuse a model.
 
     Parameters
     ----------
@@ -66,8 +98,8 @@ def fuse(model: Any, tables: bool, vector_bytes: int) -> Fused:
         nequip's GraphModel, on the CPU, in evaluation mode.
     tables : bool
         Whether the radial networks are tabulated.
-    vector_bytes : int
-        Width of the vectors of the machine that will run it.
+    backend : Backend
+        For which devices.
 
     Returns
     -------
@@ -75,20 +107,20 @@ def fuse(model: Any, tables: bool, vector_bytes: int) -> Fused:
 
     Raises
     ------
-    NotFusable
+    NotFusableError
         If a part of the model is not known, or a table cannot keep its promise.
     """
-    program = recognise(model)
+    program = read_model(model)
     if not tables:
-        made = generate(program, None, vector_bytes)
+        made = backend.build(program, None)
         return Fused(made.source, made.weights, made.constants, {"tables": False})
     try:
         found = [tabulate(program, layer.radial) for layer in program.layers]
         knots = max(table.knots for table in found)
         found = [tabulate(program, layer.radial, fewest=knots) for layer in program.layers]
     except ValueError as error:
-        raise NotFusable(str(error)) from error
-    made = generate(program, found, vector_bytes)
+        raise NotFusableError(str(error)) from error
+    made = backend.build(program, found)
     size = sum(table.coefficients.size for table in found) * np.dtype(program.dtype).itemsize
     facts = {
         "tables": True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -214,4 +214,3 @@ class Program:
     scales: np.ndarray
     shifts: np.ndarray
     repulsion: Repulsion | None = None
-    facts: dict[str, str] = field(default_factory=dict)

@@ -1,50 +1,41 @@
-"""What a model is: its description and the one call that everything above the loaders makes."""
+"""What a model is: its facts, and the one call that everything above the formats makes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-#: Padding edges are this many cutoffs long: beyond every envelope, yet finite and not zero (pair terms divide by r).
-PAD_DISTANCE = 2.0
-#: Side of the cube that stands in for a cell where nothing is periodic, in cutoffs; only padding edges refer to it.
-DUMMY_CELL = 10.0
+from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
+from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
+from ..units import Units
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Facts about a model, without units: NequIP files carry none.
+    """Facts about a model, wherever its file lies and wherever it runs.
 
     Parameters
     ----------
-    path : str
-        File the model came from.
-    kind : str
-        Format, see :mod:`openmm_nequip.models.source`.
-    sha256 : str
-        Hex digest of the file.
-    size_bytes : int
-        Size of the file.
     type_names : tuple of str
         Names of the atom types, in the order of the type indices.
-    cutoff : float
-        Largest distance at which an edge counts, in model lengths.
+    cutoff : float or None
+        Largest distance at which an edge counts, in model lengths; None for a model without one.
     dtype : str
         ``"float32"`` or ``"float64"``: precision of the model's weights and arithmetic.
-    device : str
-        Device the model is loaded on.
     per_edge_type_cutoff : tuple of tuple of float, optional
         Cutoff [centre type][neighbour type] in model lengths.
+    units : Units, optional
+        Units that the file states; None where it states none, as NequIP files do.
     allow_tf32 : bool
         Whether the model was made to run with TF32 matrix products on CUDA.
     compiled : bool
         False for models evaluated operation by operation in Python.
     target : str, optional
-        What an AOTInductor file was compiled for.
+        What a compiled file was compiled for.
     outputs : tuple of str
         Of ``energy``, ``forces``, ``atomic_energies``, ``virial``.
     versions : mapping of str to str
@@ -53,15 +44,11 @@ class ModelInfo:
         Fused kernels that run the model; ``"none"``, with the reason where they were wanted.
     """
 
-    path: str
-    kind: str
-    sha256: str
-    size_bytes: int
     type_names: tuple[str, ...]
-    cutoff: float
+    cutoff: float | None
     dtype: str
-    device: str
     per_edge_type_cutoff: tuple[tuple[float, ...], ...] | None = None
+    units: Units | None = None
     allow_tf32: bool = False
     compiled: bool = False
     target: str | None = None
@@ -69,28 +56,84 @@ class ModelInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernels: str = "none"
 
+    @property
+    def reach(self) -> float:
+        """The cutoff, or one model length for a model without one: scale of cells and gaps."""
+        return 1.0 if self.cutoff is None else self.cutoff
+
+
+class StepRequest(NamedTuple):
+    """What a model needs to know to take whole steps of a simulation by itself.
+
+    Parameters
+    ----------
+    types : numpy.ndarray, (n_atoms,) int64
+        Model types of all atoms.
+    find : callable
+        Positions (n_atoms, 3) and cell (3, 3) in model lengths -> :class:`Edges` (arrays, C-contiguous) that may come
+        within the cutoff before an atom has moved by more than ``reach``.
+    reach : float
+        In model lengths; infinity where the list holds for ever.
+    units : Units
+        The model's units.
+    cell : numpy.ndarray, (3, 3) float64, optional
+        The cell where nothing is periodic, in model lengths; None for a periodic system.
+    """
+
+    types: np.ndarray
+    find: Callable[[np.ndarray, np.ndarray], Edges]
+    reach: float
+    units: Units
+    cell: np.ndarray | None
+
+
+#: Positions (n_atoms, 3) and box (3, 3) in nm -> energy in kJ/mol and forces (n_atoms, 3) in kJ/mol/nm.
+StepFunction = Callable[[np.ndarray, "np.ndarray | None"], "tuple[float, np.ndarray]"]
+
 
 class Model:
     """A potential energy model on one device.
 
-    Subclasses implement :meth:`_evaluate`; :meth:`__call__` first makes graphs that some formats cannot take
+    Subclasses implement :meth:`_evaluate`; :meth:`evaluate` first makes graphs that some formats cannot take
     (one atom, fewer than two edges) harmless.
 
     Parameters
     ----------
     info : ModelInfo
-        Description of the model.
+        Facts about the model.
+    device : torch.device
+        Where it is.
     """
 
-    #: Whether edges beyond the cutoff cost next to nothing, so that a neighbour list need not be pruned at each step.
-    skips_far_edges = False
-    #: Whether it wants edge lists whose length stays the same from step to step, on the host; it then moves its inputs
-    #: to its device itself.
-    static_shapes = False
-
-    def __init__(self, info: ModelInfo) -> None:
+    def __init__(self, info: ModelInfo, device: torch.device) -> None:
         self.info = info
-        self.device = torch.device(info.device)
+        self.device = device
+        self.needs = EdgeNeeds()
+
+    def evaluate(self, graph: Graph) -> Outputs:
+        """Evaluate the model on one structure.
+
+        Parameters
+        ----------
+        graph : Graph
+            The structure, on the model's device. If ``graph.types`` and ``graph.edges`` are the very objects of the
+            last call, a model may take them to be unchanged.
+
+        Returns
+        -------
+        Outputs
+            In the model's units.
+        """
+        n_atoms = graph.positions.shape[0]
+        if n_atoms >= FEWEST and graph.edges.count >= FEWEST:
+            return self._evaluate(graph)
+        distance = PAD_DISTANCE * self.info.reach
+        positions, types, *edges = complete(*flat(graph), distance)
+        out = self._evaluate(Graph(positions, types, Edges(*edges), graph.cell))
+        if n_atoms > 1:
+            return out
+        per_atom = ("forces", "atomic_energies", "spread")
+        return out.map(lambda name, value: value[:1] if name in per_atom else value / 2)
 
     def __call__(
         self,
@@ -100,7 +143,7 @@ class Model:
         shifts: torch.Tensor,
         cell: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Evaluate the model on one structure.
+        """:meth:`evaluate` with plain tensors.
 
         Parameters
         ----------
@@ -121,89 +164,33 @@ class Model:
             float64: ``energy`` () and ``forces`` (n_atoms, 3) in the model's units; where the model gives them
             ``atomic_energies`` (n_atoms,) and ``virial`` (3, 3) = -dE/d(strain).
         """
-        n_edges = edge_index.shape[1]
-        if n_edges < 2:
-            edge_index, shifts = pad_edges(edge_index, shifts, cell, self.info.cutoff, 2 - n_edges)
-        if positions.shape[0] > 1:
-            return self._evaluate(positions, types, edge_index, shifts, cell)
-        # Formats with a lower bound of two atoms see the structure twice, side by side and without a common edge.
-        edges = torch.cat([edge_index, edge_index + 1], 1)
-        doubled = self._evaluate(positions.repeat(2, 1), types.repeat(2), edges, shifts.repeat(2, 1), cell)
-        return {key: value[:1] if key in ("forces", "atomic_energies") else value / 2 for key, value in doubled.items()}
+        return self.evaluate(Graph(positions, types, Edges(edge_index, shifts), cell)).as_dict()
 
-    def trajectory(
-        self,
-        types: np.ndarray,
-        neighbors: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
-        reach: float,
-        length: float,
-        energy: float,
-        cell: np.ndarray | None,
-    ) -> Callable[[np.ndarray, np.ndarray | None], tuple[float, np.ndarray]] | None:
+    def stepper(self, request: StepRequest) -> StepFunction | None:
         """A shorter way through the steps of a simulation, for models that have one.
 
         Parameters
         ----------
-        types, neighbors, reach, length, energy, cell
-            As of :class:`openmm_nequip.kernels.trajectory.Trajectory`.
+        request : StepRequest
+            Atoms, list and units.
 
         Returns
         -------
         callable or None
-            Positions and box in the caller's units -> energy and forces in the caller's units, as
-            :meth:`openmm_nequip.kernels.trajectory.Trajectory.__call__`, one thread at a time; None if there is none.
+            A step: positions and box in nm -> energy in kJ/mol and forces in kJ/mol/nm, one thread at a time; raises
+            :class:`~openmm_nequip.errors.NonFiniteError`. None if the model has none.
         """
         return None
 
-    def _evaluate(
-        self,
-        positions: torch.Tensor,
-        types: torch.Tensor,
-        edge_index: torch.Tensor,
-        shifts: torch.Tensor,
-        cell: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
+    def _evaluate(self, graph: Graph) -> Outputs:
         raise NotImplementedError
 
 
-def pad_edges(
-    edge_index: torch.Tensor, shifts: torch.Tensor, cell: torch.Tensor, cutoff: float, count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Add edges that contribute exactly nothing: atom 0 to its own image beyond the cutoff.
-
-    Parameters
-    ----------
-    edge_index, shifts, cell
-        As in :meth:`Model.__call__`.
-    cutoff : float
-        Cutoff in model lengths.
-    count : int
-        How many edges to add.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        The longer ``edge_index`` and ``shifts``.
-    """
-    images = math.ceil(PAD_DISTANCE * cutoff / float(torch.linalg.vector_norm(cell[0])))
-    extra = shifts.new_zeros((count, 3))
-    extra[:, 0] = images
-    return torch.cat([edge_index, edge_index.new_zeros((2, count))], 1), torch.cat([shifts, extra])
+def flat(graph: Graph) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The five tensors of a graph: positions, types, edge_index, shifts and cell."""
+    return graph.positions, graph.types, graph.edges.index, graph.edges.shifts, graph.cell
 
 
-def collect_outputs(
-    total: torch.Tensor | None,
-    forces: torch.Tensor,
-    atomic: torch.Tensor | None,
-    virial: torch.Tensor | None,
-) -> dict[str, torch.Tensor]:
-    """Bring nequip's output fields into the shapes and dtype of :meth:`Model.__call__`."""
-    result = {"forces": forces.detach().to(torch.float64)}
-    if atomic is not None:
-        result["atomic_energies"] = atomic.detach().reshape(-1).to(torch.float64)
-    # A file compiled for LAMMPS gives atomic energies alone.
-    energy = result["atomic_energies"].sum() if total is None else total.detach().to(torch.float64)
-    result["energy"] = energy.reshape(())
-    if virial is not None:
-        result["virial"] = virial.detach().reshape(3, 3).to(torch.float64)
-    return result
+def open_cell(info: ModelInfo) -> np.ndarray:
+    """The cell (3, 3) in model lengths that stands in where nothing is periodic; only padding edges refer to it."""
+    return np.eye(3) * (DUMMY_CELL * info.reach)

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
 import threading
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..kernels.build import BuildError, build, compiler_version, machine, vector_bytes
-from ..kernels.fuse import Fused, fuse, generator
-from ..kernels.library import Library, Step
-from ..kernels.recognise import NotFusable
-from ..kernels.trajectory import Trajectory
-from .base import Model, ModelInfo
-from .cache import cache_dir, key_of, write_atomically
-from .compiler import package_version
-from .example import example_graph
-from .metadata import make_info
-from .nequip import load_module
-from .source import CODE_EXECUTING, ModelSource
-from .state import default_dtype, preserved_global_state
+from ..cache import cache_dir, key_of, write_atomically
+from ..errors import KernelsError, NotFusableError
+from ..graph.fields import ATOMIC_ENERGY, CELL, EDGE_INDEX, FORCES, POSITIONS, SHIFTS, TYPES
+from ..graph.graph import CANDIDATE_EDGES, EdgeNeeds, Edges, Graph, Outputs
+from ..kernels.backend import Backend, Code, StepperSetup
+from ..kernels.cpu import CPU
+from ..kernels.cpu.library import EDGES_PER_THREAD
+from ..kernels.fuse import Fused, backend_for, fuse, generator
+from ..upstream.nequip_state import default_dtype, preserved_global_state
+from .base import Model, ModelInfo, StepFunction, StepRequest
+from .compiling.aot import package_version
+from .compiling.example import example_graph
+from .eager import ALL_OUTPUTS, load_module
+from .format import PACKAGE
+from .formats import format_of
+from .metadata import make_info, package_versions
+from .source import ModelSource
 
 logger = logging.getLogger(__name__)
 
 #: Largest difference from nequip's own evaluation that is put down to rounding, as a share of the largest force
 #: component (and of the energy scale that goes with it: that force times one tenth of a cutoff).
 AGREEMENT = {"float32": 2e-4, "float64": 1e-7}
-#: Edges that one thread should have before another one helps.
-EDGES_PER_THREAD = 128
-_OUTPUTS = ("energy", "forces", "atomic_energies", "virial")
-
-
-class KernelsError(RuntimeError):
-    """A model cannot be run by the fused kernels here; the message has the reason."""
 
 
 class FusedModel(Model):
@@ -50,45 +47,52 @@ class FusedModel(Model):
     ----------
     info : ModelInfo
         Description of the model.
-    fused : Fused
-        Its code and weights.
-    library : pathlib.Path
-        The compiled code.
+    backend : Backend
+        The kind of device it runs on.
+    library : openmm_nequip.kernels.cpu.library.Library
+        The compiled code with its weights, opened by that backend.
     """
 
-    skips_far_edges = True
-
-    def __init__(self, info: ModelInfo, fused: Fused, library: Path) -> None:
-        super().__init__(info)
-        self._library = Library(library, fused.weights, fused.constants)
-        self._step = Step(self._library)
+    def __init__(self, info: ModelInfo, backend: Backend, library: Any) -> None:
+        super().__init__(info, torch.device(backend.device_type))
+        self.needs = EdgeNeeds(CANDIDATE_EDGES)
+        self._backend = backend
+        self._library = library
+        self._step = backend.step(library)
         self._lock = threading.Lock()
-        self._last: tuple[torch.Tensor, ...] = ()
+        self._types: torch.Tensor | None = None
+        self._edges: Edges | None = None
 
-    def __call__(self, positions, types, edge_index, shifts, cell):
-        """Energy and more, see :meth:`Model.__call__`; no graph is too small.
+    def evaluate(self, graph: Graph) -> Outputs:
+        """Energy and more, see :meth:`Model.evaluate`; no graph is too small.
 
-        Edges beyond the cutoff count for nothing. If ``types``, ``edge_index`` and ``shifts`` are the very tensors of
-        the last call, they are taken to be unchanged and not read again.
+        Edges beyond the cutoff count for nothing. Types and edges that are the very objects of the last call are not
+        read again.
         """
-        n_edges = edge_index.shape[1]
-        threads = max(1, min(torch.get_num_threads(), n_edges // EDGES_PER_THREAD))
+        edges = graph.edges
+        threads = max(1, min(torch.get_num_threads(), edges.count // EDGES_PER_THREAD))
+        tensors = graph.positions, graph.types, edges.index, edges.shifts, graph.cell
         with self._lock:
-            now = types, edge_index, shifts
-            keep = len(self._last) == 3 and all(a is b for a, b in zip(now, self._last, strict=True))
-            arrays = [tensor.contiguous().numpy() for tensor in (positions, types, edge_index, shifts, cell)]
-            energies, forces, virial = self._step(*arrays, threads, keep)
-            self._last = now
-        return {
-            "energy": torch.tensor(energies.sum(), dtype=torch.float64),
-            "forces": torch.from_numpy(forces),
-            "atomic_energies": torch.from_numpy(energies),
-            "virial": torch.from_numpy(virial),
-        }
+            keep = edges is self._edges and graph.types is self._types
+            energies, forces, virial = self._step(*[t.contiguous().numpy() for t in tensors], threads, keep)
+            self._types, self._edges = graph.types, edges
+        return Outputs(
+            torch.tensor(energies.sum(), dtype=torch.float64),
+            torch.from_numpy(forces),
+            torch.from_numpy(energies),
+            torch.from_numpy(virial),
+        )
 
-    def trajectory(self, types, neighbors, reach, length, energy, cell):
-        """See :meth:`Model.trajectory`."""
-        made = Trajectory(self._library, types, neighbors, reach, length, energy, cell, EDGES_PER_THREAD)
+    def stepper(self, request: StepRequest) -> StepFunction:
+        """See :meth:`Model.stepper`."""
+
+
+        def neighbors(positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            edges = request.find(positions, cell)
+            return edges.index, edges.shifts
+
+        setup = StepperSetup(request.reach, request.units.length, request.units.energy, request.cell)
+        made = self._backend.stepper(self._library, request.types, neighbors, setup)
         return lambda positions, box: made(positions, box, torch.get_num_threads())
 
 
@@ -113,26 +117,48 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
     KernelsError
         If the model has a part that the kernels do not know, or they cannot be built here.
     """
-    if source.kind not in CODE_EXECUTING:
+    if not format_of(source.kind).can_fuse:
         raise KernelsError(
             f"{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it came from"
         )
-    if device.type != "cpu":
-        raise KernelsError(f"they run on CPUs, and the device is {device}")
+    backend = backend_for(device)
+    if reason := backend.obstacle(device):
+        raise KernelsError(reason)
     try:
-        fused, facts = _cached(source, tables)
-        library = build_library(fused.source)
-    except (NotFusable, BuildError) as error:
-        raise KernelsError(str(error)) from error
+        fused, facts = _cached(source, tables, backend)
+        library = open_kernels(fused, backend)
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
     target = "openmm (fused at first use)"
-    info = make_info(source, facts, device, outputs=_OUTPUTS, compiled=True, target=target, kernels=fused.summary)
-    return FusedModel(info, fused, library)
+    stated = {"versions": package_versions(source.path)} if source.kind == PACKAGE else {}
+    info = make_info(facts, outputs=ALL_OUTPUTS, compiled=True, target=target, kernels=fused.summary, **stated)
+    return FusedModel(info, backend, library)
+
+
+def known_kernels(source: ModelSource, tables: bool = True) -> str | None:
+    """What the cache knows of the fused kernels of a model file; None where it was never tried here.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    tables : bool
+        As in :func:`fused_model`.
+
+    Returns
+    -------
+    str or None
+        One line: a summary with the error of the tables, or ``"none: "`` and the reason.
+    """
+    try:
+        stored = _read(_cache_file(source, tables, CPU))
+    except (NotFusableError, OSError) as error:
+        return f"none: {error}"
+    return None if stored is None else stored[0].summary
 
 
 def describe_kernels(source: ModelSource, tables: bool = True) -> str:
-    """What the fused kernels make of a model file, for a CPU; nothing is compiled.
+    """What the fused kernels make of a model file, for a CPU; the model is loaded, nothing is compiled.
 
     Parameters
     ----------
@@ -144,43 +170,52 @@ def describe_kernels(source: ModelSource, tables: bool = True) -> str:
     Returns
     -------
     str
-        One line: a summary with the error of the tables, or ``"none: "`` and the reason.
+        One line, as :func:`known_kernels`.
     """
-    if source.kind not in CODE_EXECUTING:
+    if not format_of(source.kind).can_fuse:
         return "none: the file was compiled already"
+    known = known_kernels(source, tables)
+    if known is not None:
+        return known
     try:
-        stored = _read(_cache_file(source, tables))
-        fused = None if stored is None else stored[0]
-        if fused is None:
-            with preserved_global_state():
-                module: Any = load_module(source)
-                with default_dtype(torch.float64):
-                    fused = fuse(module, tables, vector_bytes())
-    except (NotFusable, OSError) as error:
+        with preserved_global_state():
+            module: Any = load_module(source)
+            with default_dtype(torch.float64):
+                return fuse(module, tables).summary
+    except NotFusableError as error:
         return f"none: {error}"
-    return fused.summary
 
 
-def build_library(source: str) -> Path:
-    """The compiled form of generated C++, from the cache folder or compiled now.
+def open_kernels(code: Code, backend: Backend = CPU) -> Any:
+    """The library of generated code, from the cache folder or compiled now.
+
+    Parameters
+    ----------
+    code : Code
+        Source, weights and constants, for example a :class:`Fused`.
+    backend : Backend
+        The kind of device it was generated for.
+
+    Returns
+    -------
+    openmm_nequip.kernels.cpu.library.Library
 
     Raises
     ------
     BuildError
         If it cannot be compiled.
     """
-    digest = hashlib.sha256(source.encode()).hexdigest()
-    facts = {"source": digest, "machine": machine(), "compiler": compiler_version()}
-    return build(source, cache_dir() / "kernels", key_of(facts))
+    return backend.open(code, cache_dir() / "kernels")
 
 
-def _cache_file(source: ModelSource, tables: bool) -> Path:
+def _cache_file(source: ModelSource, tables: bool, backend: Backend) -> Path:
     key = {
         "generator": generator(),
         "model": source.sha256,
         "kind": source.kind,
         "tables": tables,
-        "vector": vector_bytes(),
+        "backend": backend.name,
+        "target": backend.target(),
         "nequip": package_version("nequip"),
         "e3nn": package_version("e3nn"),
     }
@@ -203,18 +238,18 @@ def _read(path: Path) -> tuple[Fused, dict[str, str]] | None:
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         logger.warning("%s is damaged (%s) and is made anew", path, error)
         return None
-    raise NotFusable(facts["refused"])
+    raise NotFusableError(facts["refused"])
 
 
-def _cached(source: ModelSource, tables: bool) -> tuple[Fused, dict[str, str]]:
+def _cached(source: ModelSource, tables: bool, backend: Backend) -> tuple[Fused, dict[str, str]]:
     """Code and weights from the cache, or made now; a refusal is remembered as well."""
-    path = _cache_file(source, tables)
+    path = _cache_file(source, tables, backend)
     stored = _read(path)
     if stored is not None:
         return stored
     try:
-        fused, model = _make(source, tables)
-    except NotFusable as error:
+        fused, model = _make(source, tables, backend)
+    except NotFusableError as error:
         _store(path, {"refused": str(error)})
         raise
     _store(
@@ -234,52 +269,47 @@ def _store(path: Path, facts: dict[str, Any], **arrays: np.ndarray) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _make(source: ModelSource, tables: bool) -> tuple[Fused, dict[str, str]]:
+def _make(source: ModelSource, tables: bool, backend: Backend) -> tuple[Fused, dict[str, str]]:
     logger.info("reading %s for the fused kernels", source.path)
     with preserved_global_state():
         module: Any = load_module(source)
         facts = {key: str(value) for key, value in module.metadata.items()}
         with default_dtype(torch.float64):
-            fused = fuse(module, tables, vector_bytes())
-        verify(module, fused, build_library(fused.source), facts)
+            fused = fuse(module, tables, backend)
+        verify(module, backend.step(open_kernels(fused, backend)), facts)
     return fused, facts
 
 
-def verify(module: Any, fused: Fused, library: Path, facts: dict[str, str]) -> None:
+def verify(module: Any, step: Callable, facts: dict[str, str]) -> None:
     """Compare the fused model with the model itself on a structure that has all types.
 
     Parameters
     ----------
     module : torch.nn.Module
         nequip's GraphModel.
-    fused : Fused
-        Code and weights.
-    library : pathlib.Path
-        The compiled code.
+    step : callable
+        The fused model, see :class:`openmm_nequip.kernels.cpu.library.Step`.
     facts : dict of str to str
         nequip's metadata.
 
     Raises
     ------
-    NotFusable
+    NotFusableError
         If they differ by more than rounding.
     """
     cutoff = float(facts["r_max"])
     data = example_graph(len(facts["type_names"].split()), cutoff)
-    positions, types, edges, shifts, cell = (
-        data[key].numpy() for key in ("pos", "atom_types", "edge_index", "edge_cell_shift", "cell")
-    )
-    step = Step(Library(library, fused.weights, fused.constants))
+    positions, types, edges, shifts, cell = (data[key].numpy() for key in (POSITIONS, TYPES, EDGE_INDEX, SHIFTS, CELL))
     energies, forces, _ = step(positions, types, edges, shifts, np.ascontiguousarray(cell[0]), 1)
     with default_dtype(torch.float64), torch.inference_mode(False), torch.enable_grad():
         expected = module(data)
-    reference = expected["forces"].detach().double().numpy()
+    reference = expected[FORCES].detach().double().numpy()
     scale = max(float(np.abs(reference).max()), 1e-3)
     allowed = AGREEMENT[str(module.model_dtype).removeprefix("torch.")]
-    off_energy = float(np.abs(energies - expected["atomic_energy"].detach().double().numpy().ravel()).max())
+    off_energy = float(np.abs(energies - expected[ATOMIC_ENERGY].detach().double().numpy().ravel()).max())
     off_force = float(np.abs(forces - reference).max())
     if not (off_force <= allowed * scale and off_energy <= allowed * scale * 0.1 * cutoff):
-        raise NotFusable(
+        raise NotFusableError(
             f"fused and original model differ by {off_force:.1e} in forces (largest {scale:.1e}) and {off_energy:.1e} "
             "in atomic energies: the model computes something that was not recognised"
         )

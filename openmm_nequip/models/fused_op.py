@@ -14,18 +14,48 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..kernels.build import vector_bytes
+from ..graph.fields import (
+    ATOMIC_ENERGY,
+    CELL,
+    EDGE_INDEX,
+    FORCES,
+    POSITIONS,
+    SHIFTS,
+    STRESS,
+    TOTAL_ENERGY,
+    TYPES,
+    VIRIAL,
+)
+from ..kernels.backend import Generated
+from ..kernels.cpu.library import EDGES_PER_THREAD, Step
 from ..kernels.fuse import Fused, fuse
-from ..kernels.library import Library, Step
-from .fused import EDGES_PER_THREAD, build_library, verify
+from ..upstream.nequip_state import default_dtype
+from .fused import open_kernels, verify
 from .metadata import KERNELS_KEY
-from .state import default_dtype
 
 #: Names for ``nequip-compile --modifiers``, and whether the radial networks are tabulated.
 MODIFIERS = {"enable_FusedKernels": True, "enable_FusedKernelsExact": False}
 _NAME = "openmm_nequip::fused"
-_STEPS: dict[str, Step] = {}
-_LOCK = threading.Lock()
+
+
+class _Steps:
+    """The steps of all packages in this process; a step's memory serves one call at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._steps: dict[str, Step] = {}
+
+    def get(self, key: str, source: torch.Tensor, weights: torch.Tensor, constants: torch.Tensor) -> Step:
+        """The step of this content, built now if it is the first call."""
+        step = self._steps.get(key)
+        if step is None:
+            text = source.numpy().tobytes().decode()
+            step = Step(open_kernels(Generated(text, weights.numpy(), constants.numpy())))
+            self._steps[key] = step
+        return step
+
+
+_STEPS = _Steps()
 
 torch.library.define(
     _NAME,
@@ -36,14 +66,10 @@ torch.library.define(
 
 @torch.library.impl(_NAME, "cpu")
 def _fused(pos, types, edge_index, shifts, cell, source, weights, constants, key):
-    step = _STEPS.get(key)
     threads = max(1, min(torch.get_num_threads(), edge_index.shape[1] // EDGES_PER_THREAD))
     inputs = pos.double(), types.view(-1).long(), edge_index.long(), shifts.double(), cell.view(3, 3).double()
-    with _LOCK:  # a step's memory serves one call at a time
-        if step is None:
-            text = source.numpy().tobytes().decode()
-            step = Step(Library(build_library(text), weights.numpy(), constants.numpy()))
-            _STEPS[key] = step
+    with _STEPS.lock:
+        step = _STEPS.get(key, source, weights, constants)
         found = step(*[tensor.contiguous().numpy() for tensor in inputs], -threads)
     return tuple(torch.from_numpy(array) for array in found)
 
@@ -87,18 +113,18 @@ class FusedOutput(torch.nn.Module):
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """nequip's fields in, with ``atomic_energy``, ``total_energy``, ``forces``, ``virial`` and ``stress`` out."""
-        cell = data["cell"].view(3, 3)
+        cell = data[CELL].view(3, 3)
         energies, forces, virial = torch.ops.openmm_nequip.fused(
-            data["pos"], data["atom_types"], data["edge_index"], data["edge_cell_shift"], cell,
+            data[POSITIONS], data[TYPES], data[EDGE_INDEX], data[SHIFTS], cell,
             self.source, self.weights, self.constants, self.key,
         )  # fmt: skip
         volume = (cell[0] * torch.linalg.cross(cell[1], cell[2])).sum().abs()
         return data | {
-            "atomic_energy": energies.view(-1, 1),
-            "total_energy": energies.sum().view(1, 1),
-            "forces": forces,
-            "virial": virial.view(1, 3, 3),
-            "stress": -(virial / volume).view(1, 3, 3),
+            ATOMIC_ENERGY: energies.view(-1, 1),
+            TOTAL_ENERGY: energies.sum().view(1, 1),
+            FORCES: forces,
+            VIRIAL: virial.view(1, 3, 3),
+            STRESS: -(virial / volume).view(1, 3, 3),
         }
 
 
@@ -119,7 +145,7 @@ def enable(model: Any, tables: bool) -> Any:
 
     Raises
     ------
-    NotFusable
+    NotFusableError
         If the model has a part that the kernels do not know.
     BuildError
         If they cannot be compiled here.
@@ -127,7 +153,7 @@ def enable(model: Any, tables: bool) -> Any:
     was_training = model.training
     model.eval()
     with default_dtype(torch.float64):
-        fused = fuse(model, tables, vector_bytes())
-    verify(model, fused, build_library(fused.source), {key: str(value) for key, value in model.metadata.items()})
+        fused = fuse(model, tables)
+    verify(model, Step(open_kernels(fused)), {key: str(value) for key, value in model.metadata.items()})
     model.model = FusedOutput(model.model, fused)
     return model.train(was_training)

@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
+from ..errors import ModelFileError
+from .archive import read_end
 from .base import ModelInfo
-from .source import PACKAGE, ModelFileError, ModelSource
 
 #: Entry of a compiled file's metadata that says which fused kernels are in it.
 KERNELS_KEY = "openmm_nequip_kernels"
 _PACKAGE_METADATA = "/model/package_metadata.txt"
 
 
-def make_info(source: ModelSource, facts: Mapping[str, str], device: torch.device, **others: Any) -> ModelInfo:
-    """Facts about a model from its file and nequip's metadata.
+def make_info(facts: Mapping[str, str], **others: Any) -> ModelInfo:
+    """Facts about a model from nequip's metadata.
 
     Parameters
     ----------
-    source : ModelSource
-        The file.
     facts : mapping of str to str
         With ``r_max`` and ``type_names``; ``model_dtype``, ``per_edge_type_cutoff`` and ``*_version`` where known.
-    device : torch.device
-        Device the model is on.
     others
-        Further fields of :class:`ModelInfo`.
+        Further fields of :class:`ModelInfo`; ``versions`` takes the place of those in ``facts``.
 
     Returns
     -------
     ModelInfo
+
+    Raises
+    ------
+    ModelFileError
+        If the cutoffs by type do not fit the types.
     """
     type_names = tuple(facts["type_names"].split())
     return ModelInfo(
-        path=source.path,
-        kind=source.kind,
-        sha256=source.sha256,
-        size_bytes=source.size_bytes,
         type_names=type_names,
         cutoff=float(facts["r_max"]),
         dtype=facts.get("model_dtype") or "float32",
-        device=str(device),
         per_edge_type_cutoff=parse_cutoffs(facts.get("per_edge_type_cutoff"), type_names),
-        versions=package_versions(source) if source.kind == PACKAGE else parse_versions(facts),
-        **others,
+        **({"versions": parse_versions(facts)} | others),
     )
 
 
@@ -85,13 +78,13 @@ def parse_versions(facts: Mapping[str, str]) -> dict[str, str]:
     return {key.removesuffix("_version"): value for key, value in facts.items() if key.endswith("_version") and value}
 
 
-def package_versions(source: ModelSource) -> dict[str, str]:
+def package_versions(path: str) -> dict[str, str]:
     """Versions with which nequip-package made a file; empty where it does not say.
 
     Parameters
     ----------
-    source : ModelSource
-        A file of kind ``package``.
+    path : str
+        A package.
 
     Returns
     -------
@@ -100,7 +93,6 @@ def package_versions(source: ModelSource) -> dict[str, str]:
     # A dependency of nequip, and without nequip no package is read.
     import yaml
 
-    with zipfile.ZipFile(source.path) as archive:
-        name = next((name for name in archive.namelist() if name.endswith(_PACKAGE_METADATA)), None)
-        stated = {} if name is None else yaml.safe_load(archive.read(name)) or {}
+    text = read_end(path, _PACKAGE_METADATA)
+    stated = {} if text is None else yaml.safe_load(text) or {}
     return {key: str(value) for key, value in (stated.get("versions") or {}).items() if value is not None}

@@ -83,7 +83,7 @@ def compare(results: dict[str, Result], info: ModelInfo, units: Units) -> list[C
     (_, first), *others = results.items()
     largest = float(np.abs(first.forces).max())
     allowed = FORCE_SHARE[info.dtype] * max(largest, SMALLEST_FORCE)
-    allowed_energy = allowed * ENERGY_LENGTH * info.cutoff * units.length
+    allowed_energy = allowed * ENERGY_LENGTH * info.reach * units.length
     rows = []
     for name, result in others:
         energy = abs(result.energy - first.energy) / len(first.forces)

@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ...cache import write_atomically
 from ...choices import BACKENDS
+from ...evaluate.placement import Placement
 from ...forces import choose_backend
 from ...forces.spec import PotentialSpec
-from ...layout import Layout
-from ...models import ModelInfo, locate
-from ...models.cache import write_atomically
-from ...models.source import CODE_EXECUTING
+from ...models import ModelInfo, format_of, locate
 from ...options import skin_in_nm
 from ...units import resolve_units
 from .bench_environment import describe_environment
@@ -94,7 +93,7 @@ def run_bench(settings: BenchSettings, stop: Callable[[], bool] = lambda: False)
 
 
 def _run(settings: BenchSettings, subject: Subject, folder: Path, stop: Callable[[], bool]) -> BenchOutcome:
-    kernels = settings.kernels or (("fused", "none") if subject.source.kind in CODE_EXECUTING else ("none",))
+    kernels = settings.kernels or (("fused", "none") if format_of(subject.source.kind).can_fuse else ("none",))
     platforms = settings.platforms or tuple(present_platforms())
     devices = tuple(dict.fromkeys(map(device_of, platforms)))
     left_out: list[dict[str, str]] = []
@@ -115,8 +114,8 @@ def _run(settings: BenchSettings, subject: Subject, folder: Path, stop: Callable
         "settings": asdict(settings) | {"model": Path(subject.source.path).name, "output": folder.name},
         "model": {
             "name": Path(subject.source.path).name,
-            "kind": info.kind,
-            "sha256": info.sha256,
+            "kind": subject.source.kind,
+            "sha256": subject.source.sha256,
             "dtype": info.dtype,
             "cutoff": info.cutoff,
             "type_names": list(info.type_names),
@@ -179,7 +178,7 @@ def _open(
 
 def _usable_backends(settings: BenchSettings, subject: Subject, left_out: list[dict[str, str]]) -> list[str]:
     """The backends asked for that can run this kind of file here."""
-    spec = PotentialSpec(subject.source, subject.units, Layout(0, np.zeros(0, dtype=np.int64)), False, skin_in_nm(None))
+    spec = PotentialSpec(subject.source, subject.units, Placement(0, np.zeros(0, dtype=np.int64)), False, skin_in_nm(None))
     found = []
     for name in settings.backends or tuple(name for name in BACKENDS if name != "auto"):
         try:

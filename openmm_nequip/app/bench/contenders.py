@@ -10,10 +10,10 @@ import openmm.unit as unit
 from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
-from ...cudagraphs import with_graphs
 from ...errors import UnavailableError
-from ...models import Model, ModelSource, open_model, parse_device
-from ...models.source import CODE_EXECUTING, TORCHSCRIPT
+from ...evaluate.cuda_graphs import with_graphs
+from ...models import Execution, Model, ModelSource, format_of, open_model
+from ...models.format import TORCHSCRIPT
 from ...topology import declare_molecules
 from ...units import Units
 from .bench_settings import VARIANTS
@@ -48,11 +48,11 @@ class Subject:
 
     def model(self, variant: str, device: str) -> Model:
         """The model, run in one of :data:`VARIANTS`."""
-        if variant == "eager" and self.source.kind not in CODE_EXECUTING:
+        if variant == "eager" and not format_of(self.source.kind).can_compile:
             raise UnavailableError(
                 f"it is a {self.source.kind} file, compiled already; there is nothing to run eagerly"
             )
-        return open_model(self.source, parse_device(device), **VARIANTS[variant])
+        return open_model(self.source, Execution(device, **VARIANTS[variant]))
 
 
 @dataclass(frozen=True, eq=False)

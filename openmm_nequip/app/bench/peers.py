@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from ...errors import CompileError, UnavailableError
-from ...models.compiler import cached_package
-from ...models.nequip import named_for_nequip, require_nequip
-from ...models.source import AOTINDUCTOR, CODE_EXECUTING, ModelSource
-from ...models.state import default_dtype, preserved_global_state
-from ...models.target import INPUT_FIELDS, OUTPUT_FIELDS
+from ...graph.fields import INPUT_FIELDS
+from ...models import ModelSource, format_of
+from ...models.compiling.aot import cached_package
+from ...models.compiling.targets import OUTPUT_FIELDS
+from ...models.eager import named_for_nequip, require_nequip
+from ...models.format import AOTINDUCTOR
 from ...units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
+from ...upstream.nequip_state import default_dtype, preserved_global_state
 from .bench_systems import BenchSystem
 from .contenders import PEER, Contender, Subject, bare_system, device_of
 from .runners import HOTTEST_K, STEP_PS, MDRunner, Result, Runner
@@ -36,7 +38,7 @@ def openmm_ml(subject: Subject, platform: str) -> Contender:
     device = device_of(platform)
 
     def prepare(bench: BenchSystem) -> Runner:
-        if subject.source.kind not in CODE_EXECUTING:
+        if not format_of(subject.source.kind).can_compile:
             raise UnavailableError(
                 f"it reads .ckpt and .nequip.zip files only, and this is a {subject.source.kind} file"
             )
@@ -100,7 +102,7 @@ def _loader(source: ModelSource, device: str, may_compile: bool) -> tuple[str, C
                 path, device=device, chemical_species_to_atom_type_map=True, **others
             )
 
-    if source.kind not in CODE_EXECUTING:
+    if not format_of(source.kind).can_compile:
         return "AOTInductor" if source.kind == AOTINDUCTOR else "TorchScript", compiled
     if not may_compile:
         return "eager", eager

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...models import Model
-from ...models.state import tf32_allowed
+from ...upstream.nequip_state import tf32_allowed
 from .bench_systems import BenchSystem, build_system
 from .contenders import Subject
 from .runners import FixedGraph
@@ -60,5 +60,5 @@ def describe_precision(subject: Subject, variant: str, device: str) -> dict[str,
 
 def _evaluate(bench: BenchSystem, model: Model, subject: Subject) -> tuple[float, np.ndarray]:
     """Energy (kJ/mol) and forces (kJ/mol/nm) under the TF32 setting in force."""
-    out = model(*FixedGraph(bench, model, subject.units).inputs)
-    return float(out["energy"]) * subject.units.energy, out["forces"].cpu().numpy() * subject.units.force
+    out = model.evaluate(FixedGraph(bench, model, subject.units).graph)
+    return float(out.energy) * subject.units.energy, out.forces.cpu().numpy() * subject.units.force

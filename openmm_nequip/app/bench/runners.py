@@ -12,14 +12,15 @@ import openmm
 import openmm.unit as unit
 import torch
 
-from ...layout import Layout
-from ...models.base import DUMMY_CELL, PAD_DISTANCE, Model
-from ...models.state import tf32_allowed
-from ...neighbors import DEFAULT_SKIN_NM, NeighborList
-from ...padding import PaddedNeighborList
+from ...evaluate.evaluator import Evaluator
+from ...evaluate.placement import Placement
+from ...graph.graph import Edges, Graph
+from ...graph.neighbors import DEFAULT_SKIN_NM, NeighborList
+from ...graph.padding import PAD_DISTANCE, PaddedNeighborList
+from ...models.base import Model, open_cell
 from ...topology import atom_types
 from ...units import Units
-from ...wrapper import Evaluator
+from ...upstream.nequip_state import tf32_allowed
 from .bench_systems import TEMPERATURE_K, BenchSystem
 
 STEP_PS = 0.0005
@@ -160,25 +161,25 @@ class FixedGraph(Runner):
         self._units = units
         positions, cell = in_model_units(bench, model, units)
         types = types_of(bench, model)
-        cutoff, by_pair = model.info.cutoff, model.info.per_edge_type_cutoff
-        exact = NeighborList(cutoff, 0.0, bench.box_nm is not None, types, by_pair)
-        neighbors = PaddedNeighborList(exact, PAD_DISTANCE * cutoff) if model.static_shapes else exact
-        edges, shifts = neighbors(positions, cell)
-        tensors = [torch.as_tensor(array) for array in (positions, types, edges, shifts, cell)]
-        self.inputs = tensors if model.static_shapes else [tensor.to(model.device) for tensor in tensors]
-        self.n_edges = int(edges.shape[1])
+        info = model.info
+        exact = NeighborList(info.reach, 0.0, bench.box_nm is not None, types, info.per_edge_type_cutoff)
+        neighbors = PaddedNeighborList(exact, PAD_DISTANCE * info.reach) if model.needs.fixed_length else exact
+        edges = neighbors(positions, cell).tensors()
+        graph = Graph(torch.as_tensor(positions), torch.as_tensor(types), edges, torch.as_tensor(cell))
+        self.graph = graph if model.needs.fixed_length else graph.to(model.device)
+        self.n_edges = edges.count
 
     def evaluate(self) -> Result:
         """Energy and forces."""
         with self._surroundings():
-            out = self._model(*self.inputs)
-        return Result(float(out["energy"]) * self._units.energy, out["forces"].cpu().numpy() * self._units.force)
+            out = self._model.evaluate(self.graph)
+        return Result(float(out.energy) * self._units.energy, out.forces.cpu().numpy() * self._units.force)
 
     def advance(self, count: int) -> None:
         """Evaluations."""
         with self._surroundings():
             for _ in range(count):
-                self._model(*self.inputs)
+                self._model.evaluate(self.graph)
             if self._model.device.type == "cuda":
                 torch.cuda.synchronize(self._model.device)
 
@@ -214,17 +215,17 @@ class ListRunner(Runner):
     """
 
     def __init__(self, bench: BenchSystem, model: Model, units: Units) -> None:
-        layout = Layout(bench.n_atoms, types_of(bench, model))
-        self._evaluator = Evaluator(model, units, layout, bench.box_nm is not None, DEFAULT_SKIN_NM)
+        placement = Placement(bench.n_atoms, types_of(bench, model))
+        self._evaluator = Evaluator(model, units, placement, bench.box_nm is not None, DEFAULT_SKIN_NM)
         self._cell = in_model_units(bench, model, units)[1]
         moved = bench.velocities * STEP_PS
         self.frames = [(bench.positions_nm + i * moved) / units.length for i in range(FRAMES)]
         self._order = [*range(FRAMES), *range(FRAMES - 2, 0, -1)]
         self._next = 0
 
-    def find(self, positions: np.ndarray, cell: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """``edge_index`` and ``shifts`` that the model gets for positions (n_atoms, 3), in model units."""
-        return self._evaluator._edges(positions, cell)
+    def find(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
+        """Edges that the model gets for positions (n_atoms, 3) and cell (3, 3), in model units."""
+        return self._evaluator.find_edges(positions, cell)
 
     def advance(self, count: int) -> None:
         """Lists of the next frames."""
@@ -235,8 +236,7 @@ class ListRunner(Runner):
 
 def in_model_units(bench: BenchSystem, model: Model, units: Units) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n_atoms, 3) and cell (3, 3) in the model's unit; a large cube where nothing is periodic."""
-    dummy = np.eye(3) * (DUMMY_CELL * model.info.cutoff)
-    return bench.positions_nm / units.length, dummy if bench.box_nm is None else bench.box_nm / units.length
+    return bench.positions_nm / units.length, open_cell(model.info) if bench.box_nm is None else bench.box_nm / units.length
 
 
 def types_of(bench: BenchSystem, model: Model) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...neighbors import NeighborList
+from ...graph.neighbors import NeighborList
 from ...units import NM_PER_ANGSTROM
 
 #: Two atoms closer than this multiple of the sum of their covalent radii are bonded.
@@ -88,8 +88,8 @@ def perceive_bonds(symbols: list[str], positions: np.ndarray, box: np.ndarray | 
         return Bonds(np.zeros((0, 2), dtype=np.int64), np.zeros((0, 3), dtype=np.int64))
     types = np.array([kinds.index(symbol) for symbol in symbols])
     neighbors = NeighborList(largest, 0.0, box is not None, types, cutoffs.tolist())
-    edges, shifts = neighbors(np.ascontiguousarray(positions), np.eye(3) if box is None else box)
-    pairs, images = edges.T, np.rint(shifts).astype(np.int64)
+    edges = neighbors(np.ascontiguousarray(positions), np.eye(3) if box is None else box)
+    pairs, images = edges.index.T, np.rint(edges.shifts).astype(np.int64)
     once = (pairs[:, 0] < pairs[:, 1]) | ((pairs[:, 0] == pairs[:, 1]) & (images > 0).any(axis=1))
     return Bonds(pairs[once], images[once])
 

@@ -1,0 +1,268 @@
+"""From OpenMM's numbers to a model's and back: nm -> model units -> neighbours -> model -> kJ/mol."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import NonFiniteError
+from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, Edges, Graph, Outputs
+from ..graph.neighbors import CandidateList, NeighborList
+from ..graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
+from ..graph.padding import PAD_DISTANCE, PaddedNeighborList
+from ..models.base import Model, StepFunction, StepRequest, open_cell
+from ..units import Units
+from ..upstream.nequip_state import tf32_allowed
+from .links import place_caps, spread_cap_forces
+from .placement import Placement
+
+#: Makes the edges of a structure: positions (n, 3) and cell (3, 3) in model lengths -> Edges.
+EdgeList = Callable[[np.ndarray, np.ndarray], Edges]
+
+
+def keeps_lists(device: torch.device) -> bool:
+    """Whether neighbour lists are made and kept on that device rather than on the host."""
+    return device.type == "cuda"
+
+
+class Evaluator:
+    """A model applied to the particles of a force.
+
+    Safe to call from several threads, one at a time.
+
+    Parameters
+    ----------
+    model : Model
+        The potential.
+    units : Units
+        The model's units.
+    placement : Placement
+        Which particles are which nodes of the graph.
+    periodic : bool
+        Whether the box is used.
+    skin_nm : float
+        Verlet skin in nm, >= 0.
+    """
+
+    def __init__(self, model: Model, units: Units, placement: Placement, periodic: bool, skin_nm: float) -> None:
+        self.model = model
+        self.units = units
+        self.placement = placement
+        self.periodic = periodic
+        self._regions = placement.regions if len(placement.regions) > 1 else (None,)
+        self._lists = self._make_lists(skin_nm / units.length)
+        self._found: list[Edges] = []
+        self._edges: Edges
+        self._types = torch.as_tensor(placement.types, dtype=torch.int64, device=model.device)
+        self._open_cell = open_cell(model.info)
+        self._atoms = None if placement.atoms is None else torch.as_tensor(placement.atoms)
+        cap_distances = placement.cap_distances / units.length
+        self._caps = tuple(torch.as_tensor(array) for array in (placement.cap_q, placement.cap_m, cap_distances))
+        self._plain = placement.is_plain
+        self._step = self._make_step()
+        self._lock = threading.Lock()
+
+    def __call__(self, positions: np.ndarray, box: np.ndarray | None) -> tuple[float, np.ndarray]:
+        """Energy and forces.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray, (n_particles, 3) float64
+            nm, any image.
+        box : numpy.ndarray, (3, 3) float64, or None
+            Rows are the box vectors in nm; None where nothing is periodic.
+
+        Returns
+        -------
+        energy : float
+            kJ/mol.
+        forces : numpy.ndarray, (n_particles, 3) float64, C-contiguous
+            kJ/mol/nm.
+
+        Raises
+        ------
+        NonFiniteError
+            If a position, the energy or a force is NaN or infinite; the message names the atoms.
+        """
+        # Few, large calls: after a model of some milliseconds the interpreter's own code has left the caches.
+        with self._lock:
+            if self._step is not None:
+                return self._step(positions, box)
+            out, forces, _ = self._compute(positions, box)
+        return self._checked(out, forces)
+
+    def _make_lists(self, skin: float) -> list[EdgeList]:
+        """A list for each region, of the kind that the model wants; on its device where there is one for all atoms."""
+        info, device, needs = self.model.info, self.model.device, self.model.needs
+        if needs.list not in (EXACT_EDGES, CANDIDATE_EDGES) or info.cutoff is None:
+            return [_no_edges for _ in self._regions]
+        types, cutoffs = self.placement.types, info.per_edge_type_cutoff
+        on_device = keeps_lists(device) and self._regions[0] is None
+        radii = info.cutoff, skin, self.periodic
+        lists: list[Any]
+        if needs.list == CANDIDATE_EDGES:
+            lists = [DeviceCandidateList(*radii, device) if on_device else CandidateList(*radii) for _ in self._regions]
+        elif on_device:
+            lists = [DeviceNeighborList(*radii, types, cutoffs, device)]
+        else:
+            members = [types if nodes is None else types[nodes] for nodes in self._regions]
+            lists = [NeighborList(*radii, each, cutoffs) for each in members]
+        if needs.fixed_length:
+            lists = [PaddedNeighborList(each, PAD_DISTANCE * info.cutoff) for each in lists]
+        return lists
+
+    def _make_step(self) -> StepFunction | None:
+        """The model's own way through a simulation: where it has one, and all particles are one graph's nodes."""
+        (first, *others), n_atoms = self._lists, len(self.placement.types)
+        if not self._plain or others or not isinstance(first, CandidateList):
+            return None
+        cell = None if self.periodic else self._open_cell
+        request = StepRequest(self.placement.types, first.find, first.reach(n_atoms), self.units, cell)
+        return self.model.stepper(request)
+
+    def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> dict:
+        """Everything the model gives.
+
+        Parameters
+        ----------
+        positions, box
+            As in :meth:`__call__`.
+
+        Returns
+        -------
+        dict
+            ``energy`` float, kJ/mol; ``forces`` (n_particles, 3) float64, kJ/mol/nm; where the model gives them
+            ``atomic_energies`` (n_nodes,), kJ/mol, and, in a periodic box, ``stress`` (3, 3) in bar with the sign of
+            dE/d(strain)/V: positive under tension.
+
+        Raises
+        ------
+        NonFiniteError
+            As in :meth:`__call__`.
+        """
+        with self._lock:
+            out, forces, cell = self._compute(positions, box)
+        energy, forces = self._checked(out, forces)
+        result: dict = {"energy": energy, "forces": forces}
+        if out.atomic_energies is not None:
+            result["atomic_energies"] = out.atomic_energies.cpu().numpy() * self.units.energy
+        if out.virial is not None and box is not None:
+            result["stress"] = -out.virial.cpu().numpy() / abs(np.linalg.det(cell)) * self.units.stress_bar
+        return result
+
+    def _checked(self, out: Outputs, forces: np.ndarray) -> tuple[float, np.ndarray]:
+        """Energy (kJ/mol) and forces (kJ/mol/nm, in place), or an error that names the atoms without a finite force."""
+        energy = float(out.energy) * self.units.energy
+        forces *= self.units.force
+        if not math.isfinite(energy + forces.sum()):
+            raise not_finite("the model's energy or forces", forces)
+        return energy, forces
+
+    def _compute(
+        self, positions: np.ndarray, box: np.ndarray | None
+    ) -> tuple[Outputs, np.ndarray, np.ndarray]:
+        """The model's outputs, the forces on the particles (an array of its own), and the cell, in model units."""
+        positions = np.divide(positions, self.units.length, dtype=np.float64)
+        # The sum of squares is finite exactly if every coordinate is (up to 1e154).
+        if not math.isfinite(np.vdot(positions, positions)):
+            raise not_finite("positions", positions)
+        cell = self._open_cell if box is None else np.divide(box, self.units.length, dtype=np.float64)
+        particles = torch.from_numpy(positions)
+        cell_tensor = torch.from_numpy(cell)
+        nodes = particles if self._plain else self._nodes(particles, cell_tensor)
+        out = self._run(nodes, cell, cell_tensor)
+        forces = out.forces.cpu()
+        if not self._plain:
+            forces = self._particle_forces(forces, particles, cell_tensor)
+        return out, np.array(forces.numpy(), order="C"), cell
+
+    def _nodes(self, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        """Positions of the graph's nodes: the selected atoms, then the caps."""
+        atoms = particles if self._atoms is None else particles[self._atoms]
+        if self.placement.n_caps == 0:
+            return atoms
+        q, m, distances = self._caps
+        return torch.cat([atoms, place_caps(particles, q, m, distances, cell if self.periodic else None)])
+
+    def find_edges(self, nodes: np.ndarray, cell: np.ndarray) -> Edges:
+        """Edges of all regions in one graph; the same object again where every list gave the same again.
+
+        Parameters
+        ----------
+        nodes : numpy.ndarray, (n_nodes, 3) float64
+            Positions of atoms and caps in model lengths.
+        cell : numpy.ndarray, (3, 3) float64
+            Rows are the cell vectors in model lengths.
+
+        Returns
+        -------
+        Edges
+        """
+        if self._regions[0] is None:
+            found = [self._lists[0](nodes, cell)]
+        else:
+            found = [
+                neighbors(np.ascontiguousarray(nodes[members]), cell)
+                for members, neighbors in zip(self._regions, self._lists, strict=True)
+            ]
+        if len(self._found) == len(found) and all(a is b for a, b in zip(self._found, found, strict=True)):
+            return self._edges
+        self._found = found
+        edges = found[0]
+        if self._regions[0] is not None:
+            index = [members[e.index] for members, e in zip(self._regions, found, strict=True)]
+            edges = Edges(np.concatenate(index, axis=1), np.concatenate([e.shifts for e in found]))
+        self._edges = edges.tensors()
+        return self._edges
+
+    def _run(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> Outputs:
+        device = self.model.device
+        # The callback may run on a thread whose current CUDA device is not the model's.
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            graph = Graph(nodes, self._types, self.find_edges(nodes.numpy(), cell), cell_tensor)
+            if device.type == "cpu":
+                return self.model.evaluate(graph)
+            with tf32_allowed(self.model.info.allow_tf32):
+                return self.model.evaluate(graph if self.model.needs.fixed_length else graph.to(device))
+
+    def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        """Forces on the particles from those on the nodes; a cap's force goes to Q1 and M1 by the chain rule."""
+        n_atoms = len(forces) - self.placement.n_caps
+        if self._atoms is None:
+            result = forces[:n_atoms].clone()
+        else:
+            result = torch.zeros_like(particles)
+            result.index_add_(0, self._atoms, forces[:n_atoms])
+        if self.placement.n_caps:
+            q, m, distances = self._caps
+            periodic_cell = cell if self.periodic else None
+            result += spread_cap_forces(forces[n_atoms:], particles, q, m, distances, periodic_cell)
+        return result
+
+
+def _no_edges(positions: np.ndarray, cell: np.ndarray) -> Edges:
+    """For models that find their own pairs."""
+    return Edges(np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3)))
+
+
+def not_finite(what: str, values: np.ndarray) -> NonFiniteError:
+    """The error that names the atoms whose values are not finite.
+
+    Parameters
+    ----------
+    what : str
+        What the values are.
+    values : numpy.ndarray, (n_atoms, 3)
+        Positions or forces.
+
+    Returns
+    -------
+    NonFiniteError
+    """
+    return NonFiniteError(what, np.flatnonzero(~np.isfinite(values).all(axis=1)), len(values))

@@ -1,0 +1,129 @@
+"""The saved form of a potential: a version number and plain data, the only thing of this package that is pickled.
+
+OpenMM writes the function of a PythonForce into XML as a pickle. Ours names one function, :func:`restore`, whose
+address never changes, and gives it a version and a dictionary of numbers, texts, bytes, lists and dictionaries. So modules may
+move, and a reader can refuse every other pickle (:mod:`openmm_nequip.reading`). Files of release 0.1 named internal
+classes; they are still read, through the addresses they name.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..errors import SavedSystemError
+
+#: Version that this release writes.
+VERSION = 1
+#: What calls a potential: OpenMM's PythonForce with a State, openmmtorch's PythonTorchForce with a State and a tensor.
+STATE, TENSOR = "state", "tensor"
+
+
+class SavedPotential(NamedTuple):
+    """A potential as it stands in a file.
+
+    Parameters
+    ----------
+    version : int
+        Version of the form of ``data``.
+    data : dict
+        ``call``: :data:`STATE` or :data:`TENSOR`; ``parts``: one dictionary for each potential, see
+        :func:`openmm_nequip.forces.spec.to_plain`.
+    """
+
+    version: int
+    data: dict[str, Any]
+
+
+def restore(version: int, data: Mapping[str, Any]) -> Any:
+    """The function of a force from its saved form; the model is opened at its first call.
+
+    Parameters
+    ----------
+    version : int
+        Version of the saved form.
+    data : mapping
+        See :class:`SavedPotential`.
+
+    Returns
+    -------
+    Computation or TensorComputation
+
+    Raises
+    ------
+    SavedSystemError
+        If a later release wrote it, or it is damaged.
+    """
+    if version != VERSION:
+        raise SavedSystemError(
+            f"this System was saved in version {version!r} of the form, and this release of openmm-nequip reads "
+            f"{VERSION}; install a newer release",
+            version if isinstance(version, int) else None,
+        )
+    from .computation import Computation, TensorComputation
+    from .spec import from_plain
+
+    try:
+        spec = from_plain(data["parts"])
+        computation = {STATE: Computation, TENSOR: TensorComputation}[data["call"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SavedSystemError(
+            f"the saved potential is damaged: {type(error).__name__}: {error}; save the System again", version
+        ) from error
+    return computation(spec)
+
+
+#: What a pickle may name: our one function, and the classes that release 0.1 pickled.
+_ALLOWED = frozenset(
+    {
+        ("openmm_nequip.forces.saved", "restore"),
+        ("openmm_nequip.forces.computation", "Computation"),
+        ("openmm_nequip.forces.computation", "TensorComputation"),
+        ("openmm_nequip.forces.spec", "PotentialSpec"),
+        ("openmm_nequip.forces.spec", "SumSpec"),
+        ("openmm_nequip.models.source", "ModelSource"),
+        ("openmm_nequip.units", "Units"),
+        ("openmm_nequip.layout", "Layout"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+    }
+)
+
+
+class _OwnUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise SavedSystemError(
+                f"a force of this System would run {module}.{name}, which is not of openmm-nequip; it was not read. If "
+                "you trust the file and need that force, read it with openmm.XmlSerializer"
+            )
+        return super().find_class(module, name)
+
+
+def load_computation(content: bytes) -> Any:
+    """The function of a force from its pickle, which may name nothing but this package's own.
+
+    Parameters
+    ----------
+    content : bytes
+        The pickle.
+
+    Returns
+    -------
+    Computation or TensorComputation
+
+    Raises
+    ------
+    SavedSystemError
+        If it names something else, or is damaged.
+    """
+    try:
+        return _OwnUnpickler(io.BytesIO(content)).load()
+    except SavedSystemError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise SavedSystemError(f"the saved potential is damaged: {type(error).__name__}: {error}") from error

@@ -1,0 +1,1 @@
+"""What a model sees: positions, types, edges and cell, and the lists and rules that make them."""

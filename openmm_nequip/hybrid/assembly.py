@@ -1,0 +1,333 @@
+"""The steps of a build, in the order in which the builder takes them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import unit
+
+from ..topology import molecules_force
+from . import charges as charging
+from . import constraints as constraining
+from .bonded import BondedRule
+from .build_options import HybridOptions
+from .connectivity import Connectivity, Pair, ordered
+from .force_classes import Atoms, ForceClass, PairTask, Role, resolve_forces
+from .force_copies import class_name, copy_force, copy_without_forces
+from .hybrid_report import ForceReport, MixedReport, RegionReport
+from .images import box_share, image_distance
+from .interpolation import (
+    EXCLUSIONS_NAME,
+    FORCE_FIELD_NAME,
+    MODEL_NAME,
+    RECHARGED_NAME,
+    SELF_ENERGY_NAME,
+    by_group,
+    weighted_forces,
+)
+from .regions import Region, owners
+from .restraints import RestraintJudge
+
+_Grouped = list[tuple[int, openmm.Force]]
+
+
+class Assembly:
+    """A hybrid System in the making.
+
+    Parameters
+    ----------
+    system : openmm.System
+        The force field's System; never changed.
+    regions : list of Region
+        Complete regions.
+    bonds : Connectivity
+        The bond graph.
+    options : HybridOptions
+        Options that fit the System.
+
+    Attributes
+    ----------
+    new : openmm.System
+        The System being built.
+    report : MixedReport
+        What was done so far.
+    warnings : list of str
+        Notes of the report that may spoil a simulation.
+    """
+
+    def __init__(
+        self, system: openmm.System, regions: list[Region], bonds: Connectivity, options: HybridOptions
+    ) -> None:
+        self._old = system
+        self._regions = regions
+        self._bonds = bonds
+        self._options = options
+        self._classes = options.forceClasses
+        self._rules = [BondedRule(options.rule, region, bonds) for region in regions]
+        self._owner = owners(regions)
+        #: Regions that a term on a particle may belong to: the particle's own and those that it is bonded to.
+        self._near: dict[int, set[int]] = {}
+        for i, number in self._owner.items():
+            for j in (i, *bonds.neighbours[i]):
+                self._near.setdefault(j, set()).add(number)
+        self._periodic = system.usesPeriodicBoundaryConditions()
+        #: Charges of every force that has any.
+        self._charges: list[tuple[openmm.Force, list[float]]] = []
+        #: Taken out of the System: weighted by 1 - λ, by λ - 1, by λ and by -λ (by -1 without interpolation).
+        self._replaced: _Grouped = []
+        self._excluded: _Grouped = []
+        self._recharged: _Grouped = []
+        self._self_energies: _Grouped = []
+        self._molecule_bonds: set[Pair] = set()
+        self.new = copy_without_forces(system)
+        self.report = MixedReport(
+            options.rule, linkCharge=options.linkCharge, interpolate=options.interpolate,
+            lambdaName=options.lambdaName, cutoff_nm=options.cutoff_nm,
+        )  # fmt: skip
+        self.warnings: list[str] = []
+
+    def _warn(self, text: str) -> None:
+        self.report.notes.append(text)
+        self.warnings.append(text)
+
+    # ---- forces
+
+    def divide_forces(self) -> None:
+        """Copy every force into the new System without what the model replaces.
+
+        Raises
+        ------
+        ValueError
+            If a force cannot be divided, or charges cannot be changed as asked.
+        """
+        keep = resolve_forces(self._old, self._options.keepForces, "keepForces")
+        force_field = resolve_forces(self._old, self._options.forceFieldForces, "forceFieldForces")
+        forces = self._old.getForces()
+        judge = RestraintJudge(self._bonds, forces, self._classes)
+        rows = self._classes.rows_for(self._old, self._owner.keys(), keep)
+        self._plan_charges()
+        task = PairTask(
+            self._regions, self._bonds, self._options.linkCharge, self.report.chargeChanges,
+            subtract_lattice=bool(self._options.mlLongRange) and self._periodic, interpolate=self._options.interpolate,
+        )  # fmt: skip
+        for index, (force, row) in enumerate(zip(forces, rows, strict=True)):
+            entry = ForceReport(index, force.getName(), row.name, row.action or row.role.value)
+            self.report.forces.append(entry)
+            if row.role is Role.TERMS:
+                self._divide_terms(force, row, entry, None if index in force_field else judge)
+            elif row.role is Role.PAIRS:
+                self._divide_pairs(force, row, entry, task)
+            else:
+                self.new.addForce(copy_force(force))
+
+    def _divide_terms(
+        self, force: openmm.Force, row: ForceClass, entry: ForceReport, judge: RestraintJudge | None
+    ) -> None:
+        """Divide a force by its terms; without a judge none is a restraint."""
+        removed = []
+        terms = row.term_atoms(force)
+        for index, atoms in enumerate(terms):
+            if self._near.keys().isdisjoint(atoms):
+                continue
+            restraint = judge is not None and judge.is_restraint(row, atoms)
+            if self._is_replaced(atoms, restraint):
+                removed.append(index)
+                entry.removed.append(atoms)
+            elif restraint and not self._owner.keys().isdisjoint(atoms):
+                entry.restraints.append(atoms)
+        entry.kept = len(terms) - len(removed)
+        if not removed:
+            self.new.addForce(copy_force(force))
+            return
+        kept, taken = row.split(force, removed)
+        self.new.addForce(kept)
+        self._replaced.append((force.getForceGroup(), taken))
+        self._molecule_bonds.update(
+            ordered(*atoms) for atoms in entry.removed if len(atoms) == 2 and self._bonds.bonded(*atoms)
+        )
+
+    def _is_replaced(self, atoms: Atoms, restraint: bool) -> bool:
+        if not restraint:
+            numbers = set().union(*(self._near.get(i, ()) for i in atoms))
+            return any(self._rules[number].replaces(atoms) for number in numbers)
+        # None marks an atom of no region, so a term half inside is no term of one region.
+        holders = {self._owner.get(i) for i in atoms}
+        return self._options.removeRestraints and len(holders) == 1 and None not in holders
+
+    def _divide_pairs(self, force: openmm.Force, row: ForceClass, entry: ForceReport, task: PairTask) -> None:
+        share = row.take_regions_out(force, task)
+        entry.pairs, entry.pairsAre = share.pairs, row.pairs_are
+        if share.kept is not None:
+            self.new.addForce(share.kept)
+        group = force.getForceGroup()
+        self._self_energies += [(group, part) for part in share.self_energies]
+        self._recharged += [(group, part) for part in share.recharged]
+        self._replaced += [(group, part) for part in share.replaced]
+        self._excluded += [(group, part) for part in share.excluded]
+
+    def _plan_charges(self) -> None:
+        for force in self._old.getForces():
+            row = self._classes.of(force)
+            values = [] if row.charges is None else row.charges(force)
+            if any(values):
+                self._charges.append((force, values))
+        if not self._charges:
+            return
+        charging.check_one_charged([force for force, _ in self._charges], self._options.linkCharge)
+        values = self._charges[0][1]
+        changes = charging.plan_charges(values, self._regions, self._bonds, self._options.linkCharge)
+        self.report.chargeChanges = changes
+        total = sum(values)
+        self.report.totalCharge = (total, total + sum(c.after - c.before for c in changes))
+
+    # ---- constraints and molecules
+
+    def remove_constraints(self) -> None:
+        """Remove constraints inside regions; with interpolation, put back what they stood for.
+
+        Raises
+        ------
+        ValueError
+            If the reference System has other particles.
+        """
+        found = constraining.remove_constraints(self.new, self._regions, self._options.removeConstraints)
+        self.report.constraints = found
+        self._molecule_bonds.update(found.removed)
+        restored: list[openmm.Force] = []
+        reference = self._options.referenceSystem
+        if reference is not None:
+            restored = constraining.constrained_terms(
+                reference, self._old, found.removed, self._rules, self._classes
+            )
+            self.report.restoredTerms = sum(len(self._classes.of(force).term_atoms(force)) for force in restored)
+            self._replaced += [(force.getForceGroup(), force) for force in restored]
+        if self._options.interpolate:
+            free = constraining.free_pairs(found.removed, [*self._old.getForces(), *restored], self._classes)
+            if free:
+                self._warn(
+                    f"{len(free)} removed constraints (the first between atoms {free[0][0]} and {free[0][1]}) have no "
+                    f"bond term on the force-field side: near {self._options.lambdaName}=0 nothing holds these atoms "
+                    "together. Give referenceSystem, or create the System with flexibleConstraints=True."
+                )
+        if found.across:
+            self.report.notes.append(
+                f"{len(found.across)} constraints join a region to its surroundings and stay; the model's force along "
+                "them has no effect."
+            )
+
+    def keep_molecules(self) -> None:
+        """Join atoms whose bond is gone by bonds without strength, from which OpenMM tells molecules."""
+        if self._molecule_bonds and self._options.declareMolecules:
+            self.report.molecules = len(self._molecule_bonds)
+            self.new.addForce(molecules_force(sorted(self._molecule_bonds)))
+
+    # ---- the model
+
+    def add_model(self, add_model_forces: Any) -> None:
+        """Add the model's force, and with interpolation everything that is weighted by λ.
+
+        Parameters
+        ----------
+        add_model_forces : callable
+            See :class:`openmm_nequip.hybrid.builder.AddModelForces`.
+
+        Raises
+        ------
+        ValueError
+            If it returns something other than new forces, or a force that ignores a periodic System's periodicity.
+        """
+        name = self._options.lambdaName if self._options.interpolate else None
+        group = self._options.forceGroup
+        forces = add_model_forces(
+            system=self.new, regions=list(self._regions), periodic=self._periodic, forceGroup=group, lambdaName=name
+        )
+        self._check_model_forces(forces)
+        if name is None:
+            for force in forces:
+                force.setForceGroup(group)
+                self.new.addForce(force)
+            self._add_weighted(SELF_ENERGY_NAME, "-1", self._self_energies, None)
+            return
+        self._add_weighted(MODEL_NAME, name, [(group, force) for force in forces], name)
+        self._add_weighted(SELF_ENERGY_NAME, f"-{name}", self._self_energies, name)
+        self._add_weighted(RECHARGED_NAME, name, self._recharged, name)
+        self._add_weighted(FORCE_FIELD_NAME, f"1-{name}", self._replaced, name)
+        self._add_weighted(EXCLUSIONS_NAME, f"{name}-1", self._excluded, name)
+
+    def _add_weighted(self, label: str, weight: str, forces: _Grouped, name: str | None) -> None:
+        for group, members in by_group(forces).items():
+            for force in weighted_forces(label, weight, members, group, name):
+                self.new.addForce(force)
+
+    def _check_model_forces(self, forces: Any) -> None:
+        if not isinstance(forces, Sequence) or not forces or not all(isinstance(f, openmm.Force) for f in forces):
+            raise ValueError(
+                f"addModelForces returned {forces!r}. Expected a list of at least one openmm.Force that is in no "
+                "System yet."
+            )
+        for force in forces:
+            if self._periodic and not force.usesPeriodicBoundaryConditions():
+                raise ValueError(
+                    f"The model's {class_name(force)} does not use periodic boundary conditions, but the System does. "
+                    "Call force.setUsesPeriodicBoundaryConditions(True) and take minimum images in the force."
+                )
+
+    # ---- report
+
+    def finish_report(self) -> None:
+        """Add charges and distances of the regions to the report.
+
+        Raises
+        ------
+        ValueError
+            If the positions do not fit the System.
+        """
+        points = self._points(self._options.positions)
+        for number, region in enumerate(self._regions):
+            entry = RegionReport(region)
+            self.report.regions.append(entry)
+            if self._charges:
+                values = self._charges[0][1]
+                entry.charge = sum(values[i] for i in region.particles)
+                self._check_charge(number, entry.charge)
+            if points is not None and self._periodic:
+                vectors = [v.value_in_unit(unit.nanometer) for v in self._old.getDefaultPeriodicBoxVectors()]
+                box, cluster = np.array(vectors, dtype=float), points[list(region.atoms)]
+                entry.nearestImage_nm = image_distance(cluster, box)
+                self._check_image(number, entry.nearestImage_nm)
+                self._check_share(number, box_share(cluster, box))
+
+    def _points(self, positions: Any) -> np.ndarray | None:
+        if positions is None:
+            return None
+        values = positions.value_in_unit(unit.nanometer) if unit.is_quantity(positions) else positions
+        points = np.array([tuple(p) for p in values], dtype=float)
+        if points.shape != (self._old.getNumParticles(), 3) or not np.isfinite(points).all():
+            raise ValueError(
+                f"positions have the shape {points.shape} or hold numbers that are not finite. Expected "
+                f"({self._old.getNumParticles()}, 3) positions in nm, one for each particle."
+            )
+        return points
+
+    def _check_charge(self, number: int, charge: float) -> None:
+        if abs(charge - round(charge)) > charging.INTEGER_TOLERANCE:
+            self._warn(
+                f"The force-field charges of region {number} sum to {charge:+.4f} e, which is no whole number. The "
+                "model describes a whole charge; cut between neutral groups, or see linkCharge."
+            )
+
+    def _check_share(self, number: int, share: float) -> None:
+        if share > 0.5:
+            self.report.notes.append(
+                f"Region {number} takes up {share:.0%} of the box in one direction. Exclusions act on nearest images: "
+                "atoms further apart than half the box keep their force-field interaction and an image loses it."
+            )
+
+    def _check_image(self, number: int, distance: float) -> None:
+        cutoff = self._options.cutoff_nm
+        if cutoff is not None and distance < cutoff:
+            self._warn(
+                f"Region {number} comes within {distance:.3f} nm of its own periodic image, closer than the model's "
+                f"cutoff of {cutoff:.3f} nm: the model would act between images. Use a larger box."
+            )

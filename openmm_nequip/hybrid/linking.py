@@ -1,0 +1,119 @@
+"""Completing regions: virtual sites that go with them and links of their cut bonds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import openmm
+from openmm.app import Topology
+
+from .build_options import HybridOptions
+from .connectivity import Connectivity, Pair, ordered
+from .covalent import element_by_symbol, link_distance
+from .regions import Link, Region
+
+
+def make_regions(
+    topology: Topology,
+    system: openmm.System,
+    bonds: Connectivity,
+    selections: Sequence[tuple[int, ...]],
+    options: HybridOptions,
+) -> list[Region]:
+    """Make regions from their atoms.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        Elements of the atoms.
+    system : openmm.System
+        Virtual sites.
+    bonds : Connectivity
+        The bond graph.
+    selections : sequence of tuple of int
+        Selected particles of every region; virtual sites among them become sites.
+    options : HybridOptions
+        Element of the caps and distances of single ones.
+
+    Returns
+    -------
+    list of Region
+        Regions with sites and links.
+
+    Raises
+    ------
+    ValueError
+        If a particle is nothing a model knows, a virtual site hangs half in a region, or a distance is given for
+        a bond that is not cut.
+    """
+    elements = [atom.element for atom in topology.atoms()]
+    distances = {(i, j): distance for i, j, distance in options.linkAtomDistances}
+    cap = element_by_symbol(options.linkElement)
+    used: set[Pair] = set()
+    regions = []
+    parents = _site_parents(system)
+    for selection in selections:
+        atoms, sites = _split_sites(parents, selection)
+        _check_elements(elements, atoms)
+        links = []
+        for q, m in bonds.leaving(atoms):
+            if m in sites:
+                continue
+            pair = ordered(q, m)
+            used.add(pair)
+            default = link_distance(elements[q], cap)
+            links.append(Link(q, m, distances.get(pair, default), options.linkElement))
+        regions.append(Region(atoms, tuple(links), sites))
+    _check_used(distances, used)
+    return regions
+
+
+def _site_parents(system: openmm.System) -> dict[int, set[int]]:
+    """Return the particles that every virtual site depends on."""
+    parents = {}
+    for i in range(system.getNumParticles()):
+        if system.isVirtualSite(i):
+            site = system.getVirtualSite(i)
+            parents[i] = {site.getParticle(k) for k in range(site.getNumParticles())}
+    return parents
+
+
+def _split_sites(
+    parents: dict[int, set[int]], selection: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Divide a selection into atoms and the virtual sites that they alone carry, selected or not."""
+    atoms = tuple(i for i in selection if i not in parents)
+    chosen = set(selection)
+    inside = set(atoms)
+    sites = []
+    for i, carriers in parents.items():
+        if carriers <= inside:
+            sites.append(i)
+        elif i in chosen or carriers & inside:
+            outside = sorted(carriers - inside)
+            raise ValueError(
+                f"Virtual site {i} depends on atoms {sorted(carriers)}, of which {outside} are outside the region. A "
+                "site goes with its atoms; put all of them into the region, or none and not the site."
+            )
+    if not atoms:
+        raise ValueError(
+            f"The region holds virtual sites only ({list(selection)}). Expected atoms; a model knows no virtual sites."
+        )
+    return atoms, tuple(sites)
+
+
+def _check_elements(elements: Sequence[Any], atoms: Sequence[int]) -> None:
+    for i in atoms:
+        if elements[i] is None:
+            raise ValueError(
+                f"Particle {i} of the region has no element and is no virtual site, so the model has no type for it. "
+                "Leave it out of the region, or set the element in the topology."
+            )
+
+
+def _check_used(distances: dict[Pair, float], used: set[Pair]) -> None:
+    for pair in distances:
+        if pair not in used:
+            cut = ", ".join(str(item) for item in sorted(used)) or "none"
+            raise ValueError(
+                f"linkAtomDistances names atoms {pair}, which no cut bond joins. Bonds cut by the region(s): {cut}."
+            )

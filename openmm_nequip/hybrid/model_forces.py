@@ -1,0 +1,163 @@
+"""The model's force in a hybrid System: caps, regions and types as the builder hands them over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import openmm
+import openmm.app
+
+from ..evaluate.placement import Placement
+from ..forces import make_force
+from ..forces.spec import PotentialSpec, SumSpec
+from ..models import ModelInfo, ModelSource
+from ..options import Options
+from ..topology import atom_types, check_box
+from .regions import Region
+
+logger = logging.getLogger(__name__)
+
+
+class RegionPotential(Protocol):
+    """What :class:`ModelForces` asks of a potential; :class:`openmm_nequip.NequIPPotentialImpl` is one."""
+
+    source: ModelSource
+
+    def read_info(self, options: Options) -> ModelInfo:
+        """Facts about the model."""
+
+    def spec(
+        self, options: Options, placement: Placement, periodic: bool, lambda_name: str | None = None
+    ) -> PotentialSpec:
+        """The potential on given particles.
+
+        Parameters
+        ----------
+        options : Options
+            How to run it.
+        placement : Placement
+            Which particles are which nodes of the graph.
+        periodic : bool
+            Whether the System is periodic.
+        lambda_name : str, optional
+            Global parameter; where it is exactly 0 the model is not evaluated.
+
+        Returns
+        -------
+        PotentialSpec
+        """
+
+
+class ModelForces:
+    """Makes the one force of all regions: what ``build_mixed_system`` calls ``addModelForces``.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        Elements of the atoms.
+    potentials : sequence of RegionPotential
+        The potential of each region, or one for all.
+    options : Options
+        How to run them.
+    """
+
+    def __init__(
+        self, topology: openmm.app.Topology, potentials: Sequence[RegionPotential], options: Options
+    ) -> None:
+        self._atoms = list(topology.atoms())
+        self._potentials = list(potentials)
+        self._options = options
+
+    def __call__(
+        self, *, system: openmm.System, regions: list[Region], periodic: bool, forceGroup: int, lambdaName: str | None
+    ) -> list[openmm.Force]:
+        """Make the force; see :class:`openmm_nequip.hybrid.AddModelForces`.
+
+        Raises
+        ------
+        ValueError
+            If the number of potentials does not fit that of the regions, or a type is unknown to its model.
+        """
+        if len(self._potentials) not in (1, len(regions)):
+            raise ValueError(
+                f"{len(self._potentials)} models were given for {len(regions)} regions; give one model for all regions "
+                "or one for each"
+            )
+        if periodic:
+            check_box(system.getDefaultPeriodicBoxVectors())
+        particles = list(dict.fromkeys(i for region in regions for i in region.modelParticles))
+        specs = [self._spec(group, particles, periodic, lambdaName) for group in self._groups(regions)]
+        spec = specs[0] if len(specs) == 1 else SumSpec(tuple(specs))
+        options = self._options
+        return [make_force(spec, particles, system.getNumParticles(), options.backend, options.properties)]
+
+    def _groups(self, regions: list[Region]) -> list[tuple[RegionPotential, list[Region], list[int | str] | None]]:
+        """Regions by model, so that those of one model are evaluated together, with their share of atomTypes."""
+        given = self._options.atomTypes
+        total = sum(len(region.atoms) for region in regions)
+        if given is not None and len(given) != total:
+            raise ValueError(f"atomTypes has {len(given)} entries; expected one for each of the {total} region atoms")
+        groups: dict[str, tuple[RegionPotential, list[Region], list[int | str]]] = {}
+        start = 0
+        for number, region in enumerate(regions):
+            potential = self._potentials[number if len(self._potentials) > 1 else 0]
+            group = groups.setdefault(potential.source.sha256, (potential, [], []))
+            group[1].append(region)
+            if given is not None:
+                group[2].extend(given[start : start + len(region.atoms)])
+            start += len(region.atoms)
+        return [(potential, members, types if given is not None else None) for potential, members, types in
+                groups.values()]  # fmt: skip
+
+    def _spec(
+        self,
+        group: tuple[RegionPotential, list[Region], list[int | str] | None],
+        particles: list[int],
+        periodic: bool,
+        lambda_name: str | None,
+    ) -> PotentialSpec:
+        potential, regions, given = group
+        type_names = potential.read_info(self._options).type_names
+        atoms = [i for region in regions for i in region.atoms]
+        links = [link for region in regions for link in region.links]
+        types = atom_types(type_names, [self._atoms[i] for i in atoms], given)
+        caps = np.array([self._cap_type(type_names, link.element) for link in links], dtype=np.int64)
+        local = {particle: index for index, particle in enumerate(particles)}
+        nodes = np.array([local[i] for i in atoms], dtype=np.int64)
+        plain = not links and np.array_equal(nodes, np.arange(len(particles)))
+        placement = Placement(
+            n_particles=len(particles),
+            types=np.concatenate([types, caps]),
+            atoms=None if plain else nodes,
+            cap_q=np.array([local[link.q] for link in links], dtype=np.int64),
+            cap_m=np.array([local[link.m] for link in links], dtype=np.int64),
+            cap_distances=np.array([link.distance_nm for link in links]),
+            regions=node_regions(regions) if len(regions) > 1 else (),
+        )
+        return potential.spec(self._options, placement, periodic, lambda_name)
+
+    def _cap_type(self, type_names: tuple[str, ...], element: str) -> int:
+        name = self._options.linkType if self._options.linkType is not None else element
+        if isinstance(name, int) and 0 <= name < len(type_names):
+            return name
+        if name not in type_names:
+            raise ValueError(
+                f"a link cap needs the model type {name!r}, which the model does not have; its types are "
+                f"{', '.join(type_names)}. Give linkElement= or linkType= for the caps, or a region without cut bonds"
+            )
+        return type_names.index(str(name))
+
+
+def node_regions(regions: list[Region]) -> tuple[np.ndarray, ...]:
+    """Nodes of each region where all atoms come first, region by region, and then all caps."""
+    n_atoms = sum(len(region.atoms) for region in regions)
+    found = []
+    atom, cap = 0, n_atoms
+    for region in regions:
+        own = np.arange(atom, atom + len(region.atoms))
+        found.append(np.concatenate([own, np.arange(cap, cap + len(region.links))]))
+        atom, cap = atom + len(region.atoms), cap + len(region.links)
+    return tuple(found)

@@ -1,0 +1,212 @@
+"""Which atoms the model describes: selections, regions and the links of their cut bonds."""
+
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from openmm.app import Topology
+
+
+@dataclass(frozen=True)
+class Link:
+    """A bond between an atom of a region and one outside, and the cap that stands for the outer atom.
+
+    Attributes
+    ----------
+    q, m : int
+        Particle indices of Q1 (inside) and M1 (outside).
+    distance_nm : float
+        Distance from Q1 to the cap in nm.
+    element : str
+        Chemical symbol of the cap.
+    """
+
+    q: int
+    m: int
+    distance_nm: float
+    element: str
+
+
+@dataclass(frozen=True)
+class Region:
+    """Particles whose interactions with each other come from the model.
+
+    Attributes
+    ----------
+    atoms : tuple of int
+        Particle indices of the atoms that the model sees, in the caller's order.
+    links : tuple of Link
+        Bonds that leave the region; the model sees one cap for each, after the atoms and in this order.
+    sites : tuple of int
+        Virtual sites carried by the atoms alone (the M site of a four-site water).  The model does not see them; the
+        force field's interactions between them and the region are removed like those between the atoms.
+    modelParticles : tuple of int
+        Atoms, then every M1 once (in the order of the links): the particles that the model's force acts on.
+
+    Notes
+    -----
+    A model that also wants charges and positions around the region (electrostatic embedding) would be told by further
+    fields with defaults; what exists reads the fields by name.
+    """
+
+    atoms: tuple[int, ...]
+    links: tuple[Link, ...] = ()
+    sites: tuple[int, ...] = ()
+    modelParticles: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        inside = set(self.atoms)
+        outer = dict.fromkeys(link.m for link in self.links if link.m not in inside)
+        object.__setattr__(self, "modelParticles", self.atoms + tuple(outer))
+
+    @property
+    def particles(self) -> tuple[int, ...]:
+        """Atoms, then sites: the particles without force-field interactions among themselves."""
+        return self.atoms + self.sites
+
+
+def owners(regions: Sequence[Region]) -> dict[int, int]:
+    """Return the number of the region that every particle of a region belongs to."""
+    return {i: number for number, region in enumerate(regions) for i in region.particles}
+
+
+def select_atoms(topology: Topology, atoms: Any) -> tuple[int, ...]:
+    """Turn one selection of atoms into particle indices.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        The topology that the indices refer to.
+    atoms : iterable of int, iterable of openmm.app.topology.Atom, or str
+        Any iterable, read once (a generator will do), or a selection in mdtraj's language such as
+        ``"resname ALA"``.
+
+    Returns
+    -------
+    tuple of int
+        Indices in the order given.
+
+    Raises
+    ------
+    ValueError
+        If the selection is empty, holds something that is not an index, an index twice, or one outside the topology,
+        or if the text selects nothing or cannot be read.
+    ImportError
+        If text is given and mdtraj is not installed.
+    """
+    if isinstance(atoms, str):
+        return _select_text(topology, atoms)
+    if not isinstance(atoms, Iterable):
+        raise ValueError(
+            f"atoms is {atoms!r}. Expected atom indices or selection text; for one atom give [{atoms!r}]."
+        )
+    indices = tuple(_as_index(item) for item in atoms)
+    count = topology.getNumAtoms()
+    if not indices:
+        raise ValueError("The region has no atoms. Expected at least one atom index; check the selection.")
+    outside = [i for i in indices if not 0 <= i < count]
+    if outside:
+        raise ValueError(
+            f"Atom index {outside[0]} is out of range: the topology has {count} atoms, so 0 to {count - 1} are "
+            "expected. Indices count from 0 and negative ones are not read from the end."
+        )
+    seen: set[int] = set()
+    for i in indices:
+        if i in seen:
+            raise ValueError(f"Atom index {i} is given more than once. Give every atom of a region once.")
+        seen.add(i)
+    return indices
+
+
+def select_regions(topology: Topology, atoms: Any) -> list[tuple[int, ...]]:
+    """Turn one selection, or a list of selections, into the atoms of one or several regions.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        The topology that the indices refer to.
+    atoms : selection or iterable of selections
+        One region as for :func:`select_atoms`, or an iterable of such regions.
+
+    Returns
+    -------
+    list of tuple of int
+        The atoms of every region.
+
+    Raises
+    ------
+    ValueError
+        As :func:`select_atoms`, or if indices and whole regions are mixed, or two regions share an atom.
+    """
+    if isinstance(atoms, str) or not isinstance(atoms, Iterable):
+        return [select_atoms(topology, atoms)]
+    items = list(atoms)
+    nested = [isinstance(item, str) or isinstance(item, Iterable) and not _is_scalar(item) for item in items]
+    if not any(nested):
+        return [select_atoms(topology, items)]
+    if not all(nested):
+        odd = items[nested.index(False)]
+        raise ValueError(
+            f"atoms mixes single atoms ({odd!r}) with whole regions. Give the atoms of one region, or a list of "
+            "regions such as [[0, 1, 2], [7, 8]]."
+        )
+    regions = [select_atoms(topology, item) for item in items]
+    _check_disjoint(regions)
+    return regions
+
+
+def _check_disjoint(regions: Sequence[tuple[int, ...]]) -> None:
+    owner: dict[int, int] = {}
+    for number, region in enumerate(regions):
+        for i in region:
+            if i in owner:
+                raise ValueError(
+                    f"Atom {i} is in region {owner[i]} and in region {number}. Regions must not overlap; give every "
+                    "atom to one of them."
+                )
+            owner[i] = number
+
+
+def _is_scalar(item: Any) -> bool:
+    """Tell 0-d arrays, which look iterable, from collections."""
+    return getattr(item, "shape", None) == ()
+
+
+def _as_index(item: Any) -> int:
+    if isinstance(item, bool) or type(item).__name__ in ("bool_", "bool"):
+        raise ValueError(
+            f"{item!r} is not an atom index. Expected whole numbers; turn a mask into indices with numpy.flatnonzero."
+        )
+    try:
+        return operator.index(item)
+    except TypeError:
+        index = getattr(item, "index", None)
+        if isinstance(index, int):
+            return index
+        raise ValueError(
+            f"{item!r} of type {type(item).__name__} is not an atom index. Expected whole numbers from 0, or atoms "
+            "of the topology."
+        ) from None
+
+
+def _select_text(topology: Topology, text: str) -> tuple[int, ...]:
+    try:
+        import mdtraj
+    except ImportError as error:
+        raise ImportError(
+            f"Selection text such as {text!r} needs mdtraj, which cannot be imported. Install it with "
+            "'pip install mdtraj', or give atom indices."
+        ) from error
+    try:
+        selected = mdtraj.Topology.from_openmm(topology).select(text)
+    except Exception as error:  # mdtraj raises its parser's own classes, which are no part of its interface
+        raise ValueError(
+            f"mdtraj cannot read the selection {text!r}: {error}. Expected its language, for example 'resname ALA' "
+            "or 'residue 3 to 5 and sidechain'."
+        ) from error
+    if len(selected) == 0:
+        raise ValueError(
+            f"The selection {text!r} matches none of the {topology.getNumAtoms()} atoms. Check names and numbers."
+        )
+    return tuple(int(i) for i in selected)

@@ -1,0 +1,157 @@
+"""One C++ text and one array of weights from a :class:`Program`.
+
+The text is model.cpp with everything it includes. The headers beside this file are the same for all models; model.inc,
+made here, holds the sizes of the model, its layers and its convolutions.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ..backend import Generated
+from ..program import Program
+from ..tables import Table
+from .convolution_code import Convolution, backward_code, forward_code
+from .harmonics_code import Couplings, harmonics_code
+from .layer_code import array_code, first_features, layer_code, readout_code
+from .packing import Blob, LayerRows, choose_lanes, lay_out
+from .radial_code import basis_constants, network_code, table_code
+
+#: Atoms in a tile at most.
+_MOST_TILE_ATOMS = 16
+#: The rows of a tile share the cache with tables and features.
+_TILE_BYTES = 128 * 1024
+#: Headers that the generated code is written in terms of.
+_HEADERS = ("edges.hpp", "radial_weights.hpp", "network.hpp")
+_INCLUDE = re.compile(r'#include "([\w.]+)"')
+
+
+def generate(program: Program, tables: list[Table] | None, vector_bytes: int) -> Generated:
+    """Write the code and pack the weights.
+
+    Parameters
+    ----------
+    program : Program
+        The model.
+    tables : list of Table, optional
+        One for each layer; without them the radial networks are evaluated exactly.
+    vector_bytes : int
+        Width of the machine's vectors.
+
+    Returns
+    -------
+    Generated
+    """
+    lanes = choose_lanes(program, vector_bytes)
+    blob = Blob(program.dtype, lanes)
+    rows = [lay_out(layer, lanes) for layer in program.layers]
+    basis_macros, basis_lines = basis_constants(program, lanes)
+    layer_lines = _layers(program, rows, tables, blob)
+    readout_lines, readout_widths = readout_code(program, blob)
+    features, connection = first_features(program, rows[0])
+    single = program.dtype == "float32"
+    macros = {
+        "SINGLE_PRECISION": int(single),
+        "LANES": lanes,
+        "TABULATED": int(bool(tables)),
+        "REPULSION": int(program.repulsion is not None),
+    } | basis_macros
+    text = [
+        "// Generated for one model: its sizes, what its layers are made of, and their convolutions.",
+        "#pragma once",
+        *(f"#define {name} {value}" for name, value in macros.items()),
+        f"typedef {'float' if single else 'double'} real;",
+        "namespace {",
+        *_sizes(program, rows, tables, readout_widths),
+        f"constexpr long FIRST_FEATURES = {blob.add(features)}, FIRST_CONNECTION = {blob.add(connection)};",
+        *basis_lines,
+        "}  // namespace",
+        *(f'#include "{name}"' for name in _HEADERS),
+        "namespace {",
+        *layer_lines,
+        *readout_lines,
+        "}  // namespace",
+    ]
+    charges = program.repulsion.numbers if program.repulsion is not None else np.zeros(0)
+    constants = np.concatenate([program.reciprocal_cutoffs.ravel(), program.scales, program.shifts, charges])
+    source = assemble("\n".join(text))
+    return Generated(source, blob.array(), np.ascontiguousarray(constants, dtype=np.float64))
+
+
+def _layers(program: Program, rows: list[LayerRows], tables: list[Table] | None, blob: Blob) -> list[str]:
+    """Harmonics, convolutions, maps and gates, and the table of the layers."""
+    lines = [harmonics_code(program.harmonics)]
+    y00 = float(program.harmonics[0][0, 0])
+    network = []
+    for k, (layer, own) in enumerate(zip(program.layers, rows, strict=True)):
+        if tables:
+            lines.append(table_code(k, layer, own, tables[k], blob))
+        else:
+            lines.append(network_code(k, layer, own, len(program.bessel), blob))
+        convolution = Convolution(k, layer, own, Couplings(layer, y00), bool(tables), len(program.harmonics) ** 2)
+        lines += [forward_code(convolution), backward_code(convolution)]
+        arrays, entry = layer_code(k, layer, own, blob)
+        lines += arrays
+        network.append(entry)
+    return [*lines, array_code("Layer", "NETWORK", network)]
+
+
+def _sizes(program: Program, rows: list[LayerRows], tables: list[Table] | None, readout_widths: list[int]) -> list[str]:
+    """Constants that the headers are written in terms of."""
+    widest = max(own.middle.width for own in rows)
+    tile = _TILE_BYTES // (widest * np.dtype(program.dtype).itemsize)
+    blocks = [block for layer in program.layers for block in [*layer.inputs, *layer.middle]]
+    sizes = {
+        "N_TYPES": program.n_types,
+        "N_LAYERS": len(rows),
+        # One grid for all layers: an edge then has one knot.
+        "N_KNOTS": max(table.knots for table in tables) if tables else 0,
+        "MOST_TILE_ATOMS": _MOST_TILE_ATOMS,
+        "TILE_ATOMS": int(np.clip(tile, 2, _MOST_TILE_ATOMS)),
+        "MOST_COMPONENTS": max(2 * block.l + 1 for block in blocks),
+        "WIDEST_SUMS": widest,
+        "WIDEST_FEATURES": max([own.inputs.width for own in rows] + readout_widths[:1]),
+        "WIDEST_GATE": max(own.gate.width for own in rows),
+        "READOUT_ROOM": 2 * sum(readout_widths[1:]),
+    }
+    lines = [f"constexpr int {name} = {value};" for name, value in sizes.items()]
+    if program.repulsion is not None:
+        factor, power = program.repulsion.factor, program.repulsion.power
+        lines.append(f"constexpr double REPULSION_FACTOR = {factor!r}, REPULSION_POWER = {power!r};")
+    return lines
+
+
+def assemble(model_inc: str) -> str:
+    """The text that is compiled: model.cpp with each file it includes put in at the first place that asks for it.
+
+    Parameters
+    ----------
+    model_inc : str
+        The generated include.
+
+    Returns
+    -------
+    str
+        Complete in itself: it includes headers of the system alone. Messages of the compiler name the files.
+    """
+    folder = Path(__file__).parent
+    seen: set[str] = set()
+
+    def lines_of(name: str) -> list[str]:
+        seen.add(name)
+        text = model_inc if name == "model.inc" else (folder / name).read_text(encoding="utf-8")
+        lines = [f'#line 1 "{name}"']
+        for number, line in enumerate(text.splitlines(), 1):
+            included = _INCLUDE.match(line)
+            if included is None:
+                lines.append("" if line == "#pragma once" else line)
+            elif included[1] in seen:
+                lines.append("")
+            else:
+                lines += [*lines_of(included[1]), f'#line {number + 1} "{name}"']
+        return lines
+
+    return "\n".join([*lines_of("model.cpp"), ""])

@@ -1,0 +1,84 @@
+// From gradients of edges to forces and virial, and the screened nuclear repulsion of pairs.
+//
+// An edge with u, r (edges.hpp) and the gradients q = dE/dr and h = dE/du contributes, with its vector v = r u,
+//     dE/dv = q u + (h - (h . u) u) / r
+//     force on the neighbour -= dE/dv        force on the centre += dE/dv
+//     virial -= r (dE/dv u^T + u dE/dv^T) / 2
+// q is the gradient of the radial networks' argument times `chain`, plus that of the repulsion.
+//
+// Repulsion (Ziegler, Biersack and Littmark), of each direction of an edge:
+//     V(r) = REPULSION_FACTOR z_i z_j / r  psi(r)  c(r / cutoff)
+//     psi(r) = sum over n of a_n exp(-b_n s r)        s = (z_i^0.23 + z_j^0.23) / 0.46850 (in 1/Å)
+// c is the polynomial cutoff of radial_basis.hpp with p = REPULSION_POWER.
+//
+// References: J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Ions in Solids, Pergamon, 1985.
+#pragma once
+#include "step_state.hpp"
+
+namespace {
+
+#if REPULSION
+// V and its derivative.
+double repulsion(double z_centre, double z_neighbour, double r, double reciprocal_cutoff, double& slope) {
+  static const double a[] = {0.02817, 0.28022, 0.50986, 0.18175}, minus_b[] = {-0.20162, -0.40290, -0.94229, -3.19980};
+  const double scale = (std::pow(z_centre, 0.23) + std::pow(z_neighbour, 0.23)) / 0.46850, p = REPULSION_POWER;
+  const double x = r * reciprocal_cutoff;
+  double psi = 0, psi_slope = 0;
+  for (int n = 0; n < 4; n++) {
+    const double term = a[n] * std::exp(minus_b[n] * scale * r);
+    psi += term;
+    psi_slope += minus_b[n] * scale * term;
+  }
+  const double c0 = (p + 1) * (p + 2) / 2, c1 = p * (p + 2), c2 = p * (p + 1) / 2, top = std::pow(x, p - 1);
+  const double cut = 1 - top * x * (c0 - x * (c1 - x * c2));
+  const double cut_slope = -top * (c0 * p - x * (c1 * (p + 1) - x * c2 * (p + 2))) * reciprocal_cutoff;
+  const double coulomb = REPULSION_FACTOR * z_centre * z_neighbour / r;
+  slope = coulomb * (psi_slope * cut + psi * cut_slope - psi * cut / r);
+  return coulomb * psi * cut;
+}
+
+double repulsion_of(const Step& step, int centre_type, int neighbour_type, double r, double& slope) {
+  return repulsion(step.charges()[centre_type], step.charges()[neighbour_type], r,
+                   step.reciprocal_cutoff(centre_type, neighbour_type), slope);
+}
+#endif
+
+// Forces and virial of the edges of which an atom is the neighbour.
+void add_edge_forces(const Step& step, long atom, double* forces, double* virial) {
+  const Edges& edges = *step.incoming;
+  for (int e = edges.first[atom]; e < edges.first[atom] + edges.count[atom]; e++) {
+    const double sign = edges.sign, r = edges.length[e];
+    const double u[3] = {sign * edges.direction[0][e], sign * edges.direction[1][e], sign * edges.direction[2][e]};
+    const double h[3] = {(double)edges.direction_gradient[0][e], (double)edges.direction_gradient[1][e],
+                         (double)edges.direction_gradient[2][e]};
+    const double along = h[0] * u[0] + h[1] * u[1] + h[2] * u[2];
+    double radial = edges.radial_gradient[e] * edges.chain[e];
+#if REPULSION
+    double slope;
+    repulsion_of(step, edges.type[e], step.types[atom], r, slope);
+    radial += slope;
+#endif
+    const int centre = edges.other[e];
+    double gradient[3];
+    for (int d = 0; d < 3; d++) {
+      gradient[d] = radial * u[d] + (h[d] - along * u[d]) / r;
+      forces[3 * atom + d] -= gradient[d];
+      forces[3 * centre + d] += gradient[d];
+    }
+    for (int a = 0; a < 3; a++)
+      for (int b = 0; b < 3; b++) virial[3 * a + b] -= 0.5 * r * (gradient[a] * u[b] + gradient[b] * u[a]);
+  }
+}
+
+// Add the repulsion of the edges of which an atom is the centre to its energy; nothing without one.
+void add_repulsion(const Step& step, long atom, double& energy) {
+#if REPULSION
+  const Edges& edges = step.by_centre;
+  for (int e = edges.first[atom]; e < edges.first[atom] + edges.count[atom]; e++) {
+    double slope;
+    energy += repulsion_of(step, step.types[atom], edges.type[e], edges.length[e], slope);
+  }
+#endif
+}
+
+}  // namespace

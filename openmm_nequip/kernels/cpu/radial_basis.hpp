@@ -1,0 +1,55 @@
+// Radial basis: Bessel functions times a polynomial cutoff, with the derivative; at x = r / cutoff in double precision.
+//
+//     f_k(x) = factor c(x) sin(w_k x) / (pi x)                         w_k = pi root_k
+//     c(x) = 1 - a x^p + b x^(p+1) - h x^(p+2)                         a = (p+1)(p+2)/2, b = p(p+2), h = p(p+1)/2
+//     f_k'(x) = factor [c(x) (w_k cos(w_k x) / (pi x) - sin(w_k x) / (pi x) / x) + c'(x) sin(w_k x) / (pi x)]
+//
+// | symbol               | meaning                                                                                    |
+// | N_BASIS, BASIS_WIDTH | functions, and the same padded to whole vectors                                            |
+// | BASIS_ROOTS          | root_k; 1, 2, 3, ... unless they were trained                                              |
+// | BASIS_FACTOR         | factor                                                                                     |
+// | PLAIN_ROOTS          | whether they are 1, 2, 3, ...: sin((k + 1) t) and cos((k + 1) t) then follow from those of k t |
+// | CUTOFF_POWER         | p                                                                                          |
+// | WHOLE_POWER          | p - 1 where it is a whole number from 1 to 16, else 0                                      |
+//
+// References: Bessel basis and cutoff of J. Gasteiger et al., ICLR 2020, arXiv:2003.03123.
+#pragma once
+#include <cmath>
+#include "vectors.hpp"
+
+#if !TABULATED
+namespace {
+
+void radial_basis(double x, real* value, real* slope) {
+  const double p = CUTOFF_POWER, a = (p + 1) * (p + 2) / 2, b = p * (p + 2), h = p * (p + 1) / 2, factor = BASIS_FACTOR;
+  double top = x;  // x^(p - 1)
+  if (WHOLE_POWER)
+    for (int i = 1; i < WHOLE_POWER; i++) top = top * x;
+  else
+    top = std::pow(x, p - 1);
+  const double cut = factor * (1 - top * x * (a - x * (b - x * h)));
+  const double cut_slope = -factor * top * (a * p - x * (b * (p + 1) - x * h * (p + 2)));
+  const double pi = 3.14159265358979323846, over = 1 / (pi * x);
+#if PLAIN_ROOTS
+  const double sin_first = std::sin(pi * x), cos_first = std::cos(pi * x);
+  double s = sin_first, c = cos_first;
+  for (int k = 0; k < N_BASIS; k++) {
+    const double w = pi * (k + 1), v = s * over, v_slope = (w * c * over) - v / x;
+    value[k] = (real)(v * cut);
+    slope[k] = (real)(v_slope * cut + v * cut_slope);
+    const double next = s * cos_first + c * sin_first;
+    c = c * cos_first - s * sin_first;
+    s = next;
+  }
+#else
+  for (int k = 0; k < N_BASIS; k++) {
+    const double w = pi * BASIS_ROOTS[k], v = std::sin(w * x) * over, v_slope = w * std::cos(w * x) * over - v / x;
+    value[k] = (real)(v * cut);
+    slope[k] = (real)(v_slope * cut + v * cut_slope);
+  }
+#endif
+  for (int k = N_BASIS; k < BASIS_WIDTH; k++) value[k] = slope[k] = 0;
+}
+
+}  // namespace
+#endif

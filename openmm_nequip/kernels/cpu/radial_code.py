@@ -1,0 +1,104 @@
+"""Radial weights of a layer: its table, or the widths and matrices of its network, among the weights of the model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..program import Layer, Program
+from ..tables import Table
+from .packing import Blob, LayerRows, pack_table, pad_matrix, padded, radial_columns
+
+#: Powers of x that radial_basis.hpp makes by multiplication.
+_MOST_WHOLE_POWER = 16
+
+
+def basis_constants(program: Program, lanes: int) -> tuple[dict[str, object], list[str]]:
+    """What radial_basis.hpp is written in terms of.
+
+    Parameters
+    ----------
+    program : Program
+        Has the basis.
+    lanes : int
+        The basis is padded to a multiple of it.
+
+    Returns
+    -------
+    macros : dict of str to object
+        For the preprocessor.
+    lines : list of str
+        C++ constants.
+    """
+    roots = program.bessel
+    power = program.power - 1
+    whole = int(power) if power == int(power) and 0 < power <= _MOST_WHOLE_POWER else 0
+    plain = bool(np.array_equal(roots, np.arange(1, len(roots) + 1)))
+    lines = [
+        f"constexpr int N_BASIS = {len(roots)}, BASIS_WIDTH = {padded(len(roots), lanes)}, WHOLE_POWER = {whole};",
+        f"constexpr double CUTOFF_POWER = {program.power!r}, BASIS_FACTOR = {program.factor!r};",
+        f"constexpr double BASIS_ROOTS[] = {{{', '.join(repr(float(root)) for root in roots)}}};",
+    ]
+    return {"PLAIN_ROOTS": int(plain)}, lines
+
+
+def table_code(number: int, layer: Layer, rows: LayerRows, table: Table, blob: Blob) -> str:
+    """Put a table among the weights.
+
+    Parameters
+    ----------
+    number : int
+        Number of the layer.
+    layer : Layer
+        Has the paths.
+    rows : LayerRows
+        Where their weights stand.
+    table : Table
+        The table.
+    blob : Blob
+        All weights; is added to.
+
+    Returns
+    -------
+    str
+        The constant ``TABLE_<number>``, its place.
+    """
+    return f"constexpr long TABLE_{number} = {blob.add(pack_table(layer, rows, table, blob.lanes))};"
+
+
+def network_code(number: int, layer: Layer, rows: LayerRows, n_basis: int, blob: Blob) -> str:
+    """Put the matrices of a radial network among the weights.
+
+    Parameters
+    ----------
+    number, layer, rows, blob
+        As of :func:`table_code`.
+    n_basis : int
+        Functions of the radial basis.
+
+    Returns
+    -------
+    str
+        The struct ``Radial<number>`` that ``radial_network`` of radial_weights.hpp is called with.
+    """
+    places, factors = radial_columns(layer, rows)
+    matrices = list(layer.radial.weights)
+    last = np.zeros((matrices[-1].shape[0], rows.weights))
+    last[:, places] = matrices[-1] * factors
+    matrices[-1] = last
+    widths = [
+        padded(n_basis, blob.lanes),
+        *(padded(matrix.shape[1], blob.lanes) for matrix in matrices[:-1]),
+        rows.weights,
+    ]
+    offsets = [
+        blob.add(pad_matrix(matrix, list(range(matrix.shape[0])), n_in, n_out))
+        for matrix, n_in, n_out in zip(matrices, widths, widths[1:], strict=False)
+    ]
+    hidden = max([*widths[1:-1], blob.lanes])
+    return (
+        f"struct Radial{number} {{\n"
+        f"  static constexpr int LAYERS = {len(matrices)}, WIDEST = {hidden};\n"
+        f"  static constexpr int WIDTHS[] = {{{', '.join(map(str, widths))}}};\n"
+        f"  static constexpr long MATRICES[] = {{{', '.join(map(str, offsets))}}};\n"
+        "};"
+    )

@@ -1,0 +1,73 @@
+"""Readers: from a model's modules to a :class:`Program`, one row for each family of models.
+
+A new family of models is one file beside :mod:`.nequip`, with ``recognises`` and ``read``, and one row of
+:data:`READERS`; everything after the :class:`Program` is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import NotFusableError, UpstreamError
+from ..program import Program
+from . import nequip
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a family of models is read.
+
+    Parameters
+    ----------
+    name : str
+        The family, for messages.
+    recognises : callable
+        Model -> whether it belongs to the family; asks for the names of classes alone.
+    read : callable
+        Model -> :class:`Program`; raises :class:`NotFusableError` naming the part that is not known.
+    """
+
+    name: str
+    recognises: Callable[[Any], bool]
+    read: Callable[[Any], Program]
+
+
+#: Readers in the order in which they are asked.
+READERS = (Reader("NequIP", nequip.recognises, nequip.read),)
+
+
+def read_model(model: Any) -> Program:
+    """Read a model with the reader of its family.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        nequip's GraphModel, on the CPU, in evaluation mode.
+
+    Returns
+    -------
+    Program
+
+    Raises
+    ------
+    NotFusableError
+        If it belongs to no family that is known, or has a part that is not known.
+    """
+    for reader in READERS:
+        if reader.recognises(model):
+            try:
+                return reader.read(model)
+            except UpstreamError as error:
+                raise NotFusableError(str(error)) from error
+    known = " and ".join(reader.name for reader in READERS)
+    kinds = [type(module).__name__ for module in model.modules()]
+    allegro = next((kind for kind in kinds if kind.startswith("Allegro")), None)
+    if allegro:
+        raise NotFusableError(
+            f"it is an Allegro model ({allegro}), and only {known}'s interaction layers are known so far"
+        )
+    raise NotFusableError(
+        f"its modules ({', '.join(dict.fromkeys(kinds))}) belong to no model of a family that is known: {known}"
+    )

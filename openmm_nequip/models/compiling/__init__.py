@@ -1,0 +1,1 @@
+"""Models compiled with AOTInductor: at first use, ahead of time, and as targets of ``nequip-compile``."""

@@ -1,0 +1,170 @@
+"""Checkpoints and packages compiled with AOTInductor at first use and kept in the cache folder.
+
+The compilation runs in a process of its own: it needs nequip's global settings, holds the interpreter for a minute,
+and a Ctrl-C or crash in it must not harm the simulation's process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from ...cache import cache_dir, key_of
+from ...cxx import find_compiler, for_inductor, missing_compiler
+from ...errors import CompileError
+from ..source import ModelSource
+
+logger = logging.getLogger(__name__)
+
+#: Raise when the compiled files of an older release must not be used any more.
+CACHE_FORMAT = 3
+WORKER = "openmm_nequip.models.compiling.worker"
+
+
+def cached_package(
+    source: ModelSource, device: torch.device, modifiers: tuple[str, ...] = (), optional: bool = False
+) -> Path:
+    """The compiled form of a checkpoint or package, compiled now if it is not in the cache.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A file of kind ``checkpoint`` or ``package``.
+    device : torch.device
+        What to compile for.
+    modifiers, optional
+        As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
+
+    Returns
+    -------
+    pathlib.Path
+        A complete ``.nequip.pt2`` file in the cache folder.
+
+    Raises
+    ------
+    CompileError
+        If there is no compiler, no cache folder, or the compilation fails.
+    """
+    try:
+        target = (
+            cache_dir() / "compiled" / f"{key_of(_facts(source, device) | _modified(modifiers, optional))}.nequip.pt2"
+        )
+        target.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CompileError(f"the cache folder cannot be used: {error}") from error
+    if not target.exists():
+        compile_in_worker(source, device, target, modifiers, optional)
+    return target
+
+
+def _modified(modifiers: tuple[str, ...], optional: bool) -> dict[str, object]:
+    """What else decides where there are modifiers."""
+    if not modifiers:
+        return {}
+    libraries = ("openequivariance", "cuequivariance-torch", "triton")
+    return {"modifiers": modifiers, "optional": optional} | {name: package_version(name) for name in libraries}
+
+
+def _facts(source: ModelSource, device: torch.device) -> dict[str, object]:
+    """Everything that decides whether a compiled file can serve."""
+    hardware = torch.backends.cpu.get_cpu_capability()
+    if device.type == "cuda":
+        hardware = f"{torch.cuda.get_device_name(device)} {torch.cuda.get_device_capability(device)}"
+    return {
+        "format": CACHE_FORMAT,
+        "model": source.sha256,
+        "kind": source.kind,
+        "torch": torch.__version__,
+        "nequip": package_version("nequip"),
+        "allegro": package_version("nequip-allegro"),
+        "device": device.type,
+        "hardware": hardware,
+    }
+
+
+def package_version(distribution: str) -> str:
+    """Version of an installed distribution, "none" if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "none"
+
+
+def compile_in_worker(
+    source: ModelSource, device: torch.device, target: Path, modifiers: tuple[str, ...], optional: bool
+) -> None:
+    """Compile in a process of its own, and put the result where it belongs when it is whole.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A checkpoint or package.
+    device : torch.device
+        What to compile for.
+    target : pathlib.Path
+        File to write; its folder exists.
+    modifiers, optional
+        As in :func:`cached_package`.
+
+    Raises
+    ------
+    CompileError
+        If there is no compiler or the compilation fails.
+    """
+    command = find_compiler()
+    if command is None:
+        raise CompileError(missing_compiler())
+    # Both the result and Inductor's own cache are private to this run: a killed compilation leaves truncated
+    # libraries in a shared Inductor cache that break the next one.
+    with tempfile.TemporaryDirectory(prefix="openmm-nequip-compile-", dir=target.parent) as scratch:
+        output = Path(scratch) / "model.nequip.pt2"
+        environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(scratch, "inductor"))
+        environment |= for_inductor(command, scratch)
+        # The worker must find this very package, installed or not.
+        root = str(Path(__file__).resolve().parents[3])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        worker = [sys.executable, "-m", WORKER, source.path, str(output), "--device", device.type]
+        worker += ["--modifiers", *modifiers] if modifiers else []
+        worker += ["--optional"] if optional else []
+        with open(os.path.join(scratch, "log"), "w+b") as log:
+            code = _run(worker, environment, log, f"Compiling {Path(source.path).name} for {device.type}")
+            log.seek(0)
+            text = log.read().decode(errors="replace").strip()
+        if code != 0 or not output.exists():
+            last = text.splitlines()[-1] if text else "it printed nothing"
+            logger.debug("output of the failed compilation:\n%s", text)
+            raise CompileError(f"the compilation ended with code {code}: {last}")
+        os.replace(output, target)
+
+
+def _run(command: list[str], environment: dict[str, str], log, what: str) -> int:
+    """Run the worker, telling a person at the terminal how long it has been going."""
+    message = f"{what}: about a minute, once; the result is kept"
+    logger.info("%s", message)
+    if not sys.stderr.isatty():
+        tqdm.write(message, file=sys.stderr)
+    start = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    try:
+        with tqdm(desc=message, bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
+            while True:
+                try:
+                    code = process.wait(timeout=1.0)
+                    break
+                except subprocess.TimeoutExpired:
+                    bar.refresh()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    logger.info("%s: done in %.0f s", what, time.monotonic() - start)
+    return code

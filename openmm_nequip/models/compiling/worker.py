@@ -1,0 +1,78 @@
+"""Compile one checkpoint or package with AOTInductor: run as ``python -m``, by :mod:`.aot`.
+
+Only the outputs that a simulation uses are compiled: atomic and total energy, forces and virial. The virial stands in
+for nequip's stress, which is not defined without a cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ...graph.fields import INPUT_FIELDS
+from ..eager import load_module
+from ..formats import identify
+from .example import example_graph
+from .modifiers import apply_modifiers
+from .targets import MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes, stated_versions
+
+
+def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] = (), optional: bool = False) -> None:
+    """Write the compiled form of ``path`` to ``output`` after nequip's own check against the eager model.
+
+    Parameters
+    ----------
+    path : str
+        Checkpoint or package.
+    output : str
+        File to write, ending in ``.nequip.pt2``.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    modifiers, optional
+        As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
+    """
+    from nequip.utils.aot import aot_export_model
+    from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
+
+    model: Any = load_module(identify(path))
+    applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
+    facts = dict(model.metadata)
+    metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
+    metadata |= stated_versions() | {
+        "allow_tf32": "0",
+        NEQUIP_AOTI_INPUTS_KEY: " ".join(INPUT_FIELDS),
+        NEQUIP_AOTI_OUTPUTS_KEY: " ".join(OUTPUT_FIELDS),
+    }
+    if applied:
+        metadata[MODIFIERS_KEY] = " ".join(applied)
+    data = example_graph(len(facts["type_names"].split()), float(facts["r_max"]))
+    aot_export_model(
+        model=model,
+        device=torch.device(device),
+        input_fields=list(INPUT_FIELDS),
+        output_fields=OUTPUT_FIELDS,
+        data={key: value.to(device) for key, value in data.items()},
+        batch_map=dynamic_shapes(),
+        output_path=output,
+        # Otherwise the number of threads of this process is written into the code, whatever its user sets later.
+        inductor_configs={"aot_inductor.metadata": metadata, "cpp.dynamic_threads": True},
+    )
+
+
+def main() -> None:
+    """Parse the command line and compile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path")
+    parser.add_argument("output")
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--modifiers", nargs="*", default=[])
+    parser.add_argument("--optional", action="store_true")
+    arguments = parser.parse_args()
+    compile_model(arguments.path, arguments.output, arguments.device, arguments.modifiers, arguments.optional)
+
+
+if __name__ == "__main__":
+    main()

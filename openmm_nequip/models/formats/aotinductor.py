@@ -1,0 +1,226 @@
+"""AOTInductor models: ``.nequip.pt2`` packages of ``nequip-compile --mode aotinductor`` and our own compile cache.
+
+References
+----------
+Metadata keys follow nequip's ``utils/aoti_metadata.py`` and ``nn/graph_model.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import threading
+from typing import Any
+
+import torch
+
+from ...errors import ModelFileError
+from ...graph.fields import CELL, INPUT_FIELDS, SHIFTS, collect_outputs, model_inputs
+from ...graph.graph import Graph, Outputs
+from ...upstream.inductor import load_package
+from ...upstream.nequip_state import preserved_global_state
+from ..archive import read_end
+from ..base import Model, ModelInfo, flat
+from ..compiling.targets import MODIFIERS_KEY, TARGETS
+from ..execution import Execution
+from ..format import AOTINDUCTOR, Contents, Format
+from ..metadata import KERNELS_KEY, make_info
+from ..source import ModelSource
+
+_ASE_OUTPUTS = ("atomic_energy", "total_energy", "forces", "stress")
+_LAMMPS_OUTPUTS = ("atomic_energy", "forces", "virial")
+_TARGETS = {_ASE_OUTPUTS: "ase", _LAMMPS_OUTPUTS: "pair_nequip"} | {
+    tuple(target["output"]): name for name, target in TARGETS.items()
+}
+_CUSTOM_OPS_ENTRY = "nequip_custom_ops_libs.txt"
+_METADATA_ENTRY = "_metadata.json"
+
+
+class AOTInductorModel(Model):
+    """A model compiled ahead of time for one kind of device.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        Facts about the model.
+    device : torch.device
+        Where it is.
+    package : callable
+        The loaded package.
+    inputs, outputs : tuple of str
+        nequip's names of the inputs and outputs, in order.
+    """
+
+    def __init__(
+        self, info: ModelInfo, device: torch.device, package: Any, inputs: tuple[str, ...], outputs: tuple[str, ...]
+    ) -> None:
+        super().__init__(info, device)
+        self._package = package
+        self._inputs = inputs
+        self._outputs = outputs
+        self._lock = threading.Lock() if self.device.type == "cuda" else contextlib.nullcontext()
+
+    def _evaluate(self, graph: Graph) -> Outputs:
+        # The generated code assumes the strides it was traced with, so every input is made contiguous.
+        data = model_inputs(*[tensor.contiguous() for tensor in flat(graph)])
+        with self._lock:
+            values = self._package(*[data[name] for name in self._inputs])
+        out = dict(zip(self._outputs, values, strict=True))
+        virial = out.get("virial")
+        if virial is None and "stress" in out:
+            virial = -out["stress"].reshape(3, 3) * torch.linalg.det(graph.cell).abs()
+        return collect_outputs(out.get("total_energy"), out["forces"], out.get("atomic_energy"), virial)
+
+
+def recognise(contents: Contents) -> bool:
+    """Whether a file is an AOTInductor package."""
+    return contents.has("data/aotinductor/")
+
+
+def read_info(source: ModelSource) -> ModelInfo:
+    """Facts from the text in the package, before its machine code is in the process.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+
+    Returns
+    -------
+    ModelInfo
+
+    Raises
+    ------
+    ModelFileError
+        If the package is damaged, a batched or a ghost-atom target, or not from nequip.
+    """
+    metadata = _read_metadata(source)
+    _, outputs = _fields(source, metadata)
+    given = {"energy", "forces"}
+    given |= {"atomic_energies"} if "atomic_energy" in outputs else set()
+    given |= {"virial"} if {"virial", "stress"} & set(outputs) else set()
+    return make_info(
+        metadata,
+        allow_tf32=metadata.get("allow_tf32", "0").strip() in ("1", "True"),
+        compiled=True,
+        target=_TARGETS.get(outputs, "outputs " + " ".join(outputs)),
+        outputs=tuple(sorted(given)),
+        kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or "none",
+    )
+
+
+def open_aotinductor(source: ModelSource, device: torch.device, execution: Execution) -> AOTInductorModel:
+    """Open a ``.nequip.pt2`` package.
+
+    Parameters
+    ----------
+    source : ModelSource
+        An AOTInductor package.
+    device : torch.device
+        Where to run it; must be of the type that the package was compiled for.
+    execution : Execution
+        Not used: the file is compiled.
+
+    Returns
+    -------
+    AOTInductorModel
+
+    Raises
+    ------
+    ModelFileError
+        If the package is damaged, made for another device, a batched or a ghost-atom target, or not from nequip.
+    """
+    metadata = _read_metadata(source)
+    _check_device(source, metadata, device)
+    info = read_info(source)
+    inputs, outputs = _fields(source, metadata)
+    with preserved_global_state():
+        _import_custom_ops(source)
+        try:
+            # Its own thread-safety makes CUDA events, which a CUDA graph cannot record: on CUDA we see to that.
+            package = load_package(source.path, device, device.type == "cuda")
+        except (RuntimeError, OSError, ValueError) as error:
+            raise ModelFileError(_load_failure(source, metadata, error), source.path) from error
+    return AOTInductorModel(info, device, package, inputs, outputs)
+
+
+def _read_metadata(source: ModelSource) -> dict[str, str]:
+    """What torch and nequip-compile wrote into the package, without loading it."""
+    text = read_end(source.path, _METADATA_ENTRY)
+    try:
+        return {} if text is None else json.loads(text)
+    except ValueError as error:
+        raise ModelFileError(f"{source.path} is damaged ({error}); copy it again", source.path) from error
+
+
+def _import_custom_ops(source: ModelSource) -> None:
+    """Import the libraries whose operators the package calls: they must be registered before it is loaded."""
+    text = read_end(source.path, _CUSTOM_OPS_ENTRY)
+    for library in text.decode().split() if text else []:
+        try:
+            importlib.import_module(library)
+        except ImportError as error:
+            raise ModelFileError(
+                f"{source.path} was compiled with operators of {library!r}, which cannot be imported ({error}); "
+                f"install {library!r} or compile the model without that modifier",
+                source.path,
+            ) from error
+
+
+def _load_failure(source: ModelSource, metadata: dict[str, str], error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    made_with = f", compiled with torch {metadata['torch_version']}," if "torch_version" in metadata else ""
+    return (
+        f"AOTInductor package {source.path}{made_with} cannot be loaded with torch {torch.__version__}: "
+        f"{lines[0] if lines else type(error).__name__}; packages only run with the torch version and the kind of "
+        "machine they were compiled for, so compile the .ckpt or .nequip.zip again here, or give that file instead"
+    )
+
+
+def _check_device(source: ModelSource, metadata: dict[str, str], device: torch.device) -> None:
+    compiled_for = metadata.get("AOTI_DEVICE_KEY", "cpu")
+    if torch.device(compiled_for).type != device.type:
+        raise ModelFileError(
+            f"{source.path} was compiled for {compiled_for!r} and cannot run on {device.type!r}; compile it again with "
+            f"`nequip-compile ... --mode aotinductor --target openmm --device {device.type}`, choose "
+            f"device={compiled_for!r}, or give the .ckpt or .nequip.zip it came from",
+            source.path,
+        )
+
+
+def _fields(source: ModelSource, metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    path = source.path
+    if "r_max" not in metadata or "type_names" not in metadata:
+        raise ModelFileError(f"{path} is an AOTInductor package, but not one of nequip-compile (no r_max in it)", path)
+    # nequip < 0.17 stored no field names; its `ase` target was the only one that Python clients used.
+    inputs = tuple(metadata.get("nequip_aoti_inputs", " ".join(INPUT_FIELDS)).split())
+    outputs = tuple(metadata.get("nequip_aoti_outputs", " ".join(_ASE_OUTPUTS)).split())
+    if not {CELL, SHIFTS} <= set(inputs):
+        raise ModelFileError(
+            f"{path} was compiled for ghost atoms (inputs {' '.join(inputs)}: the LAMMPS `pair_allegro` target);"
+            " compile it with `--target openmm` (or `--target ase`, `--target pair_nequip`)",
+            path,
+        )
+    unknown = [name for name in inputs if name not in INPUT_FIELDS]
+    if unknown:
+        raise ModelFileError(
+            f"{path} needs the inputs {' '.join(unknown)} (a batched target?); compile it with `--target openmm`", path
+        )
+    if "forces" not in outputs or not {"total_energy", "atomic_energy"} & set(outputs):
+        raise ModelFileError(
+            f"{path} gives {' '.join(outputs)}; energy and forces are needed: compile it with `--target openmm`", path
+        )
+    return inputs, outputs
+
+
+FORMAT = Format(
+    kind=AOTINDUCTOR,
+    suffix=".nequip.pt2",
+    runs_code=False,
+    can_compile=False,
+    can_fuse=False,
+    recognise=recognise,
+    read_info=read_info,
+    open=open_aotinductor,
+)

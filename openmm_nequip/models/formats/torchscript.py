@@ -1,0 +1,173 @@
+"""TorchScript models: ``.nequip.pth`` of nequip >= 0.7 and deployed ``.pth`` of nequip <= 0.6; no nequip is needed.
+
+References
+----------
+Field names and extra files follow nequip's ``scripts/compile.py`` and, for the older files, ``scripts/deploy.py``.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ...errors import ModelFileError
+from ...graph.fields import collect_outputs, model_inputs
+from ...graph.graph import Graph, Outputs
+from ..archive import entries, read_entry
+from ..base import Model, ModelInfo
+from ..eager import ALL_OUTPUTS
+from ..execution import Execution
+from ..format import TORCHSCRIPT, Contents, Format
+from ..metadata import make_info
+from ..source import ModelSource
+
+#: Extra files of both generations; those that are present are read.
+EXTRA_FILES = (
+    "r_max",
+    "type_names",
+    "model_dtype",
+    "default_dtype",
+    "allow_tf32",
+    "per_edge_type_cutoff",
+    "nequip_version",
+    "e3nn_version",
+    "torch_version",
+)
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class TorchScriptModel(Model):
+    """A scripted model; :attr:`module` is the module as it was saved, for use inside another scripted module.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        Facts about the model.
+    device : torch.device
+        Where it is.
+    module : torch.jit.ScriptModule
+        Takes and returns a dictionary of tensors.
+    input_dtype : torch.dtype
+        Precision of the floating-point inputs: float64 since nequip 0.7, the model's own before.
+    """
+
+    def __init__(
+        self, info: ModelInfo, device: torch.device, module: torch.jit.ScriptModule, input_dtype: torch.dtype
+    ) -> None:
+        super().__init__(info, device)
+        self.module = module
+        self.input_dtype = input_dtype
+        self._frozen = torch.jit.freeze(module)
+
+    def _evaluate(self, graph: Graph) -> Outputs:
+        dtype = self.input_dtype
+        data = model_inputs(
+            graph.positions.to(dtype), graph.types, graph.edges.index, graph.edges.shifts.to(dtype), graph.cell.to(dtype)
+        )
+        # The module differentiates its energy itself, also where the caller has switched gradients off.
+        with torch.inference_mode(False), torch.enable_grad():
+            out = self._frozen(data)
+        return collect_outputs(out["total_energy"], out["forces"], out.get("atomic_energy"), out.get("virial"))
+
+
+def recognise(contents: Contents) -> bool:
+    """Whether a file is TorchScript."""
+    return "constants.pkl" in contents.inner and contents.has("code/") and ".data/extern_modules" not in contents.inner
+
+
+def read_info(source: ModelSource) -> ModelInfo:
+    """Facts from the extra files beside the module.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+
+    Returns
+    -------
+    ModelInfo
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, or a TorchScript module that is not a NequIP or Allegro potential.
+    """
+    facts = _extra_files(source)
+    missing = [key for key in ("r_max", "type_names") if not facts[key]]
+    if missing:
+        raise ModelFileError(
+            f"TorchScript file {source.path} is no NequIP or Allegro potential: it lacks the extra files "
+            f"{', '.join(missing)} that nequip-compile and nequip-deploy write",
+            source.path,
+        )
+    dtype = facts["model_dtype"] or facts["default_dtype"] or "float32"
+    if dtype not in DTYPES:
+        raise ModelFileError(
+            f"TorchScript file {source.path} states dtype {dtype!r}; expected float32 or float64", source.path
+        )
+    return make_info(
+        facts | {"model_dtype": dtype},
+        allow_tf32=facts["allow_tf32"].strip() in ("1", "True", "true"),
+        compiled=True,
+        target="torchscript, deployed by nequip <= 0.6" if _is_deployed(facts) else "torchscript",
+        outputs=ALL_OUTPUTS,
+    )
+
+
+def _extra_files(source: ModelSource) -> dict[str, str]:
+    """What ``torch.jit.load`` calls extra files, without loading the module; empty text for what is absent."""
+    facts = dict.fromkeys(EXTRA_FILES, "")
+    for name in entries(source.path):
+        folder, _, key = name.rpartition("/extra/")
+        if folder and key in facts:
+            facts[key] = read_entry(source.path, name).decode(errors="replace")
+    return facts
+
+
+def _is_deployed(facts: dict[str, str]) -> bool:
+    """Files of nequip <= 0.6 name their own version; later ones name the dtype of the model instead."""
+    return bool(facts["nequip_version"])
+
+
+def open_torchscript(source: ModelSource, device: torch.device, execution: Execution) -> TorchScriptModel:
+    """Open a scripted NequIP or Allegro model on ``device``, whatever device it was saved on.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A TorchScript file.
+    device : torch.device
+        Where to run it.
+    execution : Execution
+        Not used: the file is compiled.
+
+    Returns
+    -------
+    TorchScriptModel
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, or a TorchScript module that is not a NequIP or Allegro potential.
+    """
+    info = read_info(source)
+    try:
+        module = torch.jit.load(source.path, map_location=device)
+    except (RuntimeError, ValueError) as error:
+        raise ModelFileError(
+            f"TorchScript file {source.path} cannot be loaded: {str(error).strip().splitlines()[-1]}", source.path
+        ) from error
+    module.eval()
+    deployed = _is_deployed(_extra_files(source))
+    return TorchScriptModel(info, device, module, DTYPES[info.dtype] if deployed else torch.float64)
+
+
+FORMAT = Format(
+    kind=TORCHSCRIPT,
+    suffix=".nequip.pth",
+    runs_code=False,
+    can_compile=False,
+    can_fuse=False,
+    recognise=recognise,
+    read_info=read_info,
+    open=open_torchscript,
+)

@@ -1,0 +1,213 @@
+"""From a model file to a model on a device: fused, compiled or as it is. The only place that decides which."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..errors import CompileError, KernelsError, ModelFileError, ModifierError
+from .base import Model, ModelInfo
+from .compiling.aot import cached_package
+from .compiling.modifiers import PREFERRED, wanted_modifiers
+from .execution import Execution
+from .format import Format
+from .formats import format_of, identify
+from .formats.aotinductor import open_aotinductor
+from .fused import fused_model
+from .source import ModelSource
+from .torch_device import parse_device
+
+logger = logging.getLogger(__name__)
+
+
+class _OpenModels:
+    """Models that somebody uses, so that the same file and execution are loaded once. Others are let go."""
+
+    def __init__(self) -> None:
+        self._models: weakref.WeakValueDictionary[tuple, Model] = weakref.WeakValueDictionary()
+        self._locks: weakref.WeakValueDictionary[tuple, threading.Lock] = weakref.WeakValueDictionary()
+        self._guard = threading.Lock()
+
+    def get(self, key: tuple, make: Callable[[], Model]) -> Model:
+        """The model of this key, made now if nobody has it; other keys do not wait for it."""
+        with self._guard:
+            lock = self._locks.get(key)
+            if lock is None:
+                lock = self._locks[key] = threading.Lock()
+        with lock:
+            model = self._models.get(key)
+            if model is None:
+                model = self._models[key] = make()
+        return model
+
+
+_OPEN = _OpenModels()
+
+
+def check_execution(source: ModelSource, execution: Execution) -> None:
+    """Refuse an execution that a file's format rules out; nothing is loaded.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    execution : Execution
+        How it is to be run.
+
+    Raises
+    ------
+    ModifierError
+        If modifiers are asked for and the file is compiled already.
+    KernelsError
+        If fused kernels are asked for and cannot be had for this format or device.
+    """
+    row = format_of(source.kind)
+    if execution.modifiers and not row.can_compile:
+        raise ModifierError(
+            f"modifiers={list(execution.modifiers)} are applied before a model is compiled, and {source.path} is a "
+            f"{source.kind} file; give the .ckpt or .nequip.zip it came from, or compile it with "
+            "`nequip-compile --modifiers`"
+        )
+    on_cpu = execution.device is not None and execution.device.startswith("cpu")
+    for name in set(execution.modifiers or ()) & {name for name, _ in PREFERRED} if on_cpu else ():
+        raise ModifierError(f"modifiers: {name!r} does not support the device 'cpu'; leave it out")
+    if execution.kernels == "fused":
+        refused = "the fused kernels cannot run this model: "
+        if not row.can_fuse:
+            raise KernelsError(
+                f"{refused}{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it "
+                "came from"
+            )
+        if execution.device is not None and not on_cpu:
+            raise KernelsError(f"{refused}they run on CPUs, and the device is {execution.device}")
+
+
+def read_info(source: ModelSource, run_code: bool = True) -> ModelInfo:
+    """Facts about a model file; nothing is compiled.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    run_code : bool
+        Whether the file may be loaded, and its code run, where its facts cannot be read otherwise.
+
+    Returns
+    -------
+    ModelInfo
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged or no potential, or its facts cannot be read without running its code and must be.
+    """
+    row = format_of(source.kind)
+    info = row.read_info(source)
+    if info is not None:
+        return info
+    if not run_code:
+        raise ModelFileError(
+            f"{source.path} tells its facts only to its own code, which was not to be run; allow loading it, if you "
+            "trust it",
+            source.path,
+        )
+    return row.open(source, torch.device("cpu"), Execution(device="cpu", compile=False)).info
+
+
+def open_model(source: ModelSource, execution: Execution) -> Model:
+    """Open a model file; the same file and execution give the same object while somebody uses it.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file; its content is taken to be verified.
+    execution : Execution
+        How to run it; without a device on the CPU.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, foreign, or made for another device.
+    CompileError
+        If ``compile=True`` and the model cannot be compiled here.
+    KernelsError
+        If ``kernels="fused"`` and the model cannot be fused here.
+    ModifierError
+        If a modifier is unknown to the model or cannot be used here.
+    ImportError
+        If the file needs nequip and nequip is not installed.
+    ValueError
+        If the device is not there.
+    """
+    check_execution(source, execution)
+    device = parse_device(execution.device)
+    # CUDA graphs are made around a model for each structure; the model inside is the same.
+    execution = dataclasses.replace(execution.on(device), cuda_graphs="auto")
+    if device.type == "cpu":  # where nobody's choice is no modifiers
+        execution = dataclasses.replace(execution, modifiers=execution.modifiers or ())
+    key = source.path, source.kind, source.sha256, execution
+    return _OPEN.get(key, lambda: _load(source, device, execution))
+
+
+def _load(source: ModelSource, device: torch.device, execution: Execution) -> Model:
+    row = format_of(source.kind)
+    reason = ""
+    if row.can_fuse and execution.wants_fused:
+        try:
+            return fused_model(source, device, execution.tables)
+        except KernelsError as error:
+            if execution.kernels == "fused":
+                raise KernelsError(f"the fused kernels cannot run this model: {error}") from error
+            reason = str(error)
+            logger.info("no fused kernels for %s: %s", source.path, reason)
+    model = _load_plain(row, source, device, execution)
+    if reason:
+        model.info = dataclasses.replace(model.info, kernels=f"none: {reason}")
+    return model
+
+
+def _load_plain(row: Format, source: ModelSource, device: torch.device, execution: Execution) -> Model:
+    names = wanted_modifiers(execution.modifiers, device) if row.can_compile else ()
+    optional = execution.modifiers is None and bool(names)
+    if not row.can_compile or execution.compile is False:
+        return row.open(source, device, execution)
+    try:
+        package = _package(source, device, names, optional)
+    except CompileError as error:
+        if execution.compile:
+            raise
+        warnings.warn(
+            f"{source.path} runs uncompiled and several times slower, because it cannot be compiled: {error}. "
+            "Give compile=False to run eagerly without this warning",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return row.open(source, device, execution)
+    compiled = open_aotinductor(identify(package), device, execution)
+    versions = (row.read_info(source) or compiled.info).versions
+    compiled.info = dataclasses.replace(
+        compiled.info, target="openmm (compiled at first use)", versions=compiled.info.versions or versions
+    )
+    return compiled
+
+
+def _package(source: ModelSource, device: torch.device, modifiers: tuple[str, ...], optional: bool) -> Path:
+    """The compiled form of a model; modifiers that nobody asked for by name are left out where they do not work."""
+    try:
+        return cached_package(source, device, modifiers, optional)
+    except CompileError as error:
+        if not (modifiers and optional):
+            raise
+        logger.warning("%s is compiled without %s: %s", source.path, " or ".join(modifiers), error)
+        return cached_package(source, device)
