@@ -30,7 +30,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def info(arguments: argparse.Namespace) -> Answer:
-    """Tell what a model file is. Nothing is compiled, no System is built, and without --load or --trusted no code stored
+    """Tell what a model file is. Nothing is compiled, no System is built, and without --load or --trusted no code
     in the file runs."""
     from .model_facts import describe_model
 

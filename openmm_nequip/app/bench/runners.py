@@ -235,10 +235,40 @@ class ListRunner(Runner):
 
 
 def in_model_units(bench: BenchSystem, model: Model, units: Units) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (n_atoms, 3) and cell (3, 3) in the model's unit; a large cube where nothing is periodic."""
-    return bench.positions_nm / units.length, open_cell(model.info) if bench.box_nm is None else bench.box_nm / units.length
+    """Positions and cell in model lengths.
+
+    Parameters
+    ----------
+    bench : BenchSystem
+        The structure.
+    model : Model
+        Its cutoff decides the cell where nothing is periodic.
+    units : Units
+        The model's units.
+
+    Returns
+    -------
+    positions : numpy.ndarray, (n_atoms, 3) float64
+        As given.
+    cell : numpy.ndarray, (3, 3) float64
+        A large cube where nothing is periodic.
+    """
+    cell = open_cell(model.info) if bench.box_nm is None else bench.box_nm / units.length
+    return bench.positions_nm / units.length, cell
 
 
 def types_of(bench: BenchSystem, model: Model) -> np.ndarray:
-    """Model type (n_atoms,) of each atom."""
+    """Model types by element.
+
+    Parameters
+    ----------
+    bench : BenchSystem
+        The atoms.
+    model : Model
+        Its types.
+
+    Returns
+    -------
+    numpy.ndarray, (n_atoms,) int64
+    """
     return atom_types(model.info.type_names, list(bench.topology.atoms()), None)

@@ -28,7 +28,7 @@ from .interrupt import StopRequest
 from .md_system import Setup, has_plugin_force, make_integrator, make_setup, make_simulation
 from .run_config import RunConfig, make_config, option_name, read_toml
 from .run_folder import EQUILIBRATION, PRODUCTION, RunFolder
-from .stepping import Stepper, minimize
+from .stepping import StageRunner, minimize
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ def _prepare(
             return None
         context.setVelocitiesToTemperature(config.temperature * unit.kelvin, config.seed or 0)
     if config.equilibrate > 0:
-        stepper = Stepper(simulation, config, folder, EQUILIBRATION, config.equilibrate, stop)
+        stepper = StageRunner(simulation, config, folder, EQUILIBRATION, config.equilibrate, stop)
         if not stepper.advance():
             return None
     return context.getState(positions=True, velocities=True)
@@ -266,7 +266,7 @@ def _produce(
     before, began = simulation.currentStep, time.perf_counter()
     if before < config.steps:
         with _reporters(config, setup, folder, simulation):
-            Stepper(simulation, config, folder, PRODUCTION, config.steps, stop).advance()
+            StageRunner(simulation, config, folder, PRODUCTION, config.steps, stop).advance()
     else:
         logger.info("nothing left to do: %d steps of %d are done", before, config.steps)
     seconds = time.perf_counter() - began

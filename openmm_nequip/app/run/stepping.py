@@ -29,7 +29,7 @@ _MINIMIZER_TOLERANCE = 10.0  # kJ/mol/nm
 _SECONDS_PER_DAY = 86400.0
 
 
-class Stepper:
+class StageRunner:
     """Steps of one stage of a run.
 
     Parameters
@@ -51,12 +51,12 @@ class Stepper:
     def __init__(
         self, simulation: app.Simulation, config: RunConfig, folder: RunFolder, stage: str, last: int, stop: StopRequest
     ) -> None:
-        self._simulation = simulation
+        self.simulation = simulation
         self._config = config
         self._folder = folder
         self._stage = stage
-        self._last = last
-        self._stop = stop
+        self.last = last
+        self.stop = stop
         self._good: openmm.State | None = None
 
     def advance(self) -> bool:
@@ -74,16 +74,16 @@ class Stepper:
         OSError
             If something cannot be written.
         """
-        simulation, every = self._simulation, self._config.checkpoint_interval
+        simulation, every = self.simulation, self._config.checkpoint_interval
         portion, saved = 1, None
         began, first = time.perf_counter(), simulation.currentStep
         self._remember()
         with tqdm(
-            total=self._last, initial=first, desc=self._stage, unit="step", disable=None, dynamic_ncols=True
+            total=self.last, initial=first, desc=self._stage, unit="step", disable=None, dynamic_ncols=True
         ) as bar:
-            while simulation.currentStep < self._last and not self._stop:
+            while simulation.currentStep < self.last and not self.stop:
                 step = simulation.currentStep
-                count = min(portion, self._last - step, every - step % every)
+                count = min(portion, self.last - step, every - step % every)
                 seconds = self._take(count)
                 portion = max(1, min(4 * portion, int(count * _PORTION_SECONDS / max(seconds, 1e-6))))
                 bar.update(count)
@@ -98,30 +98,30 @@ class Stepper:
             self._folder.save_checkpoint(simulation, self._stage)
         done = simulation.currentStep - first
         logger.info("%s: %d steps in %.1f s", self._stage, done, time.perf_counter() - began)
-        return simulation.currentStep >= self._last
+        return simulation.currentStep >= self.last
 
     def _take(self, count: int) -> float:
         """Take steps and remember where they led; the seconds they took."""
         began = time.perf_counter()
         try:
-            self._simulation.step(count)
+            self.simulation.step(count)
             self._remember()
         except (openmm.OpenMMException, ValueError, ArithmeticError, NonFiniteError) as error:
             if not is_not_finite(error):
                 raise
-            topology = self._simulation.topology
+            topology = self.simulation.topology
             raise broken_down(error, topology, self._folder, self._good, self._current()) from error
         return time.perf_counter() - began
 
     def _remember(self) -> None:
-        state = self._simulation.context.getState(positions=True)
+        state = self.simulation.context.getState(positions=True)
         if not np.isfinite(state.getPositions(asNumpy=True)._value).all():
-            raise FloatingPointError(f"positions are NaN or infinite at step {self._simulation.currentStep}")
+            raise FloatingPointError(f"positions are NaN or infinite at step {self.simulation.currentStep}")
         self._good = state
 
     def _current(self) -> openmm.State | None:
         try:
-            return self._simulation.context.getState(positions=True)
+            return self.simulation.context.getState(positions=True)
         except openmm.OpenMMException:
             return None
 
@@ -132,13 +132,13 @@ class _MinimizerWatch(openmm.MinimizationReporter):
     def __init__(self, bar: Any, stop: StopRequest) -> None:
         super().__init__()
         self._bar = bar
-        self._stop = stop
+        self.stop = stop
 
     def report(self, iteration: int, x: Any, grad: Any, args: Any) -> bool:
         """OpenMM's call after each iteration; True ends the minimisation."""
         self._bar.update(max(iteration - self._bar.n, 0))
         self._bar.set_postfix_str(f"{args['system energy']:.3f} kJ/mol", refresh=False)
-        return bool(self._stop)
+        return bool(self.stop)
 
 
 def minimize(simulation: app.Simulation, folder: RunFolder, stop: StopRequest) -> bool:

@@ -122,7 +122,20 @@ class Structure:
 
 
 def copy_topology(topology: app.Topology, pairs: np.ndarray) -> app.Topology:
-    """A topology with the same atoms and other bonds; the order of the atoms is kept."""
+    """A topology with the same atoms, in the same order, and other bonds.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        The atoms; not changed.
+    pairs : numpy.ndarray, (n_bonds, 2) int64
+        The bonds.
+
+    Returns
+    -------
+    openmm.app.Topology
+        Without a box.
+    """
     new = app.Topology()
     atoms = []
     for chain in topology.chains():
