@@ -1,4 +1,4 @@
-"""Saved Systems: those of release 0.1 are still read, new ones name one function, and a strict reader refuses others."""
+"""Saved Systems: those of release 0.1 are read, new ones name one function, and a strict reader refuses others."""
 
 import json
 import pickle

@@ -1,7 +1,8 @@
 """The saved form of a potential: a version number and plain data, the only thing of this package that is pickled.
 
 OpenMM writes the function of a PythonForce into XML as a pickle. Ours names one function, :func:`restore`, whose
-address never changes, and gives it a version and a dictionary of numbers, texts, bytes, lists and dictionaries. So modules may
+address never changes, and gives it a version and a dictionary of numbers, texts, bytes, lists and dictionaries. So
+modules may
 move, and a reader can refuse every other pickle (:mod:`openmm_nequip.reading`). Files of release 0.1 named internal
 classes; they are still read, through the addresses they name.
 """

@@ -235,6 +235,7 @@ class ListRunner(Runner):
 
 
 def in_model_units(bench: BenchSystem, model: Model, units: Units) -> tuple[np.ndarray, np.ndarray]:
+<<<<<<< HEAD
     """Positions and cell in model lengths.
 
     Parameters
@@ -253,6 +254,9 @@ def in_model_units(bench: BenchSystem, model: Model, units: Units) -> tuple[np.n
     cell : numpy.ndarray, (3, 3) float64
         A large cube where nothing is periodic.
     """
+=======
+    """Positions (n_atoms, 3) and cell (3, 3) in the model's unit; a large cube where nothing is periodic."""
+>>>>>>> main
     cell = open_cell(model.info) if bench.box_nm is None else bench.box_nm / units.length
     return bench.positions_nm / units.length, cell
 
