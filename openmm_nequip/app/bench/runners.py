@@ -224,7 +224,19 @@ class ListRunner(Runner):
         self._next = 0
 
     def find(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
-        """Edges that the model gets for positions (n_atoms, 3) and cell (3, 3), in model units."""
+        """Edges that the model gets.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray, (n_atoms, 3) float64
+            In model lengths.
+        cell : numpy.ndarray, (3, 3) float64
+            In model lengths.
+
+        Returns
+        -------
+        Edges
+        """
         return self._evaluator.find_edges(positions, cell)
 
     def advance(self, count: int) -> None:
@@ -235,7 +247,6 @@ class ListRunner(Runner):
 
 
 def in_model_units(bench: BenchSystem, model: Model, units: Units) -> tuple[np.ndarray, np.ndarray]:
-<<<<<<< HEAD
     """Positions and cell in model lengths.
 
     Parameters
@@ -254,9 +265,6 @@ def in_model_units(bench: BenchSystem, model: Model, units: Units) -> tuple[np.n
     cell : numpy.ndarray, (3, 3) float64
         A large cube where nothing is periodic.
     """
-=======
-    """Positions (n_atoms, 3) and cell (3, 3) in the model's unit; a large cube where nothing is periodic."""
->>>>>>> main
     cell = open_cell(model.info) if bench.box_nm is None else bench.box_nm / units.length
     return bench.positions_nm / units.length, cell
 
