@@ -66,6 +66,7 @@ def by_ase(atoms, path):
         return atoms.get_potential_energy(), atoms.get_forces(), stress
 
 
+@pytest.mark.torchforce_stack
 @pytest.mark.parametrize("backend", PYTHON_BACKENDS)
 @pytest.mark.parametrize("name", ["molecule", "periodic", "rotated"])
 def test_openmm_gives_the_calculators_numbers(compiled, name, backend):
@@ -152,6 +153,7 @@ def test_an_extended_xyz_file_starts_it_too(compiled, tmp_path):
     assert np.abs(first.cell[:] - atoms.cell[:]).max() < 1e-7 and first.pbc.all()
 
 
+@pytest.mark.slow
 def test_trajectories_of_different_length_are_not_compared(tmp_path):
     ase.io.write(tmp_path / "ase.traj", [molecule("H2O")] * 2)
     ase.io.write(tmp_path / "openmm.traj", [molecule("H2O")] * 3)

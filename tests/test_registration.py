@@ -6,6 +6,8 @@ import sys
 import pytest
 from conftest import BACKENDS, DATA
 
+pytestmark = [pytest.mark.slow, pytest.mark.torchforce_stack]
+
 ORDERS = [
     "import openmm_nequip; from openmmml import MLPotential",
     "from openmmml import MLPotential",

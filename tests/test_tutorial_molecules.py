@@ -19,6 +19,8 @@ import openmm.unit as unit
 import pytest
 from openmmml import MLPotential
 
+pytestmark = pytest.mark.slow
+
 TUTORIAL = Path(__file__).parents[1] / "examples" / "tutorial_molecules"
 RUN = "openmm-nequip run --config 5_run.toml"
 #: What makes each command short; the commands stay as printed.
