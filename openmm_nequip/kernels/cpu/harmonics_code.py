@@ -10,6 +10,8 @@ M is the same for all channels, so it is computed once for an edge; C are Wigner
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..harmonics import coupling, monomials
@@ -26,7 +28,7 @@ def _monomial(powers: tuple[int, ...]) -> str:
     return " * ".join(factors) or "splat(1)"
 
 
-def _terms(coefficients: list[tuple[float, tuple[int, ...]]]) -> str:
+def _terms(coefficients: Sequence[tuple[float, tuple[int, ...]]]) -> str:
     return " + ".join(f"{literal(c)} * {_monomial(powers)}" for c, powers in coefficients if c != 0.0)
 
 
