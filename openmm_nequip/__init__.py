@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .hybrid import Link, MixedReport, MixedSystem, Region
     from .models import Model, ModelInfo, load_model
     from .potential import NequIPPotentialImpl, create_mixed_system
+    from .reading import read_system
     from .registration import register
     from .units import Units, resolve_units
 
@@ -38,6 +39,7 @@ __all__ = [
     "create_mixed_system",
     "crystal",
     "load_model",
+    "read_system",
     "register",
     "reporters",
     "resolve_units",
@@ -63,6 +65,7 @@ _HOMES = {
     "load_model": "models",
     "models": None,
     "potential": None,
+    "read_system": "reading",
     "register": "registration",
     "reporters": None,
     "resolve_units": "units",

@@ -106,18 +106,18 @@ class Tape(TorchDispatchMode):
         self.calls: list[tuple] = []
         self.names: Counter = Counter()
         self._slots: dict[int, int] = {}
-        self._alive: list = []
+        self.alive: list = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         flat, spec = tree_flatten((args, kwargs or {}))
         slots = [self._slots.get(id(x)) if isinstance(x, torch.Tensor) else None for x in flat]
         out = func(*args, **(kwargs or {}))
         self.names[func.name().removeprefix("aten::")] += 1
-        first = len(self._alive)
+        first = len(self.alive)
         for tensor in tree_flatten(out)[0]:
             if isinstance(tensor, torch.Tensor):
-                self._slots[id(tensor)] = len(self._alive)
-            self._alive.append(tensor)
+                self._slots[id(tensor)] = len(self.alive)
+            self.alive.append(tensor)
         self.calls.append((func, flat, spec, slots, first))
         return out
 

@@ -107,7 +107,8 @@ def test_openmm_gives_the_calculators_numbers(compiled, name, backend):
         assert np.abs(back(found_forces) / Units().force - forces).max() < FORCE, path
         if stress is not None:
             model = load_model(path, **keywords)
-            out = Evaluator(model, Units(), Placement(len(atoms), types), True, 0.0).evaluate(np.asarray(positions), box)
+            evaluator = Evaluator(model, Units(), Placement(len(atoms), types), True, 0.0)
+            out = evaluator.evaluate(np.asarray(positions), box)
             assert np.abs(crystal.tensorToUser(out["stress"]) / Units().stress_bar - stress).max() < STRESS, path
 
 

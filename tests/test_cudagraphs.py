@@ -13,8 +13,8 @@ from openmmml import MLPotential
 from static import BUILT, CUTOFF, RunRecorder, Tape, TapeRecorder, build, structure
 from toy import evaluate, lattice, make_topology, write_toy
 
-import openmm_nequip.evaluate.cuda_graphs as cudagraphs
 from openmm_nequip import load_model
+from openmm_nequip.evaluate import cuda_graphs
 from openmm_nequip.evaluate.cuda_graphs import (
     AUTO_ATOMS,
     CudaGraphError,
@@ -27,10 +27,11 @@ from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.evaluate.recording import WAITING, CudaRecorder, waiting_operators
 from openmm_nequip.forces import torch_force
+from openmm_nequip.graph.geometry import edge_vectors
+from openmm_nequip.graph.graph import Graph
 from openmm_nequip.graph.neighbors import CandidateList, NeighborList
-from openmm_nequip.graph.padding import PaddedNeighborList, is_near, padding_shift, take_near
-from openmm_nequip.models import vectors
-from openmm_nequip.models.base import PAD_DISTANCE
+from openmm_nequip.graph.padding import PAD_DISTANCE, PaddedNeighborList, is_near, padding_shift, take_near
+from openmm_nequip.models.edge_vectors import gradients_on, potential_of
 from openmm_nequip.potential import NequIPPotentialImpl
 from openmm_nequip.units import Units
 
@@ -76,11 +77,8 @@ class Walk:
         position, cell = torch.from_numpy(self.positions), torch.from_numpy(self.cell)
         types = self._tensors.setdefault("types", torch.from_numpy(self.types))
         found = self.candidates(self.positions, self.cell)
-        if self._tensors.get("found") is not found:
-            self._tensors |= {"found": found, "edges": [torch.from_numpy(array) for array in found]}
-        out = self.graphed(position, types, *self._tensors["edges"], cell)
-        edges = [torch.from_numpy(array) for array in self.bare(self.positions, self.cell)]
-        expected = self.model(position, types, *edges, cell)
+        out = self.graphed.evaluate(Graph(position, types, found, cell)).as_dict()
+        expected = self.model(position, types, *self.bare(self.positions, self.cell).tensors(), cell)
         assert set(out) == set(expected)
         return max(float((out[key] - expected[key]).abs().max()) for key in expected)
 
@@ -97,10 +95,8 @@ def test_replay_gives_what_the_model_gives(any_model, name, periodic):
     counts, addresses = set(), set()
     for step in range(6):
         assert walk.compare() < ROUNDING, f"step {step}"
-        graphed = walk.graphed
-        inputs = graphed._positions, graphed._cell, graphed._types, graphed._edge_index, graphed._shifts
-        addresses.add(tuple(tensor.data_ptr() for tensor in inputs))
-        counts.add(graphed.statistics()["edges"])
+        addresses.add(tuple(tensor.data_ptr() for tensor in walk.graphed.buffers()))
+        counts.add(walk.graphed.statistics()["edges"])
         walk.move(0.04)
     assert len(counts) > 1, "the number of edges changed under the same recording"
     assert len(addresses) == 1 and recorder.recordings == 1 and recorder.replays == recorder.waits == 6
@@ -139,7 +135,7 @@ def test_more_edges_than_room_are_recorded_anew_and_none_is_lost(any_model):
         seen.append(walk.graphed.statistics())
         assert (
             seen[-1]["edges"] <= seen[-1]["capacity"]
-            and seen[-1]["edges"] == walk.bare(walk.positions, walk.cell)[0].shape[1]
+            and seen[-1]["edges"] == walk.bare(walk.positions, walk.cell).count
         )
         walk.positions, walk.cell = original
     capacities = [report["capacity"] for report in seen]
@@ -154,7 +150,7 @@ def test_overflow_within_the_candidates_repeats_the_step(any_model):
     graphed = GraphedModel(model, recorder)
     positions, cell = structure(True)
     wide = PaddedNeighborList(NeighborList(1.5 * CUTOFF, 0.0, True), PAD_DISTANCE * CUTOFF)(positions * 1.3, cell * 1.3)
-    edges = [torch.from_numpy(array) for array in wide]
+    edges = list(wide)
     types = torch.from_numpy(ALL_TYPES)
     for scale, recordings in ((1.3, 1), (1.05, 2)):
         given = torch.from_numpy(positions * scale), types, *edges, torch.from_numpy(cell * scale)
@@ -169,7 +165,7 @@ def test_overflow_within_the_candidates_repeats_the_step(any_model):
 def test_results_of_earlier_steps_are_not_overwritten(any_model):
     walk = Walk(any_model("allegro"), TapeRecorder(), True)
     walk.compare()
-    edges = [torch.from_numpy(array) for array in walk.candidates(walk.positions, walk.cell)]
+    edges = list(walk.candidates(walk.positions, walk.cell))
     given = torch.from_numpy(walk.types), *edges, torch.from_numpy(walk.cell)
     first = walk.graphed(torch.from_numpy(walk.positions), *given)
     before = {key: value.clone() for key, value in first.items()}
@@ -191,12 +187,12 @@ def test_a_step_neither_waits_nor_depends_on_data(any_model, name):
     edges, shifts = empty(2, candidates, dtype=whole), empty(candidates, 3)
     state = [*model.module.named_parameters(), *model.module.named_buffers()]
     state = {key: torch.empty_like(value, device="meta") for key, value in state}
-    near = is_near(vectors.edge_vectors(positions, edges, shifts, cell), types, edges, empty(4, 4))
+    near = is_near(edge_vectors(positions, edges, shifts, cell), types, edges, empty(4, 4))
     found, rows, needed = take_near(near, edges, shifts, padding_shift(cell, 8.0), n, room)
-    with vectors._gradients(), Tape() as tape:
+    with gradients_on(), Tape() as tape:
         data = {
             "pos": positions, "atom_types": types, "edge_index": found,
-            "edge_vectors": vectors.edge_vectors(positions, found, rows, cell),
+            "edge_vectors": edge_vectors(positions, found, rows, cell),
         }  # fmt: skip
         out = torch.func.functional_call(model.module, state, (data,))
     assert out["edge_forces"].shape == (room, 3) and out["edge_forces"].device == needed.device == positions.device
@@ -216,12 +212,13 @@ def test_nequips_own_way_to_forces_cannot_be_recorded(any_model):
 def test_a_model_that_does_not_end_at_its_cutoff_is_refused(any_model):
     model = any_model("nequip")
 
-    def leaky(positions, types, edge_index, shifts, cell):
-        out = model(positions, types, edge_index, shifts, cell)
-        return out | {"energy": out["energy"] + 1e-6 * edge_index.shape[1]}
+    def leaky(graph):
+        out = model.evaluate(graph)
+        out.energy = out.energy + 1e-6 * graph.edges.count
+        return out
 
-    check_potential(vectors.potential_of(model), model.info, model.device)
-    with pytest.raises(CudaGraphError, match="edges beyond the cutoff change the result of .*; use cudaGraphs=False"):
+    check_potential(potential_of(model), model.info, model.device)
+    with pytest.raises(CudaGraphError, match="edges beyond the cutoff change the model's result.*; use cudaGraphs=F"):
         check_potential(leaky, model.info, model.device)
 
 
@@ -234,7 +231,7 @@ def test_packages_that_compute_stress_are_refused(compiled):
     ours = load_model(DATA / "tiny-nequip.nequip.zip", kernels="none")
     walk = Walk(ours, RunRecorder(), True)
     walk.compare()
-    assert waiting_operators(walk.graphed._step) == []
+    assert waiting_operators(walk.graphed.step) == []
 
 
 def test_what_cannot_be_recorded_runs_without_and_says_so(any_model, caplog):
@@ -257,7 +254,7 @@ def test_what_cannot_be_recorded_runs_without_and_says_so(any_model, caplog):
 def test_what_is_recorded_is_logged(any_model, caplog):
     with caplog.at_level(logging.INFO):
         Walk(any_model("nequip"), TapeRecorder(), True).compare()
-    assert [record.message for record in caplog.records if record.name == cudagraphs.__name__] == [
+    assert [record.message for record in caplog.records if record.name == cuda_graphs.__name__] == [
         "CUDA graphs: on, recording 1, room for 768 edges of 1152 candidates"
     ]
 
@@ -277,8 +274,8 @@ def test_the_choice(any_model, monkeypatch):
         with pytest.raises(ValueError, match="cudaGraphs=.* is unknown; use 'auto', True or False"):
             with_graphs(model, bad, 100)
     made = []
-    monkeypatch.setattr(cudagraphs, "CudaRecorder", lambda device: "recorder")
-    monkeypatch.setattr(cudagraphs, "GraphedModel", lambda *a, **k: made.append((a, k)) or "graphed")
+    monkeypatch.setattr(cuda_graphs, "CudaRecorder", lambda device: "recorder")
+    monkeypatch.setattr(cuda_graphs, "GraphedModel", lambda *a, **k: made.append((a, k)) or "graphed")
     monkeypatch.setattr(torch.cuda, "device", lambda device: torch.no_grad())
     there = OnCuda()
     assert with_graphs(there, "auto", AUTO_ATOMS) == "graphed" and with_graphs(there, True, 10**6) == "graphed"
@@ -288,7 +285,7 @@ def test_the_choice(any_model, monkeypatch):
     def refuse(*arguments, **keywords):
         raise CudaGraphError("its interactions do not end")
 
-    monkeypatch.setattr(cudagraphs, "GraphedModel", refuse)
+    monkeypatch.setattr(cuda_graphs, "GraphedModel", refuse)
     assert with_graphs(there, "auto", 10) is there
     with pytest.raises(CudaGraphError, match="do not end"):
         with_graphs(there, True, 10)
@@ -298,16 +295,16 @@ def test_info_says_whether_there_would_be_graphs(any_model, monkeypatch):
     model = any_model("nequip")
     assert describe_graphs(model) == "off: the device is cpu, and only CUDA devices have them"
     monkeypatch.setattr(torch.cuda, "device", lambda device: torch.no_grad())
-    monkeypatch.setattr(cudagraphs, "potential_of", lambda model: "potential")
+    monkeypatch.setattr(cuda_graphs, "potential_of", lambda model: "potential")
     there, checks = OnCuda(), []
     there.info = model.info
-    monkeypatch.setattr(cudagraphs, "check_potential", lambda *arguments: checks.append(arguments))
+    monkeypatch.setattr(cuda_graphs, "check_potential", lambda *arguments: checks.append(arguments))
     assert describe_graphs(there) == f"on for up to {AUTO_ATOMS} atoms; cudaGraphs=True for more" and len(checks) == 1
 
     def refuse(*arguments):
         raise CudaGraphError("edges beyond the cutoff change the result\nof a.pth")
 
-    monkeypatch.setattr(cudagraphs, "check_potential", refuse)
+    monkeypatch.setattr(cuda_graphs, "check_potential", refuse)
     assert describe_graphs(there) == "off: edges beyond the cutoff change the result"
 
 
@@ -328,7 +325,7 @@ class FakeGraph:
     """A CUDA graph whose memory is the result of the last operation of a tape."""
 
     def replay(self):
-        self.tape._alive[-1].copy_(self.tape.run()[-1])
+        self.tape.alive[-1].copy_(self.tape.run()[-1])
 
 
 def test_the_calls_to_cuda(any_model, monkeypatch):

@@ -8,15 +8,15 @@ import torch
 from conftest import DATA
 from static import CUTOFF, TapeRecorder, build, structure
 
-import openmm_nequip.evaluate.evaluator as wrapper
 from openmm_nequip import load_model
+from openmm_nequip.evaluate import evaluator as evaluator_module
 from openmm_nequip.evaluate.cuda_graphs import GraphedModel
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.graph import neighbors_cuda
 from openmm_nequip.graph.neighbors import CandidateList, NeighborList
 from openmm_nequip.graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
-from openmm_nequip.graph.padding import PaddedNeighborList
-from openmm_nequip.models.base import PAD_DISTANCE
+from openmm_nequip.graph.padding import PAD_DISTANCE, PaddedNeighborList
 from openmm_nequip.units import Units
 
 SKIN = 0.7
@@ -53,7 +53,7 @@ def cells():
 def test_the_pairs_are_those_of_the_host(positions, cell, periodic, caplog):
     found = DeviceCandidateList(CUTOFF, SKIN, periodic, CPU)(positions, cell)
     assert all(isinstance(tensor, torch.Tensor) and tensor.is_contiguous() for tensor in found)
-    assert found[0].dtype == torch.int64 and found[1].dtype == torch.float64
+    assert found.index.dtype == torch.int64 and found.shifts.dtype == torch.float64
     assert np.array_equal(rows(found), rows(CandidateList(CUTOFF, SKIN, periodic)(positions, cell)))
     assert not caplog.records
 
@@ -96,36 +96,32 @@ def test_padding_is_the_same_on_the_device():
     host = PaddedNeighborList(CandidateList(CUTOFF, SKIN, True), PAD_DISTANCE * CUTOFF)
     found, expected = device(positions, cell), host(positions, cell)
     assert device(positions, cell) is found
-    assert found[0].shape == expected[0].shape and np.array_equal(rows(found), rows(expected))
-    count = CandidateList(CUTOFF, SKIN, True)(positions, cell)[0].shape[1]
-    assert np.array_equal(found[0][:, count:], expected[0][:, count:])
-    assert np.array_equal(found[1][count:], expected[1][count:]) and found[0].is_contiguous()
+    assert found.count == expected.count and np.array_equal(rows(found), rows(expected))
+    count = CandidateList(CUTOFF, SKIN, True)(positions, cell).count
+    assert np.array_equal(found.index[:, count:], expected.index[:, count:])
+    assert np.array_equal(found.shifts[count:], expected.shifts[count:]) and found.index.is_contiguous()
 
 
-def lost(compute):
+class Lost(neighbors_cuda.VesinNeighborList):
     """The library's search with one pair missing."""
 
-    def search(*args):
-        pairs, shifts = compute(*args)
+    def compute(self, *args):
+        pairs, shifts = super().compute(*args)
         return pairs[1:].clone(), shifts[1:]
 
-    return search
 
-
-def full(compute):
+class Full(neighbors_cuda.VesinNeighborList):
     """The library's search when an atom has more pairs than it has room for."""
 
-    def search(*args):
+    def compute(self, *args):
         raise RuntimeError("The number of neighbor pairs exceeds the maximum capacity")
 
-    return search
 
-
-@pytest.mark.parametrize(("broken", "reason"), [(lost, "finds other pairs"), (full, "exceeds the maximum capacity")])
-def test_a_list_that_cannot_be_trusted_is_made_on_the_host(broken, reason, caplog):
+@pytest.mark.parametrize(("broken", "reason"), [(Lost, "finds other pairs"), (Full, "exceeds the maximum capacity")])
+def test_a_list_that_cannot_be_trusted_is_made_on_the_host(broken, reason, caplog, monkeypatch):
     positions, cell = structure(True, n=4)
+    monkeypatch.setattr(neighbors_cuda, "VesinNeighborList", broken)
     candidates = DeviceCandidateList(CUTOFF, SKIN, True, CPU)
-    candidates._vesin.compute = broken(candidates._vesin.compute)
     expected = rows(CandidateList(CUTOFF, SKIN, True)(positions, cell))
     with caplog.at_level(logging.WARNING):
         assert np.array_equal(rows(candidates(positions, cell)), expected)
@@ -145,9 +141,9 @@ def test_energy_and_forces_along_a_walk(name, graphs, monkeypatch):
     positions, cell = structure(True, n=4)
     layout = Placement(64, np.arange(64) % len(model.info.type_names))
     expected = Evaluator(model, Units(), layout, True, 0.05)
-    monkeypatch.setattr(wrapper, "keeps_lists", lambda device: True)
+    monkeypatch.setattr(evaluator_module, "keeps_lists", lambda device: True)
+    monkeypatch.setattr(model, "stepper", lambda request: None)  # fused kernels would otherwise go their own way
     evaluator = Evaluator(GraphedModel(model, TapeRecorder()) if graphs else model, Units(), layout, True, 0.05)
-    evaluator._trajectory = None  # fused kernels would otherwise go their own way
     rng = np.random.default_rng(6)
     for _ in range(6):
         positions = positions + rng.normal(0, 0.1, positions.shape)
@@ -162,7 +158,7 @@ def test_energy_and_forces_along_a_walk(name, graphs, monkeypatch):
 def test_on_a_gpu(positions, cell, periodic, caplog):
     device = torch.device("cuda")
     found = DeviceCandidateList(CUTOFF, SKIN, periodic, device)(positions, cell)
-    assert found[0].device.type == found[1].device.type == "cuda"
+    assert found.index.device.type == found.shifts.device.type == "cuda"
     expected = rows(CandidateList(CUTOFF, SKIN, periodic)(positions, cell))
     assert np.array_equal(rows([tensor.cpu() for tensor in found]), expected)
     assert not caplog.records, "vesin could not be used"

@@ -7,10 +7,19 @@ from conftest import DATA
 from static import BUILT, CUTOFF, RowByRow, build, structure
 
 from openmm_nequip import load_model
+from openmm_nequip.graph.geometry import edge_vectors
+from openmm_nequip.graph.graph import Edges, Graph
 from openmm_nequip.graph.neighbors import CandidateList, NeighborList
-from openmm_nequip.graph.padding import STEP, Capacity, PaddedNeighborList, is_near, padding_shift, take_near
-from openmm_nequip.models.base import PAD_DISTANCE
-from openmm_nequip.models.edge_vectors import edge_vectors, potential_of, takes_vectors
+from openmm_nequip.graph.padding import (
+    PAD_DISTANCE,
+    STEP,
+    Capacity,
+    PaddedNeighborList,
+    is_near,
+    padding_shift,
+    take_near,
+)
+from openmm_nequip.models.edge_vectors import potential_of, takes_vectors
 
 #: Model energy and force units (eV, eV/A), between two orders of summation in float64 and float32.
 ROUNDING = {"float64": 1e-11, "float32": 1e-4}
@@ -20,8 +29,7 @@ PADDINGS = (1, 2, 7, 64, 500)
 def edges_of(model, positions, cell, periodic, types):
     """Tensors of the edges within the cutoffs."""
     neighbors = NeighborList(CUTOFF, 0.0, periodic, types, model.info.per_edge_type_cutoff)
-    edge_index, shifts = neighbors(positions, cell)
-    return torch.from_numpy(edge_index), torch.from_numpy(shifts)
+    return tuple(neighbors(positions, cell).tensors())
 
 
 def padded(edge_index, shifts, cell, count, n_atoms, distance=PAD_DISTANCE * CUTOFF):
@@ -162,7 +170,8 @@ def test_edge_vectors_give_what_nequip_gives(name, dtype):
     types = np.arange(27) % 4
     edges = edges_of(model, positions, cell, True, types)
     inputs = torch.from_numpy(positions), torch.from_numpy(types), *edges, torch.from_numpy(cell)
-    expected, found = model(*inputs), potential_of(model)(*inputs)
+    graph = Graph(*inputs[:2], Edges(*edges), inputs[-1])
+    expected, found = model(*inputs), potential_of(model)(graph).as_dict()
     assert set(found) == set(expected)
     for key in expected:
         assert found[key].shape == expected[key].shape and found[key].dtype == torch.float64
@@ -173,7 +182,7 @@ def test_models_without_edge_vectors_are_told_apart(tmp_path, any_model):
     from toy import write_toy
 
     toy = load_model(write_toy(tmp_path / "toy.nequip.pth"))
-    assert not takes_vectors(toy) and potential_of(toy) is toy
+    assert not takes_vectors(toy) and potential_of(toy) == toy.evaluate
     assert takes_vectors(any_model("scripted nequip")) and not takes_vectors(any_model("compiled nequip"))
 
 
@@ -249,12 +258,13 @@ def test_padded_list_holds_the_list_and_keeps_its_shape(kind, periodic):
         edge_index, shifts = bare(positions, cell)
         found = wrapped(positions, cell)
         count = edge_index.shape[1]
-        assert np.array_equal(found[0][:, :count], edge_index) and np.array_equal(found[1][:count], shifts)
-        i, j = found[0][:, count:]
-        far = np.linalg.norm(positions[j] - positions[i] + found[1][count:] @ cell, axis=1)
+        index, rows = (tensor.numpy() for tensor in found)
+        assert np.array_equal(index[:, :count], edge_index) and np.array_equal(rows[:count], shifts)
+        i, j = index[:, count:]
+        far = np.linalg.norm(positions[j] - positions[i] + rows[count:] @ cell, axis=1)
         assert (far >= PAD_DISTANCE * CUTOFF).all() and np.isfinite(far).all()
-        assert found[0].dtype == np.int64 and found[0].flags.c_contiguous and found[1].dtype == np.float64
-        shapes.add(found[0].shape[1])
+        assert index.dtype == np.int64 and index.flags.c_contiguous and rows.dtype == np.float64
+        shapes.add(found.count)
         same += found is before
         before = found
     assert len(shapes) <= 3 and wrapped.capacity.changes == len(shapes) - 1
@@ -264,4 +274,4 @@ def test_padded_list_holds_the_list_and_keeps_its_shape(kind, periodic):
 def test_a_list_without_edges_is_all_padding():
     wrapped = PaddedNeighborList(NeighborList(CUTOFF, 0.0, False), PAD_DISTANCE * CUTOFF)
     edge_index, shifts = wrapped(np.array([[0.0, 0, 0]]), np.eye(3) * 10 * CUTOFF)
-    assert edge_index.shape == (2, STEP) and not edge_index.any() and (shifts == [1.0, 0, 0]).all()
+    assert edge_index.shape == (2, STEP) and not edge_index.any() and (shifts.numpy() == [1.0, 0, 0]).all()

@@ -64,6 +64,11 @@ def stress_by_strain(evaluator, positions, box, step=1e-4):
     return stress / abs(np.linalg.det(box)) * BAR_PER_KJ_PER_MOL_PER_NM3
 
 
+def whole(model, n_atoms):
+    """The evaluator of a model on so many atoms of its first type, in a periodic box."""
+    return Evaluator(model, Units(), Placement(n_atoms, np.zeros(n_atoms, dtype=np.int64)), True, 0.0)
+
+
 ARGON = lattice(2, 0.38)
 STRAINED_ARGON = {
     "orthorhombic": np.diag([1.0, 1.1, 0.95]),
@@ -76,7 +81,7 @@ STRAINED_ARGON = {
 def test_stress_of_lennard_jones_is_the_strain_derivative(shape, tmp_path):
     positions, box = (array @ STRAINED_ARGON[shape] for array in ARGON)
     model = load_model(write_toy(tmp_path / "toy.pth", types="Ar"))
-    evaluator = Evaluator(model, Units(), Placement(len(positions), np.zeros(len(positions), dtype=np.int64)), True, 0.0)
+    evaluator = whole(model, len(positions))
     out = evaluator.evaluate(positions, box)
     expected = stress_by_strain(evaluator, positions, box)
     assert np.abs(out["stress"] - expected).max() < STRAIN_RELATIVE * np.abs(expected).max()
@@ -125,7 +130,7 @@ def test_system_of_the_model_alone_on_every_backend(shape, backend, tmp_path):
     pressure = -five_points(energy, 1e-4) / (3 * np.linalg.det(box)) * BAR_PER_KJ_PER_MOL_PER_NM3
     assert stress.pressure == pytest.approx(pressure, abs=SMOOTH_BAR)
     model = load_model(path)
-    evaluator = Evaluator(model, Units(), Placement(len(positions), np.zeros(len(positions), dtype=np.int64)), True, 0.0)
+    evaluator = whole(model, len(positions))
     assert np.abs(stress.total - stress_by_strain(evaluator, positions, box)).max() < SMOOTH_BAR
 
 
@@ -373,9 +378,8 @@ def test_reporter_writes_the_stress_in_the_users_frame(tmp_path):
     frame = crystal.toAse(state.getPositions(asNumpy=True), state.getPeriodicBoxVectors())
     model = load_model(ZIP, compile=False)
     types = np.full(4, model.info.type_names.index("C"))
-    stress = Evaluator(model, Units(), Placement(4, types), True, 0.0).evaluate(frame.positions / 10, frame.cell[:] / 10)[
-        "stress"
-    ]
+    evaluator = Evaluator(model, Units(), Placement(4, types), True, 0.0)
+    stress = evaluator.evaluate(frame.positions / 10, frame.cell[:] / 10)["stress"]
     velocities = crystal.vectorsToUser(state.getVelocities(asNumpy=True)._value)
     kinetic = 12.01078 * velocities.T @ velocities / (frame.get_volume() * 1e-3) * BAR_PER_KJ_PER_MOL_PER_NM3
     for name, (a, b) in {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}.items():

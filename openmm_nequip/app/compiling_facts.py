@@ -44,7 +44,8 @@ def compile_and_describe(
     before = set(_files(folder))
     began = time.perf_counter()
     source = locate(path, trusted)
-    model = open_model(source, Execution(device, format_of(source.kind).can_compile or None, kernels, tables, modifiers))  # type: ignore[arg-type]
+    compile = True if format_of(source.kind).can_compile else None
+    model = open_model(source, Execution(device, compile, kernels, tables, modifiers))  # type: ignore[arg-type]
     seconds = time.perf_counter() - began
     new = sorted(set(_files(folder)) - before)
     return {

@@ -30,8 +30,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def info(arguments: argparse.Namespace) -> Answer:
-    """Tell what a model file is. Nothing is compiled, no System is built, and without --load or --trusted no code stored
-    in the file runs."""
+    """Tell what a model file is. Nothing is compiled, no System is built, and without --load or --trusted no code that
+    is stored in the file runs."""
     from .model_facts import describe_model
 
     facts = describe_model(arguments.model, arguments.device, arguments.trusted, arguments.load)

@@ -1,8 +1,8 @@
 """CUDA graphs around a model: the whole step recorded once and replayed, with the results of the model as it is.
 
 A graph replays the same kernels on the same memory, so nothing in a step may depend on how many edges there are. The
-neighbour list keeps candidate pairs in buffers of constant length on the device (:mod:`openmm_nequip.graph.padding`) and
-remakes them only when an atom has moved far; inside the graph the pairs within the cutoff are moved to the front of
+neighbour list keeps candidate pairs in buffers of constant length on the device (:mod:`openmm_nequip.graph.padding`)
+and remakes them only when an atom has moved far; inside the graph the pairs within the cutoff are moved to the front of
 a second, shorter buffer. Their number comes back with the energy and the forces, in the one copy for which a step
 waits. If it was more than the buffer holds, the result is thrown away, the buffer grows, the graph is recorded anew and
 the step repeated: no edge is ever dropped.
@@ -232,8 +232,24 @@ class GraphedModel(Model):
         filler = padding_shift(self._cell, self._distance)
         return take_near(near, self._edge_index, self._shifts, filler, self._positions.shape[0], self._held)
 
-    def _step(self) -> torch.Tensor:
-        """One step on the device without a wait: number of edges, energy and all else in one row."""
+    def buffers(self) -> tuple[torch.Tensor, ...]:
+        """The memory that the graph reads: positions, cell, types, edge_index and shifts of the candidates.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            (n_atoms, 3), (3, 3), (n_atoms,), (2, n_candidates) and (n_candidates, 3); set by the first evaluation.
+        """
+        return self._positions, self._cell, self._types, self._edge_index, self._shifts
+
+    def step(self) -> torch.Tensor:
+        """One step on the device without a wait, on the present content of :meth:`buffers`.
+
+        Returns
+        -------
+        torch.Tensor, (n,) float64
+            Number of edges within the cutoff, energy and all else in one row.
+        """
         edge_index, shifts, needed = self._near_edges()
         graph = Graph(self._positions, self._types, Edges(edge_index, shifts), self._cell)
         out = self._potential(graph).as_dict()
@@ -249,14 +265,14 @@ class GraphedModel(Model):
         self._near.size = min(self._near.size, self._edge_index.shape[1])
         self._held = self._near.size
         try:
-            self._recorded = self._recorder.record(self._step)
+            self._recorded = self._recorder.record(self.step)
         except RuntimeError as error:
             if self._required:
                 raise CudaGraphError(f"the model cannot be recorded in a CUDA graph: {_line(error)}{_CURE}") from error
             self._reason = _line(error)
             logger.warning("CUDA graphs: off, the model cannot be recorded: %s%s", self._reason, _CURE)
             self._recorder = Unrecorded(self._recorder)
-            self._recorded = self._recorder.record(self._step)
+            self._recorded = self._recorder.record(self.step)
             return
         self._captures += not self._reason
         logger.info(

@@ -1,13 +1,16 @@
 """The saved form of a potential: a version number and plain data, the only thing of this package that is pickled.
 
 OpenMM writes the function of a PythonForce into XML as a pickle. Ours names one function, :func:`restore`, whose
-address never changes, and gives it a version and a dictionary of numbers, texts, bytes, lists and dictionaries. So modules may
+address never changes, and gives it a version and a dictionary of numbers, texts, bytes, lists and dictionaries. So
+modules may
 move, and a reader can refuse every other pickle (:mod:`openmm_nequip.reading`). Files of release 0.1 named internal
 classes; they are still read, through the addresses they name.
 """
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -71,3 +74,57 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
             f"the saved potential is damaged: {type(error).__name__}: {error}; save the System again", version
         ) from error
     return computation(spec)
+
+
+#: What a pickle may name: our one function, and the classes that release 0.1 pickled.
+_ALLOWED = frozenset(
+    {
+        ("openmm_nequip.forces.saved", "restore"),
+        ("openmm_nequip.forces.computation", "Computation"),
+        ("openmm_nequip.forces.computation", "TensorComputation"),
+        ("openmm_nequip.forces.spec", "PotentialSpec"),
+        ("openmm_nequip.forces.spec", "SumSpec"),
+        ("openmm_nequip.models.source", "ModelSource"),
+        ("openmm_nequip.units", "Units"),
+        ("openmm_nequip.layout", "Layout"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+    }
+)
+
+
+class _OwnUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise SavedSystemError(
+                f"a force of this System would run {module}.{name}, which is not of openmm-nequip; it was not read. If "
+                "you trust the file and need that force, read it with openmm.XmlSerializer"
+            )
+        return super().find_class(module, name)
+
+
+def load_computation(content: bytes) -> Any:
+    """The function of a force from its pickle, which may name nothing but this package's own.
+
+    Parameters
+    ----------
+    content : bytes
+        The pickle.
+
+    Returns
+    -------
+    Computation or TensorComputation
+
+    Raises
+    ------
+    SavedSystemError
+        If it names something else, or is damaged.
+    """
+    try:
+        return _OwnUnpickler(io.BytesIO(content)).load()
+    except SavedSystemError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise SavedSystemError(f"the saved potential is damaged: {type(error).__name__}: {error}") from error

@@ -73,7 +73,7 @@ class PotentialSpec:
         return self.placement.n_particles
 
     def on_system(self, particles: np.ndarray, n_system: int) -> PotentialSpec:
-        """The same potential for a force that is given all particles (n_particles,); see :meth:`Placement.on_system`."""
+        """The same potential for a force on all particles, with their indices (n,); see :meth:`Placement.on_system`."""
         return dataclasses.replace(self, placement=self.placement.on_system(particles, n_system))
 
     def embed(self) -> PotentialSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +36,9 @@ class Edges:
     def count(self) -> int:
         """Number of edges."""
         return self.index.shape[1]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.index, self.shifts))
 
     def tensors(self) -> Edges:
         """The same edges as torch tensors, which share the memory of arrays."""

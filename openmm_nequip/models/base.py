@@ -12,6 +12,7 @@ import torch
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
 from ..units import Units
+from .source import ModelSource
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Model:
 
     def __init__(self, info: ModelInfo, device: torch.device) -> None:
         self.info = info
+        #: Where it came from, if from a file.
+        self.source: ModelSource | None = None
         self.device = device
         self.needs = EdgeNeeds()
 

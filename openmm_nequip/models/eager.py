@@ -151,7 +151,9 @@ def load_module(source: ModelSource) -> torch.nn.Module:
             warnings.simplefilter("ignore")
             module = load_saved_model(path)
     except Exception as error:  # unpickling foreign code can raise anything
-        raise ModelFileError(f"nequip cannot load {source.path}: {type(error).__name__}: {error}", source.path) from error
+        raise ModelFileError(
+            f"nequip cannot load {source.path}: {type(error).__name__}: {error}", source.path
+        ) from error
     module.eval()
     module.requires_grad_(False)
     return module

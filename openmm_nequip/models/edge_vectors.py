@@ -44,7 +44,7 @@ def takes_vectors(model: Model) -> bool:
         vectors,
     )
     try:
-        with _gradients():
+        with gradients_on():
             return EDGE_FORCES in model.module(data)
     except (RuntimeError, KeyError, AttributeError):
         return False  # a module that must have positions and a cell
@@ -69,7 +69,7 @@ def potential_of(model: Model) -> Potential:
 
     def potential(graph: Graph) -> Outputs:
         positions, types, edge_index, shifts, cell = flat(graph)
-        with _gradients():
+        with gradients_on():
             vectors = edge_vectors(positions, edge_index, shifts, cell)
             out = module(vector_inputs(positions, types, edge_index, vectors))
         gradients = out[EDGE_FORCES].detach()
@@ -81,7 +81,7 @@ def potential_of(model: Model) -> Potential:
 
 
 @contextlib.contextmanager
-def _gradients() -> Iterator[None]:
-    # As nequip itself works; the caller may have switched gradients off.
+def gradients_on() -> Iterator[None]:
+    """Gradients and float64 as default dtype, as nequip itself works; the caller may have switched gradients off."""
     with default_dtype(torch.float64), torch.inference_mode(False), torch.enable_grad():
         yield

@@ -66,8 +66,8 @@ class Execution:
             )
         if self.cuda_graphs is True and self.device is not None and not self.device.startswith("cuda"):
             raise CudaGraphError(
-                f"cudaGraphs=True, but the model runs on the device {self.device!r}: only CUDA devices have CUDA graphs; "
-                "run it on one (the CUDA platform, or device='cuda'), or leave cudaGraphs out"
+                f"cudaGraphs=True, but the model runs on the device {self.device!r}: only CUDA devices have CUDA "
+                "graphs; run it on one (the CUDA platform, or device='cuda'), or leave cudaGraphs out"
             )
 
     def on(self, device: Any) -> Execution:

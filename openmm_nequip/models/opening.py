@@ -27,7 +27,7 @@ from .torch_device import parse_device
 logger = logging.getLogger(__name__)
 
 
-class _OpenModels:
+class OpenModels:
     """Models that somebody uses, so that the same file and execution are loaded once. Others are let go."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class _OpenModels:
         return model
 
 
-_OPEN = _OpenModels()
+OPEN_MODELS = OpenModels()
 
 
 def check_execution(source: ModelSource, execution: Execution) -> None:
@@ -157,10 +157,16 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
     if device.type == "cpu":  # where nobody's choice is no modifiers
         execution = dataclasses.replace(execution, modifiers=execution.modifiers or ())
     key = source.path, source.kind, source.sha256, execution
-    return _OPEN.get(key, lambda: _load(source, device, execution))
+    return OPEN_MODELS.get(key, lambda: _load(source, device, execution))
 
 
 def _load(source: ModelSource, device: torch.device, execution: Execution) -> Model:
+    model = _loaded(source, device, execution)
+    model.source = source
+    return model
+
+
+def _loaded(source: ModelSource, device: torch.device, execution: Execution) -> Model:
     row = format_of(source.kind)
     reason = ""
     if row.can_fuse and execution.wants_fused:

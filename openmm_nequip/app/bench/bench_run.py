@@ -178,7 +178,8 @@ def _open(
 
 def _usable_backends(settings: BenchSettings, subject: Subject, left_out: list[dict[str, str]]) -> list[str]:
     """The backends asked for that can run this kind of file here."""
-    spec = PotentialSpec(subject.source, subject.units, Placement(0, np.zeros(0, dtype=np.int64)), False, skin_in_nm(None))
+    nobody = Placement(0, np.zeros(0, dtype=np.int64))
+    spec = PotentialSpec(subject.source, subject.units, nobody, False, skin_in_nm(None))
     found = []
     for name in settings.backends or tuple(name for name in BACKENDS if name != "auto"):
         try:

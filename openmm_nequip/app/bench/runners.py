@@ -219,7 +219,8 @@ class ListRunner(Runner):
 
 def in_model_units(bench: BenchSystem, model: Model, units: Units) -> tuple[np.ndarray, np.ndarray]:
     """Positions (n_atoms, 3) and cell (3, 3) in the model's unit; a large cube where nothing is periodic."""
-    return bench.positions_nm / units.length, open_cell(model.info) if bench.box_nm is None else bench.box_nm / units.length
+    cell = open_cell(model.info) if bench.box_nm is None else bench.box_nm / units.length
+    return bench.positions_nm / units.length, cell
 
 
 def types_of(bench: BenchSystem, model: Model) -> np.ndarray:

@@ -11,6 +11,7 @@ import openmm.unit as unit
 from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
+from ...reading import read_system
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
@@ -84,7 +85,7 @@ def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Set
         structure, system = make_hybrid(config, read_hybrid_structure(config))
     else:
         structure = read_structure(folder.start)
-        system = openmm.XmlSerializer.deserialize(folder.system.read_text(encoding="utf-8"))
+        system = read_system(folder.system)
         for index in reversed(range(system.getNumForces())):
             if isinstance(system.getForce(index), openmm.MonteCarloBarostat):
                 system.removeForce(index)

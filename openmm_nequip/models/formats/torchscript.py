@@ -60,9 +60,8 @@ class TorchScriptModel(Model):
 
     def _evaluate(self, graph: Graph) -> Outputs:
         dtype = self.input_dtype
-        data = model_inputs(
-            graph.positions.to(dtype), graph.types, graph.edges.index, graph.edges.shifts.to(dtype), graph.cell.to(dtype)
-        )
+        index, shifts = graph.edges
+        data = model_inputs(graph.positions.to(dtype), graph.types, index, shifts.to(dtype), graph.cell.to(dtype))
         # The module differentiates its energy itself, also where the caller has switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
             out = self._frozen(data)

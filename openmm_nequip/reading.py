@@ -1,0 +1,86 @@
+"""Systems read from XML without running code that a file brings along.
+
+OpenMM's own deserializer unpickles the function of every PythonForce, and a pickle can call anything. Here each pickle
+is looked at first: it may name :func:`openmm_nequip.forces.saved.restore` and what release 0.1 wrote, nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import openmm
+
+from .errors import SavedSystemError
+from .forces.saved import load_computation
+
+#: Classes of force whose XML holds a pickle, and the attribute that holds it.
+_PICKLED = {"PythonForce": "function", "PythonTorchForce": "function"}
+
+
+def read_system(source: str | os.PathLike[str]) -> openmm.System:
+    """Read a System from XML, running nothing but this package's own code.
+
+    Parameters
+    ----------
+    source : str or path-like
+        The XML text, or the path of a file with it.
+
+    Returns
+    -------
+    openmm.System
+
+    Raises
+    ------
+    SavedSystemError
+        If the text is no System, or a force in it would run a function that is not this package's.
+    OSError
+        If the file cannot be read.
+    """
+    text = source if isinstance(source, str) and source.lstrip().startswith("<") else _read(source)
+    check_pickles(text)
+    try:
+        system = openmm.XmlSerializer.deserialize(text)
+    except (openmm.OpenMMException, ValueError) as error:
+        raise SavedSystemError(f"OpenMM cannot read the System: {error}") from error
+    if not isinstance(system, openmm.System):
+        raise SavedSystemError(f"the XML holds a {type(system).__name__}, expected a System")
+    return system
+
+
+def _read(path: str | os.PathLike[str]) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SavedSystemError(f"{path} is no XML of a System ({error})") from error
+
+
+def check_pickles(text: str) -> None:
+    """Refuse XML whose forces would run functions that are not this package's.
+
+    Parameters
+    ----------
+    text : str
+        XML as OpenMM writes it.
+
+    Raises
+    ------
+    SavedSystemError
+        With the function that a force names, or where the text is no XML.
+    """
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise SavedSystemError("the XML declares entities, which OpenMM never writes; it was not read")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise SavedSystemError(f"the text is no XML of a System: {error}") from error
+    for node in root.iter():
+        attribute = _PICKLED.get(node.get("type", ""))
+        if attribute is None:
+            continue
+        try:
+            content = bytes.fromhex(node.get(attribute, ""))
+        except ValueError as error:
+            raise SavedSystemError(f"the function of a {node.get('type')} is damaged: {error}") from error
+        load_computation(content)
