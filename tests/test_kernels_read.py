@@ -74,13 +74,13 @@ def test_a_nequip_of_another_kind_is_refused_not_failed():
 
 def test_each_family_has_one_reader():
     model = make_model()
-    assert [reader.name for reader in READERS if reader.recognises(model)] == ["NequIP"]
+    assert [reader.name for reader in READERS if reader.recognises(model)] == ["nequip"]
     with preserved_global_state():
         allegro = load_module(locate(DATA / "tiny-allegro.nequip.zip"))
     assert not any(reader.recognises(allegro) for reader in READERS)
     with pytest.raises(NotFusableError, match="it is an Allegro model"):
         read_model(allegro)
-    with pytest.raises(NotFusableError, match="its modules .*Linear.* belong to no model of a family .*NequIP"):
+    with pytest.raises(NotFusableError, match="its modules .*Linear.* belong to no model of a family .*nequip"):
         read_model(torch.nn.Sequential(torch.nn.Linear(2, 2)))
 
 

@@ -96,7 +96,7 @@ def test_evaluator_and_fused_stepper(periodic, tables, monkeypatch):
 
 
 def test_images_are_the_same_by_every_function():
-    """Of vectors shorter than half the box, in a reduced box: rounding fractions, subtracting rows, and the builder's."""
+    """Of vectors shorter than half a reduced box: rounding fractions, subtracting rows, and the builder's own."""
     _, box = particles(True)
     rng = np.random.default_rng(5)
     short = rng.normal(0, 1, (200, 3))

@@ -36,10 +36,11 @@ def info(arguments: argparse.Namespace) -> Answer:
 
     facts = describe_model(arguments.model, arguments.device, arguments.trusted, arguments.load)
     length, energy = facts["units_assumed"].values()
+    later = ": compiled at first use" if facts["can_compile"] else ""
     lines = [
         ("file", facts["path"]),
         ("kind", facts["kind"]),
-        ("compile target", facts["compile_target"] or ("none: compiled at first use" if facts["can_compile"] else "none")),
+        ("compile target", facts["compile_target"] or f"none{later}"),
         ("CPU kernels", facts["kernels"]),
         ("CUDA graphs", facts["cuda_graphs"]),
         ("types", " ".join(facts["type_names"])),
