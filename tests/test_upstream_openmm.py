@@ -20,6 +20,8 @@ from openmm_nequip.upstream import openmm_state
 from openmm_nequip.upstream.openmm_messages import first_line, says_not_finite
 from openmm_nequip.upstream.openmm_python_force import pickled_function
 
+pytestmark = pytest.mark.torchforce_stack
+
 BOX = np.array([[2.0, 0.0, 0.0], [0.3, 2.1, 0.0], [-0.4, 0.5, 2.2]])
 POSITIONS = np.random.default_rng(0).normal(size=(5, 3))
 
