@@ -40,7 +40,7 @@ def graph(n_atoms=None):
 
 
 @pytest.fixture(scope="session")
-def artefacts(compiled):
+def artefacts(compiled, packages):
     """Every form of each model: name -> list of (label, path, keywords)."""
     return {
         name: [
@@ -341,7 +341,7 @@ def test_a_nequip_net_id_that_cannot_be_fetched(monkeypatch):
         load_model("nequip.net:group/model:1")
 
 
-def test_compiled_files_are_found_again():
+def test_compiled_files_are_found_again(packages):
     device = torch.device("cpu")
     first = aot.cached_package(locate(DATA / "tiny-nequip.nequip.zip"), device)
     stamp = first.stat().st_mtime_ns
