@@ -23,6 +23,7 @@ from openmm_nequip.app.cli import main
 from openmm_nequip.crystal import fromAse, readCrystal, reduce_box
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.graph.graph import Outputs
 from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.models.base import Model
 from openmm_nequip.units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, Units
@@ -58,9 +59,10 @@ def vectors_of(edge_index, shifts, positions, cell):
 class EdgeRecorder(Model):
     """Keeps the graph it is given."""
 
-    def _evaluate(self, positions, types, edge_index, shifts, cell):
-        self.graph = edge_index.numpy(), shifts.numpy(), positions.numpy(), cell.numpy()
-        return {"energy": torch.zeros(()), "forces": torch.zeros_like(positions)}
+    def _evaluate(self, graph):
+        edge_index, shifts = graph.edges
+        self.graph = edge_index.numpy(), shifts.numpy(), graph.positions.numpy(), graph.cell.numpy()
+        return Outputs(torch.zeros(()), torch.zeros_like(graph.positions))
 
 
 class EdgeCounter(torch.nn.Module):
@@ -104,7 +106,7 @@ def test_edge_counts_of_the_tutorial(name):
     expected = {"mp-47": 16, "mp-48": 12, "mp-66": 32, "mp-169": 12}[name]
     atoms = carbon(name)
     assert ENTRIES[name]["edges_at_2_angstrom"] == len(edges_of(atoms, 2.0)) == expected
-    assert NeighborList(2.0, 0.0, True)(atoms.positions, atoms.cell[:])[0].shape == (2, expected)
+    assert NeighborList(2.0, 0.0, True)(atoms.positions, atoms.cell[:]).index.shape == (2, expected)
 
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)
@@ -144,7 +146,7 @@ def test_cutoffs_by_pair_prune_each_pair_of_types(name, cutoff):
 def test_edges_that_the_evaluator_gives_to_a_model(name, cutoff, skin_nm, tmp_path):
     atoms, crystal = carbon(name), fromAse(carbon(name))
     info = load_model(counting_model(tmp_path / "count.pth", cutoff, False)).info
-    recorder = EdgeRecorder(info)
+    recorder = EdgeRecorder(info, torch.device("cpu"))
     evaluator = Evaluator(recorder, Units(), Placement(len(atoms), np.zeros(len(atoms), dtype=np.int64)), True, skin_nm)
     for _ in range(2):
         evaluator(crystal.positions._value, crystal.box._value)

@@ -131,8 +131,8 @@ def example_structure(data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     example = model_inputs(positions, data[TYPES], edges, shifts, cell)
     # Precision and strides of the example are written into the code; simulations hand over contiguous float64.
     return {
-        name: (tensor.double() if tensor.is_floating_point() else tensor.long()).contiguous()
-        for name, tensor in example.items()
+        name: (example[name].double() if example[name].is_floating_point() else example[name].long()).contiguous()
+        for name in INPUT_FIELDS
     }
 
 
