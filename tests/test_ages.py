@@ -151,6 +151,26 @@ def test_published_energy_of_a_double_precision_file_of_nequip_0_5():
     assert energy / 27.211383856556 == pytest.approx(-550.638647597308932, rel=1e-8)
 
 
+#: eV/A: float32 arithmetic of one structure, at the origin and a thousand cells away.
+FLOAT32_FORCE = 2e-4
+
+
+def test_single_precision_files_far_from_the_origin():
+    """OpenMM does not wrap positions: a thousand cells away forces were off by 2e-2 eV/A."""
+    model = load_model(shared(CP2K / "water-deployed-neq060sp.pth"))
+    frame = ase.io.read(CP2K / "water-bulk.xyz")
+    frame.set_cell([9.8528] * 3)
+    frame.pbc = True
+    energy, forces = energy_and_forces(model, frame)
+    rng = np.random.default_rng(1)
+    for images in (np.full((96, 3), 1000), rng.integers(-1000, 1001, (96, 3))):
+        moved = frame.copy()
+        moved.positions += images @ np.array(frame.cell)
+        far_energy, far_forces = energy_and_forces(model, moved)
+        assert abs(far_energy - energy) < 1e-4 * 96
+        assert np.abs(far_forces - forces).max() / Units().force < FLOAT32_FORCE
+
+
 def test_outputs_are_those_of_the_file(capsys):
     """Files of nequip <= 0.6 give a virial only where they were deployed with one."""
     path = shared(FAULTS / "deployed062-nostress.pth")

@@ -107,8 +107,8 @@ def warn_of_age(source: ModelSource) -> None:
     if differs(made_with, installed):
         warnings.warn(
             f"{source.path} was trained with nequip {made_with} and is computed with {installed}; no change between "
-            "the two is known to alter its energies, but only a package (`nequip-package` under the training version) is "
-            "sure to keep them",
+            "the two is known to alter its energies, but only a package (`nequip-package` under the training version) "
+            "is sure to keep them",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -13,9 +13,10 @@ import torch
 
 from ...errors import ModelFileError
 from ...graph.fields import collect_outputs, model_inputs
+from ...graph.geometry import near_origin
 from ...graph.graph import Graph, Outputs
 from ..archive import entries, read_end, read_entry
-from ..base import Model, ModelInfo
+from ..base import Model, ModelInfo, flat
 from ..eager import ALL_OUTPUTS
 from ..execution import Execution
 from ..format import TORCHSCRIPT, Contents, Format
@@ -63,8 +64,10 @@ class TorchScriptModel(Model):
 
     def _evaluate(self, graph: Graph) -> Outputs:
         dtype = self.input_dtype
-        index, shifts = graph.edges
-        data = model_inputs(graph.positions.to(dtype), graph.types, index, shifts.to(dtype), graph.cell.to(dtype))
+        positions, types, index, shifts, cell = flat(graph)
+        if dtype != torch.float64:
+            positions, shifts = near_origin(positions, index, shifts, cell)
+        data = model_inputs(positions.to(dtype), types, index, shifts.to(dtype), cell.to(dtype))
         # The module differentiates its energy itself, also where the caller has switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
             out = self._frozen(data)
