@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openmm.app import Topology
+from openmm.app.topology import Atom, Chain, Residue
+
+from .selection_text import select_text
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,9 @@ def select_atoms(topology: Topology, atoms: Any) -> tuple[int, ...]:
     ----------
     topology : openmm.app.Topology
         The topology that the indices refer to.
-    atoms : iterable of int, iterable of openmm.app.topology.Atom, or str
+    atoms : iterable of int, iterable of openmm.app.topology.Atom, Residue or Chain, or str
         Any iterable, read once (a generator will do), or a selection in mdtraj's language such as
-        ``"resname ALA"``.
+        ``"resname ALA"``.  A residue or a chain stands for its atoms.
 
     Returns
     -------
@@ -91,17 +94,19 @@ def select_atoms(topology: Topology, atoms: Any) -> tuple[int, ...]:
     ------
     ValueError
         If the selection is empty, holds something that is not an index, an index twice, or one outside the topology,
-        or if the text selects nothing or cannot be read.
+        or an atom of another topology, or if the text selects nothing or cannot be read.
     ImportError
         If text is given and mdtraj is not installed.
     """
     if isinstance(atoms, str):
-        return _select_text(topology, atoms)
+        return select_text(topology, atoms)
+    if isinstance(atoms, (Residue, Chain)):
+        atoms = [atoms]
     if not isinstance(atoms, Iterable):
         raise ValueError(
             f"atoms is {atoms!r}. Expected atom indices or selection text; for one atom give [{atoms!r}]."
         )
-    indices = tuple(_as_index(item) for item in atoms)
+    indices = tuple(index for item in atoms for index in _indices(topology, item))
     count = topology.getNumAtoms()
     if not indices:
         raise ValueError("The region has no atoms. Expected at least one atom index; check the selection.")
@@ -173,6 +178,28 @@ def _is_scalar(item: Any) -> bool:
     return getattr(item, "shape", None) == ()
 
 
+def _indices(topology: Topology, item: Any) -> Iterable[int]:
+    """Indices of what one item of a selection stands for."""
+    if isinstance(item, (Residue, Chain)):
+        return [_own_index(topology, atom) for atom in item.atoms()]
+    if isinstance(item, Atom):
+        return [_own_index(topology, item)]
+    return [_as_index(item)]
+
+
+def _own_index(topology: Topology, atom: Atom) -> int:
+    """Index of an atom, which must be one of the topology or the same atom of a copy of it."""
+    if atom.residue.chain.topology is not topology:
+        own = next((other for other in topology.atoms() if other.index == atom.index), None)
+        if own is None or (own.name, own.element, own.residue.name) != (atom.name, atom.element, atom.residue.name):
+            raise ValueError(
+                f"{atom!r} belongs to another topology, and atom {atom.index} here is "
+                + ("not there." if own is None else f"{own.name} of {own.residue.name}.")
+                + " Expected atoms, residues or chains of the topology that was given; select them again from it."
+            )
+    return atom.index
+
+
 def _as_index(item: Any) -> int:
     if isinstance(item, bool) or type(item).__name__ in ("bool_", "bool"):
         raise ValueError(
@@ -181,32 +208,7 @@ def _as_index(item: Any) -> int:
     try:
         return operator.index(item)
     except TypeError:
-        index = getattr(item, "index", None)
-        if isinstance(index, int):
-            return index
         raise ValueError(
-            f"{item!r} of type {type(item).__name__} is not an atom index. Expected whole numbers from 0, or atoms "
-            "of the topology."
+            f"{item!r} of type {type(item).__name__} is not an atom index. Expected whole numbers from 0, or atoms, "
+            "residues or chains of the topology."
         ) from None
-
-
-def _select_text(topology: Topology, text: str) -> tuple[int, ...]:
-    try:
-        import mdtraj
-    except ImportError as error:
-        raise ImportError(
-            f"Selection text such as {text!r} needs mdtraj, which cannot be imported. Install it with "
-            "'pip install mdtraj', or give atom indices."
-        ) from error
-    try:
-        selected = mdtraj.Topology.from_openmm(topology).select(text)
-    except Exception as error:  # mdtraj raises its parser's own classes, which are no part of its interface
-        raise ValueError(
-            f"mdtraj cannot read the selection {text!r}: {error}. Expected its language, for example 'resname ALA' "
-            "or 'residue 3 to 5 and sidechain'."
-        ) from error
-    if len(selected) == 0:
-        raise ValueError(
-            f"The selection {text!r} matches none of the {topology.getNumAtoms()} atoms. Check names and numbers."
-        )
-    return tuple(int(i) for i in selected)
