@@ -14,7 +14,7 @@ from .bonded import BondedRule
 from .build_options import HybridOptions
 from .connectivity import Connectivity, Pair, ordered
 from .force_classes import Atoms, ForceClass, PairTask, Role, resolve_forces
-from .force_copies import class_name, copy_force, copy_without_forces
+from .force_copies import class_name, copy_force, copy_without_forces, describe_force
 from .hybrid_report import ForceReport, MixedReport, RegionReport
 from .images import box_share, image_distance
 from .interpolation import (
@@ -26,6 +26,7 @@ from .interpolation import (
     by_group,
     weighted_forces,
 )
+from .nonbonded import region_pairs
 from .regions import Region, owners
 from .restraints import RestraintJudge
 
@@ -109,6 +110,7 @@ class Assembly:
         self._plan_charges()
         task = PairTask(
             self._regions, self._bonds, self._options.linkCharge, self.report.chargeChanges,
+            self._charges[0][1] if self._charges else (),
             subtract_lattice=bool(self._options.mlLongRange) and self._periodic, interpolate=self._options.interpolate,
         )  # fmt: skip
         for index, (force, row) in enumerate(zip(forces, rows, strict=True)):
@@ -120,6 +122,21 @@ class Assembly:
                 self._divide_pairs(force, row, entry, task)
             else:
                 self.new.addForce(copy_force(force))
+                if row.role is Role.ASKED:
+                    self._check_kept_pairs(force)
+
+    def _check_kept_pairs(self, force: openmm.Force) -> None:
+        """Warn of a force that was kept as asked and whose excluded pairs are not those of the other forces."""
+        row = self._classes.of(force)
+        if row.role is not Role.PAIRS or row.listed_pairs is None:
+            return
+        listed = row.listed_pairs(force)
+        if any(pair not in listed for region in self._regions for pair in region_pairs(region.particles)):
+            self._warn(
+                f"{describe_force(force)} is kept as asked by keepForces and does not exclude the pairs of the region, "
+                "as the other non-bonded forces now do. Of OpenMM's platforms only Reference makes a Context of both; "
+                "leave it out of keepForces, or put it into a CustomCVForce of its own."
+            )
 
     def _divide_terms(
         self, force: openmm.Force, row: ForceClass, entry: ForceReport, judge: RestraintJudge | None
@@ -172,11 +189,17 @@ class Assembly:
             values = [] if row.charges is None else row.charges(force)
             if any(values):
                 self._charges.append((force, values))
+        scheme = self._options.linkCharge
         if not self._charges:
+            if scheme != "keep" and any(region.links for region in self._regions):
+                for force in self._old.getForces():
+                    if isinstance(force, openmm.CustomNonbondedForce):
+                        charging.check_custom_charges(force, scheme)
             return
-        charging.check_one_charged([force for force, _ in self._charges], self._options.linkCharge)
+        charging.check_one_charged([force for force, _ in self._charges], scheme)
         values = self._charges[0][1]
-        changes = charging.plan_charges(values, self._regions, self._bonds, self._options.linkCharge)
+        changes = charging.plan_charges(values, self._regions, self._bonds, scheme)
+        charging.check_charges_in_bonds(self._old.getForces(), changes, self._bonds, scheme)
         self.report.chargeChanges = changes
         total = sum(values)
         self.report.totalCharge = (total, total + sum(c.after - c.before for c in changes))

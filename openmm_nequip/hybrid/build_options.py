@@ -49,6 +49,9 @@ class HybridOptions:
     linkCharge : {"keep", "zero", "redistribute"}
         What to do with the force-field charge of the outer atom of a cut bond, see
         :mod:`openmm_nequip.hybrid.charges`.
+    allowSharedCaps : bool
+        Build regions of which two atoms are bonded to one atom outside, with two caps for this atom about 0.07 nm
+        apart; refused by default.
     removeRestraints : bool
         Also remove restraints of which all particles are in one region, see :mod:`openmm_nequip.hybrid.restraints`.
     keepForces : iterable of str or int
@@ -89,6 +92,7 @@ class HybridOptions:
     linkAtomDistances: Sequence[tuple[int, int, Any]] = ()
     linkElement: str = "H"
     linkCharge: str = "keep"
+    allowSharedCaps: bool = False
     removeRestraints: bool = False
     keepForces: Sequence[str | int] = ()
     forceFieldForces: Sequence[str | int] = ()
@@ -107,7 +111,7 @@ class HybridOptions:
     def __post_init__(self) -> None:
         _one_of("rule", self.rule, RULES)
         _one_of("linkCharge", self.linkCharge, LINK_CHARGES)
-        for name in ("removeConstraints", "interpolate", "removeRestraints", "declareMolecules"):
+        for name in ("removeConstraints", "interpolate", "allowSharedCaps", "removeRestraints", "declareMolecules"):
             _one_of(name, getattr(self, name), (True, False))
         _one_of("mlLongRange", self.mlLongRange, (True, False, None))
         element_by_symbol(self.linkElement)

@@ -19,6 +19,7 @@ from .force_copies import class_name, describe_force
 from .nonbonded import (
     divide_custom_nonbonded,
     divide_nonbonded,
+    exception_pairs,
     excluded_custom_pairs,
     excluded_pairs,
     is_lattice_sum,
@@ -139,11 +140,13 @@ FORCE_CLASSES = ForceClasses((
     # interactions between pairs
     ForceClass(
         "NonbondedForce", Role.PAIRS, divide=divide_nonbonded, pairs_are="non-zero 1-4 exceptions replaced",
-        excluded_pairs=excluded_pairs, charges=particle_charges, lattice_sum=is_lattice_sum,
+        excluded_pairs=excluded_pairs, listed_pairs=exception_pairs, charges=particle_charges,
+        lattice_sum=is_lattice_sum,
     ),
     ForceClass(
         "CustomNonbondedForce", Role.PAIRS, action="region pairs excluded, custom interaction",
         divide=divide_custom_nonbonded, pairs_are="exclusions added", excluded_pairs=excluded_custom_pairs,
+        listed_pairs=excluded_custom_pairs,
     ),
     # thermostats, barostats and what else acts on no particle
     ForceClass("AndersenThermostat", Role.NEUTRAL),

@@ -42,8 +42,8 @@ def make_regions(
     Raises
     ------
     ValueError
-        If a particle is nothing a model knows, a virtual site hangs half in a region, or a distance is given for
-        a bond that is not cut.
+        If a particle is nothing a model knows, a virtual site hangs half in a region, two cut bonds of a region
+        lead to one outer atom, or a distance is given for a bond that is not cut.
     """
     elements = [atom.element for atom in topology.atoms()]
     distances = {(i, j): distance for i, j, distance in options.linkAtomDistances}
@@ -62,6 +62,8 @@ def make_regions(
             used.add(pair)
             default = link_distance(elements[q], cap)
             links.append(Link(q, m, distances.get(pair, default), options.linkElement))
+        if not options.allowSharedCaps:
+            _check_shared_outer(links)
         regions.append(Region(atoms, tuple(links), sites))
     _check_used(distances, used)
     return regions
@@ -108,6 +110,20 @@ def _check_elements(elements: Sequence[Any], atoms: Sequence[int]) -> None:
                 f"Particle {i} of the region has no element and is no virtual site, so the model has no type for it. "
                 "Leave it out of the region, or set the element in the topology."
             )
+
+
+def _check_shared_outer(links: Sequence[Link]) -> None:
+    """Refuse two caps in the place of one atom: they would be about as close as the atoms of a hydrogen molecule."""
+    inner: dict[int, int] = {}
+    for link in links:
+        if link.m in inner:
+            raise ValueError(
+                f"Atoms {inner[link.m]} and {link.q} of the region are both bonded to atom {link.m} outside, so two "
+                "caps would stand for this one atom, almost as close as in a hydrogen molecule. Expected one cut bond "
+                f"for each outer atom; put atom {link.m} into the region, or leave out the side of {inner[link.m]} or "
+                f"of {link.q}. allowSharedCaps=True builds it all the same."
+            )
+        inner[link.m] = link.q
 
 
 def _check_used(distances: dict[Pair, float], used: set[Pair]) -> None:
