@@ -29,6 +29,7 @@ _COLUMNS = (
 _PERIODIC_COLUMNS = ("volume_nm3", "density_g_per_ml")
 _PRESSURE_COLUMN = "pressure_bar"
 _STRESS_COLUMNS = ("step", "time_ps", "volume_nm3", "pressure_bar", "pressure_potential_bar", "pressure_kinetic_bar")
+_CALCULATOR_KEYWORDS = ("scaled", "platform", "strain")
 #: Columns of the stress tensor, in Voigt's order, and where they stand in it.
 _COMPONENTS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
@@ -98,6 +99,13 @@ class EnergyLog(_Table):
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Write a row.
 
+        Parameters
+        ----------
+        simulation : openmm.app.Simulation
+            The simulation.
+        state : openmm.State
+            Its present state, with what was asked for.
+
         Raises
         ------
         FloatingPointError
@@ -142,11 +150,13 @@ class StressReporter(_Table):
         Whether to write the stress; the pressure alone needs a sixth of the energies of a force field.
     append : bool
         Whether to go on at the end of the file, which must then have its header.
-    scaled, platform, strain
-        As for :class:`openmm_nequip.stress.StressCalculator`.
+    calculator
+        ``scaled``, ``platform`` and ``strain`` of :class:`openmm_nequip.stress.StressCalculator`.
 
     Raises
     ------
+    TypeError
+        For a keyword that nobody reads.
     ValueError
         If the interval is no positive number or ``scaled`` is unknown.
     OSError
@@ -160,17 +170,21 @@ class StressReporter(_Table):
         crystal: Crystal | None = None,
         tensor: bool = True,
         append: bool = False,
-        scaled: str = "atoms",
-        platform: str = "CPU",
-        strain: float | None = None,
+        **calculator: Any,
     ) -> None:
         if interval < 1:
             raise ValueError(f"interval={interval}: expected a number of steps of at least 1")
         self._interval = interval
         self._crystal = crystal
         self._tensor = tensor
-        check_scaled(scaled)
-        self._options: dict[str, Any] = {"scaled": scaled, "platform": platform, "strain": strain}
+        unknown = sorted(calculator.keys() - set(_CALCULATOR_KEYWORDS))
+        if unknown:
+            raise TypeError(
+                f"StressReporter does not know {', '.join(unknown)}; beside its own arguments it takes those of "
+                f"StressCalculator: {', '.join(_CALCULATOR_KEYWORDS)}"
+            )
+        check_scaled(calculator.get("scaled", "atoms"))
+        self._options = calculator
         self._calculator: StressCalculator | None = None
         super().__init__(path, self.columns, append)
 
@@ -187,6 +201,13 @@ class StressReporter(_Table):
 
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Write a row.
+
+        Parameters
+        ----------
+        simulation : openmm.app.Simulation
+            The simulation.
+        state : openmm.State
+            Its present state, with what was asked for.
 
         Raises
         ------

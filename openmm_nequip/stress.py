@@ -23,8 +23,6 @@ virials); openmmapi/src/MonteCarloBarostatImpl.cpp of OpenMM.
 from __future__ import annotations
 
 import copy
-import pickle
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +33,14 @@ import openmm.unit as unit
 
 from .choices import MOLECULES_NAME
 from .crystal import reduce_box
+from .errors import SavedSystemError
 from .evaluate.evaluator import Evaluator
 from .evaluate.placement import Placement
 from .forces.computation import Computation
+from .forces.saved import load_computation
 from .forces.spec import PotentialSpec
 from .units import BAR_PER_KJ_PER_MOL_PER_NM3
+from .upstream.openmm_python_force import pickled_function
 
 SCALED = ("atoms", "molecules")
 #: Ends of the names of OpenMM's "forces" that act on velocities or the box.
@@ -158,6 +159,16 @@ class StressCalculator:
         # Massless units (a single virtual particle) have their centre where they are.
         massive = self._sum(self._masses[:, None])[self._unit_of, 0] > 0
         self._weights = np.where(massive & (scaled == "atoms"), self._masses, 1.0)[:, None]
+
+    @property
+    def usesVirial(self) -> bool:
+        """Whether a part of the stress comes from a model's virial."""
+        return bool(self._models)
+
+    @property
+    def usesDifferences(self) -> bool:
+        """Whether a part of the stress comes from differences of the energy."""
+        return self._differences
 
     def compute(
         self, state: openmm.State, parameters: Mapping[str, float] | None = None, tensor: bool = True
@@ -303,9 +314,10 @@ def _with_virial(force: Any, n_particles: int) -> tuple[Evaluator, np.ndarray] |
     # Not by its name, which OpenMM 8.5 loses on the way through XML.
     if type(force).__name__ != "PythonForce":
         return None
-    # OpenMM's own getPickledFunction gives a bare pointer (8.5 and 8.6); the XML has the pickle in hexadecimal.
-    text = ElementTree.fromstring(openmm.XmlSerializer.serialize(force)).get("function", "")
-    computation = pickle.loads(bytes.fromhex(text)) if text else None
+    try:
+        computation = load_computation(pickled_function(force))
+    except SavedSystemError:  # a user's own function
+        return None
     if not isinstance(computation, Computation) or not isinstance(computation.spec, PotentialSpec):
         return None
     spec = computation.spec

@@ -13,9 +13,10 @@ import torch
 from toy import UNIT_SYSTEMS, reference_energy, write_toy
 
 from openmm_nequip import load_model, resolve_units
-from openmm_nequip.app.bench import BenchSettings, run_bench
 from openmm_nequip.app.bench import limits as limits_module
 from openmm_nequip.app.bench.agreement import compare
+from openmm_nequip.app.bench.bench_run import run_bench
+from openmm_nequip.app.bench.bench_settings import BenchSettings
 from openmm_nequip.app.bench.bench_systems import build_system
 from openmm_nequip.app.bench.contenders import PEER, Contender, Subject
 from openmm_nequip.app.bench.figures import FEWEST_SAMPLES, Figure, measure
@@ -252,14 +253,10 @@ def test_step_runner_moves_and_comes_back():
         system.addParticle(mass)
     runner = MDRunner(bench, system, "Reference", 1)
     runner.advance(3)
-    moved = np.abs(_positions(runner) - bench.positions_nm).max()
+    moved = np.abs(runner.positions_nm - bench.positions_nm).max()
     assert 1e-5 < moved < 1e-2 and not runner.is_lost()
     runner.restart()
-    assert np.array_equal(_positions(runner), bench.positions_nm)
-
-
-def _positions(runner):
-    return runner._context.getState(positions=True).getPositions(asNumpy=True)._value
+    assert np.array_equal(runner.positions_nm, bench.positions_nm)
 
 
 @pytest.mark.parametrize("variant", ["eager", "fused"])
@@ -271,13 +268,13 @@ def test_the_list_is_used_up_as_at_300_k(variant):
     cell = bench.box_nm / NM_PER_ANGSTROM
     exact = NeighborList(model.info.cutoff, 0.0, True, types_of(bench, model), model.info.per_edge_type_cutoff)
     counts = []
-    for frame in runner._frames:
+    for frame in runner.frames:
         found = _edges(*[tensor.numpy() for tensor in runner.find(frame, cell)])
         near = _edges(*exact(frame, cell))
         assert near <= found and (variant == "fused" or near == found)
         counts.append(len(near))
     assert len(set(counts)) > 5 and max(counts) < 1.2 * min(counts)
-    farthest = np.linalg.norm(runner._frames[-1] - runner._frames[0], axis=1).max() * NM_PER_ANGSTROM
+    farthest = np.linalg.norm(runner.frames[-1] - runner.frames[0], axis=1).max() * NM_PER_ANGSTROM
     assert farthest > DEFAULT_SKIN_NM / 2
 
 

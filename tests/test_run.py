@@ -22,13 +22,15 @@ import openmm.unit as unit
 import pytest
 from ase import Atoms
 
-from openmm_nequip import reporters, wrapper
+from openmm_nequip import reporters
 from openmm_nequip.app.cli import main
 from openmm_nequip.app.run import peptide_demo, stepping, trajectory_files
 from openmm_nequip.app.run.md_run import restart_run, start_run
 from openmm_nequip.app.run.md_system import make_integrator, make_setup, make_simulation
 from openmm_nequip.app.run.run_analysis import energy_drift, read_log
 from openmm_nequip.app.run.run_config import make_config
+from openmm_nequip.models.base import Model
+from openmm_nequip.units import NM_PER_ANGSTROM
 
 MODEL = str(Path(__file__).parent / "data" / "tiny-nequip.nequip.pth")
 PEPTIDE = str(Path(__file__).parents[1] / "openmm_nequip" / "data" / "alanine-dipeptide.pdb")
@@ -243,16 +245,16 @@ def test_nan_at_an_absurd_time_step(tmp_path, capsys):
 
 
 def test_nan_from_the_model_names_atoms_and_keeps_the_last_good_frame(tmp_path, capsys, monkeypatch):
-    calls, compute = [], wrapper.Evaluator._compute
+    calls, evaluate = [], Model.evaluate
 
-    def fail(self, positions, box):
-        calls.append(positions)
-        out, forces, cell = compute(self, positions, box)
+    def fail(self, graph):
+        calls.append(graph.positions.numpy().copy() * NM_PER_ANGSTROM)
+        out = evaluate(self, graph)
         if len(calls) > 15:
-            forces[3] = np.nan
-        return out, forces, cell
+            out.forces[3] = np.nan
+        return out
 
-    monkeypatch.setattr(wrapper.Evaluator, "_compute", fail)
+    monkeypatch.setattr(Model, "evaluate", fail)
     output = tmp_path / "out"
     assert main(arguments(settings(PEPTIDE, output, steps=40, backend="PythonForce"))) == 1
     lines = capsys.readouterr().err.splitlines()
@@ -278,19 +280,17 @@ def test_nan_at_the_start(tmp_path, capsys):
 
 
 def test_full_disk(tmp_path, capsys, monkeypatch):
-    write = reporters.EnergyLog._write
-    rows = []
-
-    def full(self, row):
-        rows.append(row)
-        if len(rows) > 6:
-            self._file.write("30,0.01")
-            self._file.flush()
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(self, row)
-
-    monkeypatch.setattr(reporters.EnergyLog, "_write", full)
     output = tmp_path / "out"
+    report = reporters.EnergyLog.report
+
+    def full(self, simulation, state):
+        if simulation.currentStep > 25:
+            with open(output / "log.csv", "a") as file:
+                file.write("30,0.01")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        report(self, simulation, state)
+
+    monkeypatch.setattr(reporters.EnergyLog, "report", full)
     assert main(arguments(settings(PEPTIDE, output, steps=60))) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert "No space left on device" in error and "last checkpoint is whole" in error and "--restart" in error
@@ -325,26 +325,26 @@ def test_demo(tmp_path, monkeypatch, capsys):
 
 def test_interrupted_equilibration_goes_on(tmp_path, monkeypatch):
     output = tmp_path / "out"
-    advance = stepping.Stepper.advance
+    advance = stepping.StageRunner.advance
 
     def stopped(self):
-        self._last, last = 7, self._last
+        self.last, last = 7, self.last
         advance(self)
-        self._last = last
-        self._stop.signal = signal.SIGTERM
+        self.last = last
+        self.stop.signal = signal.SIGTERM
         return False
 
-    monkeypatch.setattr(stepping.Stepper, "advance", stopped)
+    monkeypatch.setattr(stepping.StageRunner, "advance", stopped)
     outcome = start_run(make_config(settings(PEPTIDE, output, steps=10, equilibrate=12)))
     assert outcome.signal == signal.SIGTERM and not (output / "log.csv").exists()
     monkeypatch.undo()
     begun = []
 
     def noted(self):
-        begun.append(self._simulation.currentStep)
+        begun.append(self.simulation.currentStep)
         return advance(self)
 
-    monkeypatch.setattr(stepping.Stepper, "advance", noted)
+    monkeypatch.setattr(stepping.StageRunner, "advance", noted)
     assert restart_run(str(output), {}).summary["steps"] == 10
     assert begun == [7, 0]  # equilibration went on, production began
     assert not (output / "equilibration.chk").exists()

@@ -150,7 +150,7 @@ def test_differences_at_the_edge_of_the_reduced_form(tmp_path):
     wrapped.setDefaultPeriodicBoxVectors(*crystal.box)
     wrapped.addForce(hidden)
     by_differences = StressCalculator(wrapped, platform="Reference")
-    assert by_differences._differences and not by_virial._differences
+    assert by_differences.usesDifferences and not by_virial.usesDifferences
     assert np.abs(by_differences.potential(positions, box) - expected).max() < DIFFERENCES_BAR
     assert np.abs(expected).max() > 1e4
 
@@ -273,7 +273,7 @@ def test_hybrid_pressure_with_cut_bonds(solvated):
     topology, _, positions, _ = solvated
     system = hybrid(solvated, "resname ALA and (name CA HA CB HB1 HB2 HB3)", removeConstraints=True)
     calculator = StressCalculator(system, platform="Reference", strain=1e-4)
-    assert not calculator._models
+    assert not calculator.usesVirial
     pressure = (
         -np.trace(calculator.potential(positions, state_of(system, positions)[1].getPeriodicBoxVectors()._value)) / 3
     )
@@ -301,7 +301,7 @@ def test_molecular_pressure_is_that_of_openmms_barostat(solvated):
     ours = StressCalculator(system, scaled="molecules", platform="Reference")
     assert ours.compute(state, tensor=False).pressure == pytest.approx(theirs, abs=SMOOTH_BAR + OPENMM_BAR)
     # The model's part comes from its virial and its forces here, and yet molecules are what moves.
-    assert ours._models and abs(theirs - StressCalculator(system).compute(state, tensor=False).pressure) > 10.0
+    assert ours.usesVirial and abs(theirs - StressCalculator(system).compute(state, tensor=False).pressure) > 10.0
 
 
 def test_diagonal_is_that_of_openmms_anisotropic_barostat(solvated):
@@ -329,7 +329,7 @@ def test_whole_tensor_of_moving_molecules_by_virial_and_by_differences(solvated)
     hidden.removeForce(index)
     hidden.addForce(wrapper)
     second = StressCalculator(hidden, "molecules", "Reference", strain=1e-4)
-    assert first._models and not second._models
+    assert first.usesVirial and not second.usesVirial
     tensor = first.potential(positions, box)
     assert np.abs(tensor - second.potential(positions, box)).max() < SMOOTH_BAR
     assert np.abs(tensor - np.diag(np.diag(tensor))).max() > 10.0

@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import signal
     import traceback
 
-    from .console import console, one_line
+    from .console import console
+    from .error_text import one_line
 
     try:
         with console(arguments.quiet, arguments.debug):

@@ -1,4 +1,4 @@
-"""The terminal while a command runs: log and warnings to stderr, errors in one line."""
+"""The terminal while a command runs: log and warnings go to stderr, one line each."""
 
 from __future__ import annotations
 
@@ -54,21 +54,3 @@ def _show_warning(message: Any, category: Any, filename: str, *_: Any, **__: Any
     # Other packages' advice to their programmers is noise to a person at the terminal.
     if _PACKAGE in filename or "openmm" in filename:
         logging.getLogger(_PACKAGE).warning("warning: %s", str(message).splitlines()[0])
-
-
-def one_line(error: BaseException) -> str:
-    """An error in one line; the type of those that nobody expects.
-
-    Parameters
-    ----------
-    error : BaseException
-        What a command raised.
-
-    Returns
-    -------
-    str
-    """
-    from .run.failures import first_line
-
-    expected = isinstance(error, (ValueError, OSError, RuntimeError, ImportError, TypeError))
-    return first_line(error) if expected else f"{type(error).__name__}: {first_line(error)} (--debug shows where)"

@@ -9,6 +9,10 @@ from ..choices import KERNELS
 from ..errors import UsageError
 from .answer import Answer
 
+DESCRIPTION = """Evaluate a model on one structure, in any cell. Checkpoints and packages are evaluated eagerly unless
+--compile or --kernels fused is given. The stress is dE/d(strain)/V in the frame of the file, positive under tension;
+the pressure is minus a third of its trace, without the kinetic part that moving atoms add."""
+
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """Declare the command.
@@ -21,7 +25,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         The options of every command.
     """
     parser = commands.add_parser(
-        "energy", parents=[common], help="energy and forces of one structure", description=energy.__doc__
+        "energy", parents=[common], help="energy and forces of one structure", description=DESCRIPTION
     )
     parser.add_argument("model", metavar="MODEL", help="model file or nequip.net: id")
     parser.add_argument("structure", metavar="STRUCTURE", help="PDB, mmCIF, GRO, extxyz, CIF, POSCAR, ...")
@@ -46,9 +50,24 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def energy(arguments: argparse.Namespace) -> Answer:
-    """Evaluate a model on one structure, in any cell. Checkpoints and packages are evaluated eagerly unless --compile
-    or --kernels fused is given. The stress is dE/d(strain)/V in the frame of the file, positive under tension; the
-    pressure is minus a third of its trace, without the kinetic part that moving atoms add."""
+    """Evaluate a model on one structure.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    UsageError
+        If units are given in two ways.
+    ModelFileError, ValueError, RuntimeError, ImportError, OSError
+        If the model or the structure cannot be used, or the forces not be written.
+    """
     from ..models import load_model
     from ..potential import log_units
     from ..units import resolve_units

@@ -5,8 +5,8 @@ OpenMM takes boxes in one form only: a along x, b in the xy plane, c above it, 2
 :class:`Crystal` keeps both, so that what OpenMM computes can be given back for the cell that the user knows.
 """
 
+from .crystal_files import fromAse, partial_sites, readCrystal
 from .frame import Crystal
 from .lattice import check_cell, reduce_box, reduce_cell
-from .reading import fromAse, partial_sites, readCrystal
 
 __all__ = ["Crystal", "check_cell", "fromAse", "partial_sites", "readCrystal", "reduce_box", "reduce_cell"]

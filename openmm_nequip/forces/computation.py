@@ -11,14 +11,18 @@ import torch
 
 from ..errors import ComputationError
 from ..evaluate.evaluator import Evaluator
+from ..kept_error import keep_error
 from ..upstream.openmm_state import box_of, positions_of
 from .saved import STATE, TENSOR, VERSION, SavedPotential, restore
 from .spec import PotentialSpec, SumEvaluator, SumSpec, to_plain
 
 
 def _explain(error: BaseException) -> ComputationError:
+    """The error that OpenMM gets; the one behind it is kept for :func:`openmm_nequip.kept_error.error_behind`."""
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return ComputationError(f"{type(error).__name__}: {error}\n\n{trace}")
+    text = f"{type(error).__name__}: {error}\n\n{trace}"
+    keep_error(error, text)
+    return ComputationError(text)
 
 
 class LazyEvaluator:

@@ -19,6 +19,10 @@ from .bench_settings import (
     BenchSettings,
 )
 
+DESCRIPTION = """Time MD steps of growing systems, split into OpenMM, neighbour list, model and the rest, beside
+OpenMM-ML's own nequip, NequIPCalculator and the bare model, all in turn in one process. Energies and forces are
+compared first."""
+
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """Declare the command; options not given stay away from the namespace.
@@ -30,7 +34,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     common : argparse.ArgumentParser
         The options of every command.
     """
-    parser = commands.add_parser("bench", parents=[common], help="how fast a model runs", description=bench.__doc__)
+    parser = commands.add_parser("bench", parents=[common], help="how fast a model runs", description=DESCRIPTION)
 
     def add(option: str, **others: object) -> None:
         parser.add_argument(option, default=argparse.SUPPRESS, **others)  # type: ignore[arg-type]
@@ -62,8 +66,24 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def bench(arguments: argparse.Namespace) -> Answer:
-    """Time MD steps of growing systems, split into OpenMM, neighbour list, model and the rest, beside OpenMM-ML's own
-    nequip, NequIPCalculator and the bare model, all in turn in one process. Energies and forces are compared first."""
+    """Run a benchmark.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    UsageError
+        If an argument is out of range.
+    ModelFileError, ValueError, RuntimeError
+        As :func:`openmm_nequip.app.bench.bench_run.run_bench`.
+    """
     from ..run.interrupt import StopRequest
     from .bench_run import run_bench
 

@@ -93,6 +93,38 @@ def run_bench(settings: BenchSettings, stop: Callable[[], bool] = lambda: False)
 
 
 def _run(settings: BenchSettings, subject: Subject, folder: Path, stop: Callable[[], bool]) -> BenchOutcome:
+    info, contenders, document = _prepare(settings, subject, folder)
+    limits = Limits(settings.budget)
+    for size in sorted(set(settings.sizes)):
+        if stop():
+            break
+        bench = build_system(info.type_names, size)
+        if any(system["atoms"] == bench.n_atoms for system in document["systems"]):
+            logger.info("size %d gives %s, which was measured already", size, bench.title)
+            continue
+        logger.info("%d atoms: %s", bench.n_atoms, bench.title)
+        start = time.monotonic()
+        system = measure_size(subject, info, contenders, bench, limits, settings, stop)
+        gc.collect()  # Contexts hold their memory until their cycles are found
+        system |= {"wanted_atoms": size, "seconds": round(time.monotonic() - start, 1)}
+        document["systems"].append(system)
+        if not system["rows"] and not stop():
+            document["stopped"] = f"nothing could be measured with {bench.n_atoms} atoms"
+            break
+        _save(folder, document)
+    if stop():
+        document["stopped"] = "interrupted; the figures are those measured until then"
+    _save(folder, document)
+    if not stop() and not any(system["rows"] for system in document["systems"]):
+        raise RuntimeError(f"nothing could be measured: {_reasons(document)}")
+    disagreements = [name for system in document["systems"] for name in system["agreement"]["disagreements"]]
+    return BenchOutcome(document, table(document), folder, sorted(set(disagreements)))
+
+
+def _prepare(
+    settings: BenchSettings, subject: Subject, folder: Path
+) -> tuple[ModelInfo, list[Contender], dict[str, Any]]:
+    """Facts about the model, everyone who is timed, and the document that the figures go to."""
     kernels = settings.kernels or (("fused", "none") if format_of(subject.source.kind).can_fuse else ("none",))
     platforms = settings.platforms or tuple(present_platforms())
     devices = tuple(dict.fromkeys(map(device_of, platforms)))
@@ -126,31 +158,7 @@ def _run(settings: BenchSettings, subject: Subject, folder: Path, stop: Callable
         "systems": [],
         "stopped": None,
     }
-    limits = Limits(settings.budget)
-    for size in sorted(set(settings.sizes)):
-        if stop():
-            break
-        bench = build_system(info.type_names, size)
-        if any(system["atoms"] == bench.n_atoms for system in document["systems"]):
-            logger.info("size %d gives %s, which was measured already", size, bench.title)
-            continue
-        logger.info("%d atoms: %s", bench.n_atoms, bench.title)
-        start = time.monotonic()
-        system = measure_size(subject, info, contenders, bench, limits, settings, stop)
-        gc.collect()  # Contexts hold their memory until their cycles are found
-        system |= {"wanted_atoms": size, "seconds": round(time.monotonic() - start, 1)}
-        document["systems"].append(system)
-        if not system["rows"] and not stop():
-            document["stopped"] = f"nothing could be measured with {bench.n_atoms} atoms"
-            break
-        _save(folder, document)
-    if stop():
-        document["stopped"] = "interrupted; the figures are those measured until then"
-    _save(folder, document)
-    if not stop() and not any(system["rows"] for system in document["systems"]):
-        raise RuntimeError(f"nothing could be measured: {_reasons(document)}")
-    disagreements = [name for system in document["systems"] for name in system["agreement"]["disagreements"]]
-    return BenchOutcome(document, table(document), folder, sorted(set(disagreements)))
+    return info, contenders, document
 
 
 def _open(

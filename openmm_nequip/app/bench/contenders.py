@@ -10,6 +10,7 @@ import openmm.unit as unit
 from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
+from ...errors import UnavailableError
 from ...evaluate.cuda_graphs import with_graphs
 from ...models import Execution, Model, ModelSource, format_of, open_model
 from ...models.format import TORCHSCRIPT
@@ -21,10 +22,6 @@ from .runners import FixedGraph, MDRunner, Runner
 
 #: Roles: the bare model, this package, another program.
 LIMIT, OURS, PEER = "limit", "openmm-nequip", "peer"
-
-
-class Unavailable(Exception):
-    """Something cannot be measured here; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +43,46 @@ class Subject:
     threads: int
 
     def model_in_steps(self, variant: str, device: str, n_atoms: int) -> Model:
-        """The model as an MD step of so many atoms runs it: on CUDA devices from a graph, where the package does so."""
+        """The model as an MD step runs it: on CUDA devices from a graph, where the package does so.
+
+        Parameters
+        ----------
+        variant, device
+            As in :meth:`model`.
+        n_atoms : int
+            Number of atoms.
+
+        Returns
+        -------
+        Model
+        """
         return with_graphs(self.model(variant, device), "auto", n_atoms)
 
     def model(self, variant: str, device: str) -> Model:
-        """The model, run in one of :data:`VARIANTS`."""
+        """The model, run in one of :data:`VARIANTS`.
+
+        Parameters
+        ----------
+        variant : str
+            How it runs.
+        device : str
+            Torch device.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        UnavailableError
+            If the file is compiled already and is to be run eagerly.
+        CompileError, KernelsError, ModelFileError, ImportError, ValueError
+            As :func:`openmm_nequip.load_model`.
+        """
         if variant == "eager" and not format_of(self.source.kind).can_compile:
-            raise Unavailable(f"it is a {self.source.kind} file, compiled already; there is nothing to run eagerly")
+            raise UnavailableError(
+                f"it is a {self.source.kind} file, compiled already; there is nothing to run eagerly"
+            )
         return open_model(self.source, Execution(device, **VARIANTS[variant]))
 
 
@@ -90,7 +120,19 @@ def device_of(platform: str) -> str:
 
 
 def how_it_runs(subject: Subject, variant: str) -> str:
-    """In words, what a variant makes of a file."""
+    """In words, what a variant makes of a file.
+
+    Parameters
+    ----------
+    subject : Subject
+        The model.
+    variant : str
+        How the model runs, of :data:`openmm_nequip.app.bench.bench_settings.VARIANTS`.
+
+    Returns
+    -------
+    str
+    """
     if variant == "fused":
         return "fused kernels"
     if variant == "eager":
@@ -99,7 +141,21 @@ def how_it_runs(subject: Subject, variant: str) -> str:
 
 
 def bare(subject: Subject, variant: str, device: str) -> Contender:
-    """The model on a fixed graph."""
+    """The model on a fixed graph.
+
+    Parameters
+    ----------
+    subject : Subject
+        The model.
+    variant : str
+        How the model runs, of :data:`openmm_nequip.app.bench.bench_settings.VARIANTS`.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    Contender
+    """
 
     def prepare(bench: BenchSystem) -> Runner:
         return FixedGraph(bench, subject.model_in_steps(variant, device, bench.n_atoms), subject.units)
@@ -112,7 +168,23 @@ def bare(subject: Subject, variant: str, device: str) -> Contender:
 
 
 def ours(subject: Subject, variant: str, platform: str, backend: str) -> Contender:
-    """This package, as ``MLPotential("nequip", ...)`` sets it up."""
+    """This package, as ``MLPotential("nequip", ...)`` sets it up.
+
+    Parameters
+    ----------
+    subject : Subject
+        The model.
+    variant : str
+        How the model runs, of :data:`openmm_nequip.app.bench.bench_settings.VARIANTS`.
+    platform : str
+        OpenMM platform.
+    backend : str
+        OpenMM force that calls the model.
+
+    Returns
+    -------
+    Contender
+    """
     device = device_of(platform)
 
     def prepare(bench: BenchSystem) -> Runner:
@@ -145,7 +217,20 @@ def ours(subject: Subject, variant: str, platform: str, backend: str) -> Contend
 
 
 def empty(subject: Subject, platform: str) -> Callable[[BenchSystem], Runner]:
-    """What OpenMM does in a step without the model: the same particles and integrator, forces of zero."""
+    """What OpenMM does in a step without the model: the same particles and integrator, forces of zero.
+
+    Parameters
+    ----------
+    subject : Subject
+        The model.
+    platform : str
+        OpenMM platform.
+
+    Returns
+    -------
+    callable
+        Gives the Runner of a system.
+    """
 
     def prepare(bench: BenchSystem) -> Runner:
         system = bare_system(bench)

@@ -57,7 +57,15 @@ class Limits:
     _known: dict[str, list[Usage]] = field(default_factory=dict)
 
     def learn(self, name: str, usage: Usage) -> None:
-        """Note what a size took."""
+        """Note what a size took.
+
+        Parameters
+        ----------
+        name : str
+            The contender.
+        usage : Usage
+            Time and memory.
+        """
         self._known.setdefault(name, []).append(usage)
 
     def knows(self, name: str) -> bool:
@@ -65,7 +73,22 @@ class Limits:
         return bool(self._known.get(name))
 
     def refusal(self, name: str, atoms: int, device: str) -> str:
-        """Why a size must not be tried; empty if it may be."""
+        """Why a size must not be tried.
+
+        Parameters
+        ----------
+        name : str
+            The contender.
+        atoms : int
+            The size.
+        device : str
+            Torch device whose memory it needs.
+
+        Returns
+        -------
+        str
+            Empty if it may be tried.
+        """
         known = sorted(self._known.get(name, []), key=lambda usage: usage.atoms)
         if not known:
             return ""
@@ -87,7 +110,19 @@ class Limits:
         return math.ceil(1.1 * (FEWEST_SAMPLES + _WARM_UP) * seconds / BUDGET_SHARE)
 
     def explain_slow(self, seconds: float, estimated: bool = False) -> str:
-        """The reason in words."""
+        """Why someone is too slow, in words.
+
+        Parameters
+        ----------
+        seconds : float
+            Time of a step.
+        estimated : bool
+            Whether that was not measured.
+
+        Returns
+        -------
+        str
+        """
         about = "would take about" if estimated else "takes"
         return (
             f"a step {about} {seconds:.3g} s: too long for {FEWEST_SAMPLES} samples in one contender's share of the "

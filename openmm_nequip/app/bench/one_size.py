@@ -29,7 +29,19 @@ WARM_UP_S = 0.5
 
 
 def reason_of(error: BaseException, subject: Subject) -> str:
-    """The first line of an error, with the model's file by its name: figures are shown to others, paths need not be."""
+    """The first line of an error, with the model's file by its name: figures are shown to others, paths need not be.
+
+    Parameters
+    ----------
+    error : BaseException
+        Why something cannot be measured.
+    subject : Subject
+        The model.
+
+    Returns
+    -------
+    str
+    """
     lines = str(error).strip().splitlines()
     return lines[0].replace(subject.source.path, Path(subject.source.path).name) if lines else type(error).__name__
 
@@ -125,7 +137,7 @@ def measure_size(
 
 
 def _set_up(contender: Contender, subject: Subject, bench: BenchSystem, limits: Limits, ready: _Ready) -> None:
-    """Make a contender's runner, hear its result and find out how long a step takes."""
+    """Make a contender's runner, take its result and find out how long a step takes."""
     name = contender.name
     try:
         if bench.n_atoms > TRY_FIRST_ABOVE and not limits.knows(name):
@@ -210,7 +222,19 @@ def mm_name(platform: str) -> str:
 
 
 def list_name(variant: str, device: str) -> str:
-    """Name of the figure of the neighbour list that the model gets, run in one of the ways."""
+    """Name of the figure of the neighbour list that a model gets.
+
+    Parameters
+    ----------
+    variant : str
+        How the model runs, of :data:`openmm_nequip.app.bench.bench_settings.VARIANTS`.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    str
+    """
     return f"neighbour list, kernels={variant} on {device}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import CompileError
+from ...errors import CompileError, UnavailableError
 from ...graph.fields import INPUT_FIELDS
 from ...models import ModelSource, format_of
 from ...models.compiling.aot import cached_package
@@ -17,9 +17,10 @@ from ...models.compiling.targets import OUTPUT_FIELDS
 from ...models.eager import named_for_nequip, require_nequip
 from ...models.format import AOTINDUCTOR
 from ...units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
+from ...upstream.nequip_calculator import calculator_on_package, eager_calculator
 from ...upstream.nequip_state import default_dtype, preserved_global_state
 from .bench_systems import BenchSystem
-from .contenders import PEER, Contender, Subject, Unavailable, bare_system, device_of
+from .contenders import PEER, Contender, Subject, bare_system, device_of
 from .runners import HOTTEST_K, STEP_PS, MDRunner, Result, Runner
 
 FS_PER_PS = 1000.0
@@ -34,12 +35,27 @@ def installed(distribution: str) -> str:
 
 
 def openmm_ml(subject: Subject, platform: str) -> Contender:
-    """OpenMM-ML's own ``nequip``: its class is still there under our registration of the name."""
+    """OpenMM-ML's own ``nequip``: its class is still there under our registration of the name.
+
+    Parameters
+    ----------
+    subject : Subject
+        The model.
+    platform : str
+        OpenMM platform.
+
+    Returns
+    -------
+    Contender
+        Raises UnavailableError where it is prepared with a file that OpenMM-ML does not read.
+    """
     device = device_of(platform)
 
     def prepare(bench: BenchSystem) -> Runner:
         if not format_of(subject.source.kind).can_compile:
-            raise Unavailable(f"it reads .ckpt and .nequip.zip files only, and this is a {subject.source.kind} file")
+            raise UnavailableError(
+                f"it reads .ckpt and .nequip.zip files only, and this is a {subject.source.kind} file"
+            )
         from openmmml.models.nequippotential import NequIPPotentialImplFactory
 
         system = bare_system(bench)
@@ -62,12 +78,27 @@ def openmm_ml(subject: Subject, platform: str) -> Contender:
 
 
 def ase_calculator(subject: Subject, device: str, compiled: bool) -> Contender:
-    """NequIPCalculator with ASE's velocity Verlet: on the compiled file where there is or may be one, else eager."""
+    """NequIPCalculator with ASE's velocity Verlet: on the compiled file where there is or may be one, else eager.
+
+    Parameters
+    ----------
+    subject : Subject
+        The model.
+    device : str
+        Torch device.
+    compiled : bool
+        Whether a checkpoint or package is compiled for it.
+
+    Returns
+    -------
+    Contender
+        Raises UnavailableError where it is prepared with a model whose unit of length is not ASE's.
+    """
     how, load = _loader(subject.source, device, compiled)
 
     def prepare(bench: BenchSystem) -> Runner:
         if abs(subject.units.length - NM_PER_ANGSTROM) > 1e-12 * NM_PER_ANGSTROM:
-            raise Unavailable("ASE hands positions in angstrom to the model, whose unit of length is another")
+            raise UnavailableError("ASE hands positions in angstrom to the model, whose unit of length is another")
         require_nequip()
         with preserved_global_state():
             calculator = load(energy_units_to_eV=subject.units.energy / KJ_PER_MOL_PER_EV)
@@ -85,20 +116,19 @@ def ase_calculator(subject: Subject, device: str, compiled: bool) -> Contender:
 def _loader(source: ModelSource, device: str, may_compile: bool) -> tuple[str, Callable[..., Any]]:
     """How NequIPCalculator reads a file, in words, and what does it."""
 
-    def compiled(**others: Any) -> Any:
+    def compiled(energy_units_to_eV: float) -> Any:
         from nequip.integrations.ase import NequIPCalculator
 
         return NequIPCalculator.from_compiled_model(
-            source.path, device=device, chemical_species_to_atom_type_map=True, **others
+            source.path, device=device, chemical_species_to_atom_type_map=True, energy_units_to_eV=energy_units_to_eV
         )
 
-    def eager(**others: Any) -> Any:
-        from nequip.integrations.ase import NequIPCalculator
+    def on_package(energy_units_to_eV: float) -> Any:
+        return calculator_on_package(str(package), device, INPUT_FIELDS, OUTPUT_FIELDS, energy_units_to_eV)
 
+    def eager(energy_units_to_eV: float) -> Any:
         with named_for_nequip(source) as path:
-            return NequIPCalculator._from_saved_model(
-                path, device=device, chemical_species_to_atom_type_map=True, **others
-            )
+            return eager_calculator(path, device, energy_units_to_eV)
 
     if not format_of(source.kind).can_compile:
         return "AOTInductor" if source.kind == AOTINDUCTOR else "TorchScript", compiled
@@ -108,19 +138,7 @@ def _loader(source: ModelSource, device: str, may_compile: bool) -> tuple[str, C
         package = cached_package(source, torch.device(device))
     except CompileError:
         return "eager: not compiled here", eager
-    return "AOTInductor", lambda **others: _on_package(str(package), device, **others)
-
-
-def _on_package(path: str, device: str, **others: Any) -> Any:
-    """NequIPCalculator on the package that this package compiled: its own constructor wants another set of outputs."""
-    from nequip.integrations.ase import NequIPCalculator
-    from nequip.integrations.utils import basic_transforms
-    from nequip.model.inference_models import load_compiled_model
-
-    model, metadata = load_compiled_model(path, device, INPUT_FIELDS, OUTPUT_FIELDS)
-    names = metadata["type_names"]
-    transforms = basic_transforms(metadata, metadata["r_max"], names, {name: name for name in names})
-    return NequIPCalculator(model=model, device=device, transforms=transforms, **others)
+    return "AOTInductor", on_package
 
 
 class ASERunner(Runner):

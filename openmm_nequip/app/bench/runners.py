@@ -46,7 +46,13 @@ class Runner:
         return None
 
     def advance(self, count: int) -> None:
-        """Do the thing ``count`` times; returns when it is done, on a GPU too."""
+        """Do the thing ``count`` times; returns when it is done, on a GPU too.
+
+        Raises
+        ------
+        NotImplementedError
+            Unless a subclass does it.
+        """
         raise NotImplementedError
 
     def is_lost(self) -> bool:
@@ -118,6 +124,12 @@ class MDRunner(Runner):
             self._integrator.step(count)
             if self._asynchronous:
                 self._context.getState(velocities=True)
+
+    @property
+    def positions_nm(self) -> np.ndarray:
+        """Present positions, (n_atoms, 3) float64, nm."""
+        found = self._context.getState(positions=True).getPositions(asNumpy=True)
+        return np.asarray(found.value_in_unit(unit.nanometer))
 
     def is_lost(self) -> bool:
         """Whether the atoms are hotter than :data:`HOTTEST_K`."""
@@ -195,6 +207,11 @@ class ListRunner(Runner):
         Cutoffs.
     units : Units
         The model's units.
+
+    Attributes
+    ----------
+    frames : list of numpy.ndarray, (n_atoms, 3) float64
+        The trajectory, in model units.
     """
 
     def __init__(self, bench: BenchSystem, model: Model, units: Units) -> None:
@@ -202,27 +219,68 @@ class ListRunner(Runner):
         self._evaluator = Evaluator(model, units, placement, bench.box_nm is not None, DEFAULT_SKIN_NM)
         self._cell = in_model_units(bench, model, units)[1]
         moved = bench.velocities * STEP_PS
-        self._frames = [(bench.positions_nm + i * moved) / units.length for i in range(FRAMES)]
+        self.frames = [(bench.positions_nm + i * moved) / units.length for i in range(FRAMES)]
         self._order = [*range(FRAMES), *range(FRAMES - 2, 0, -1)]
         self._next = 0
 
     def find(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
-        """Edges that the model gets for positions (n_atoms, 3) and cell (3, 3), in model units."""
+        """Edges that the model gets.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray, (n_atoms, 3) float64
+            In model lengths.
+        cell : numpy.ndarray, (3, 3) float64
+            In model lengths.
+
+        Returns
+        -------
+        Edges
+        """
         return self._evaluator.find_edges(positions, cell)
 
     def advance(self, count: int) -> None:
         """Lists of the next frames."""
         for _ in range(count):
-            self.find(self._frames[self._order[self._next]], self._cell)
+            self.find(self.frames[self._order[self._next]], self._cell)
             self._next = (self._next + 1) % len(self._order)
 
 
 def in_model_units(bench: BenchSystem, model: Model, units: Units) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (n_atoms, 3) and cell (3, 3) in the model's unit; a large cube where nothing is periodic."""
+    """Positions and cell in model lengths.
+
+    Parameters
+    ----------
+    bench : BenchSystem
+        The structure.
+    model : Model
+        Its cutoff decides the cell where nothing is periodic.
+    units : Units
+        The model's units.
+
+    Returns
+    -------
+    positions : numpy.ndarray, (n_atoms, 3) float64
+        As given.
+    cell : numpy.ndarray, (3, 3) float64
+        A large cube where nothing is periodic.
+    """
     cell = open_cell(model.info) if bench.box_nm is None else bench.box_nm / units.length
     return bench.positions_nm / units.length, cell
 
 
 def types_of(bench: BenchSystem, model: Model) -> np.ndarray:
-    """Model type (n_atoms,) of each atom."""
+    """Model types by element.
+
+    Parameters
+    ----------
+    bench : BenchSystem
+        The atoms.
+    model : Model
+        Its types.
+
+    Returns
+    -------
+    numpy.ndarray, (n_atoms,) int64
+    """
     return atom_types(model.info.type_names, list(bench.topology.atoms()), None)

@@ -1,37 +1,35 @@
-"""What went wrong in a simulation, in one line, from what OpenMM lets through."""
+"""What stopped a simulation, told from the error, and the atoms it names."""
 
 from __future__ import annotations
 
 import errno
-import re
+from collections.abc import Sequence
 
 import numpy as np
+import openmm
 import openmm.app as app
 
-#: Wrappers of the original error in the text of an OpenMMException.
-_WRAPPER = re.compile(r"^(?:\w*ComputationError|OpenMMException|Exception|RuntimeError):\s*")
-_NOT_FINITE = re.compile(r"NonFiniteError|\bNaN\b|\binfinite\b", re.IGNORECASE)
-#: How NonFiniteError names atoms.
-_INDICES = re.compile(r"\(indices ([\d, ]+)")
-
-
-class SimulationError(RuntimeError):
-    """A simulation that cannot go on; what was written so far is whole."""
-
-
-def first_line(error: BaseException) -> str:
-    """The message of an error without the traceback that a force's function carries in its text."""
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    if lines[0].startswith("The following operation failed in the TorchScript"):
-        return f"TorchScript: {lines[-1].strip()}"  # a trace, with the error at its end
-    return _WRAPPER.sub("", lines[0].strip())
+from ...errors import MOST_NAMED, NonFiniteError
+from ...kept_error import error_behind
+from ...upstream.openmm_messages import says_not_finite
 
 
 def is_not_finite(error: BaseException) -> bool:
-    """Whether an error says that positions, energies or forces are NaN or infinite."""
-    return bool(_NOT_FINITE.search(first_line(error)))
+    """Whether an error says that positions, energies or forces are NaN or infinite.
+
+    Parameters
+    ----------
+    error : BaseException
+        What a step, a minimisation or a reporter raised.
+
+    Returns
+    -------
+    bool
+    """
+    if isinstance(error_behind(error), (NonFiniteError, FloatingPointError)):
+        return True
+    # OpenMM's integrators and file writers have a message and no type of their own for it.
+    return isinstance(error, (openmm.OpenMMException, ValueError)) and says_not_finite(str(error).partition("\n")[0])
 
 
 def is_disk_error(error: BaseException) -> bool:
@@ -39,26 +37,62 @@ def is_disk_error(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def name_atoms(topology: app.Topology, indices: np.ndarray, most: int = 10) -> str:
-    """Atoms by index, name and residue, at most ``most`` of them."""
+def atoms_at_fault(error: BaseException, topology: app.Topology) -> Sequence[int]:
+    """Indices of the atoms that an error of ours names, the first :data:`openmm_nequip.errors.MOST_NAMED` of them.
+
+    Parameters
+    ----------
+    error : BaseException
+        Any error.
+    topology : openmm.app.Topology
+        The atoms.
+
+    Returns
+    -------
+    sequence of int
+        Empty where it names none, or some that are not there.
+    """
+    behind = error_behind(error)
+    indices = behind.indices[:MOST_NAMED] if isinstance(behind, NonFiniteError) else ()
+    return indices if all(i < topology.getNumAtoms() for i in indices) else ()
+
+
+def name_atoms(topology: app.Topology, indices: Sequence[int], most: int = MOST_NAMED) -> str:
+    """Atoms by index, name and residue.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        The atoms.
+    indices : sequence of int
+        Which.
+    most : int
+        How many are named at most.
+
+    Returns
+    -------
+    str
+    """
     atoms = list(topology.atoms())
-    named = [f"{i} ({atoms[i].name} of {atoms[i].residue.name} {atoms[i].residue.id})" for i in indices[:most].tolist()]
+    named = [f"{i} ({atoms[i].name} of {atoms[i].residue.name} {atoms[i].residue.id})" for i in indices[:most]]
     return ", ".join(named) + (", ..." if len(indices) > most else "")
 
 
-def name_stated(topology: app.Topology, text: str) -> str:
-    """Names of the atoms whose indices a message states, in brackets; empty if it states none."""
-    stated = _INDICES.search(text)
-    if stated is None:
-        return ""
-    indices = np.array([int(number) for number in re.findall(r"\d+", stated[1])])
-    if not len(indices) or indices.max() >= topology.getNumAtoms():
-        return ""
-    return f" ({name_atoms(topology, indices)})"
+def not_finite_rows(values: np.ndarray | None, n_atoms: int) -> list[int]:
+    """Rows with a value that is not finite.
 
+    Parameters
+    ----------
+    values : numpy.ndarray, (n_atoms, 3) float64, or None
+        Positions, any unit.
+    n_atoms : int
+        Number of rows that are expected.
 
-def culprits(topology: app.Topology, values: np.ndarray | None) -> np.ndarray:
-    """Indices of the atoms with a value that is not finite."""
-    if values is None or len(values) != topology.getNumAtoms():
-        return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero(~np.isfinite(values).all(axis=1))
+    Returns
+    -------
+    list of int
+        Empty where there are no values, or of another number of atoms.
+    """
+    if values is None or len(values) != n_atoms:
+        return []
+    return np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist()

@@ -144,7 +144,19 @@ def _settings(box_nm: np.ndarray | None) -> dict[str, Any]:
 
 
 def force_field_system(config: RunConfig, structure: Structure) -> openmm.System:
-    """The System of OpenMM's force-field files alone, for a structure that already has its solvent."""
+    """The System of OpenMM's force-field files alone.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    structure : Structure
+        All atoms, the solvent included.
+
+    Returns
+    -------
+    openmm.System
+    """
     forcefield = app.ForceField(*(config.forcefield or ()))
     return forcefield.createSystem(structure.topology, **_settings(structure.box_nm))
 

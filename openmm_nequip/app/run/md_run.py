@@ -22,12 +22,13 @@ from ... import reporters
 from ...models import locate
 from ..model_facts import installed_versions
 from . import run_analysis, trajectory_files
+from .breakdown import save_failure
 from .finish import Production, finish
 from .interrupt import StopRequest
 from .md_system import Setup, has_plugin_force, make_integrator, make_setup, make_simulation
 from .run_config import RunConfig, make_config, option_name, read_toml
 from .run_folder import EQUILIBRATION, PRODUCTION, RunFolder
-from .stepping import Stepper, minimize, save_failure
+from .stepping import StageRunner, minimize
 
 logger = logging.getLogger(__name__)
 
@@ -208,11 +209,17 @@ def _run(config: RunConfig, setup: Setup, folder: RunFolder) -> Outcome:
                 return _stopped_early(stop)
             done = _produce(config, setup, folder, stop, start)
         except Exception as error:
-            raise save_failure(error, config, setup.structure.topology, folder) from error
+            failure = save_failure(error, config, folder)
+            if failure is error:
+                raise
+            raise failure from error
     try:
         summary = finish(config, setup, folder, done, stop.signal is not None)
     except OSError as error:
-        raise save_failure(error, config, setup.structure.topology, folder) from error
+        failure = save_failure(error, config, folder)
+        if failure is error:
+            raise
+        raise failure from error
     return Outcome(summary, stop.signal)
 
 
@@ -232,11 +239,11 @@ def _prepare(
         folder.load_checkpoint(simulation, EQUILIBRATION)
     else:
         context.setPositions(setup.structure.positions_nm * unit.nanometer)
-        if config.minimize and not minimize(simulation, stop):
+        if config.minimize and not minimize(simulation, folder, stop):
             return None
         context.setVelocitiesToTemperature(config.temperature * unit.kelvin, config.seed or 0)
     if config.equilibrate > 0:
-        stepper = Stepper(simulation, config, folder, EQUILIBRATION, config.equilibrate, stop)
+        stepper = StageRunner(simulation, config, folder, EQUILIBRATION, config.equilibrate, stop)
         if not stepper.advance():
             return None
     return context.getState(positions=True, velocities=True)
@@ -259,7 +266,7 @@ def _produce(
     before, began = simulation.currentStep, time.perf_counter()
     if before < config.steps:
         with _reporters(config, setup, folder, simulation):
-            Stepper(simulation, config, folder, PRODUCTION, config.steps, stop).advance()
+            StageRunner(simulation, config, folder, PRODUCTION, config.steps, stop).advance()
     else:
         logger.info("nothing left to do: %d steps of %d are done", before, config.steps)
     seconds = time.perf_counter() - began

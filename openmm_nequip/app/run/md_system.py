@@ -114,7 +114,19 @@ def _complete(
 
 
 def make_system(config: RunConfig, structure: Structure) -> openmm.System:
-    """The System of a structure that the model describes whole."""
+    """The System of a structure that the model describes whole.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    structure : Structure
+        The atoms.
+
+    Returns
+    -------
+    openmm.System
+    """
     potential = MLPotential(POTENTIAL_NAME, modelPath=config.model, trusted=config.trusted)
     return potential.createSystem(structure.topology, **model_options(config))
 
@@ -125,7 +137,21 @@ def _seed(config: RunConfig, offset: int) -> int:
 
 
 def make_integrator(config: RunConfig, thermostat: bool, offset: int = 1) -> openmm.Integrator:
-    """Langevin dynamics (middle scheme) with a thermostat, leapfrog Verlet without."""
+    """Langevin dynamics (middle scheme) with a thermostat, leapfrog Verlet without.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    thermostat : bool
+        Whether temperature is controlled.
+    offset : int
+        Added to the run's seed, so that the stages of a run draw different numbers.
+
+    Returns
+    -------
+    openmm.Integrator
+    """
     step = config.timestep * unit.femtosecond
     if not thermostat:
         return openmm.VerletIntegrator(step)
@@ -166,6 +192,19 @@ def find_platform(name: str | None) -> str | None:
 
 def make_simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrator) -> app.Simulation:
     """A Simulation on the platform asked for, or the fastest that works.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    setup : Setup
+        What is simulated.
+    integrator : openmm.Integrator
+        Of this simulation alone.
+
+    Returns
+    -------
+    openmm.app.Simulation
 
     Raises
     ------

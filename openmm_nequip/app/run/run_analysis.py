@@ -67,7 +67,7 @@ def energy_drift(log: dict[str, np.ndarray], n_atoms: int) -> float | None:
 
     Parameters
     ----------
-    log : dict
+    log : dict of str to numpy.ndarray, (n_rows,) float64
         From :func:`read_log`.
     n_atoms : int
         Number of atoms.
@@ -85,7 +85,18 @@ def energy_drift(log: dict[str, np.ndarray], n_atoms: int) -> float | None:
 
 
 def averages(log: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation of the columns that are worth it."""
+    """Mean and standard deviation of the columns that are worth it.
+
+    Parameters
+    ----------
+    log : dict of str to numpy.ndarray, (n_rows,) float64
+        From :func:`read_log`.
+
+    Returns
+    -------
+    dict
+        ``mean`` and ``std`` of each of :data:`AVERAGED` that is there.
+    """
     return {
         name: {"mean": float(log[name].mean()), "std": float(log[name].std())}
         for name in AVERAGED

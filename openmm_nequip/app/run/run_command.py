@@ -10,6 +10,7 @@ from ...errors import UsageError
 from ..answer import OK, PROGRAM, Answer
 from .run_config import RunConfig, make_config, option_name, read_toml
 
+DESCRIPTION = "Minimise, equilibrate and run dynamics. Everything is written to --output; Ctrl-C saves and ends."
 _TYPES: dict[str, Any] = {"float": float, "floats": float, "int": int, "count": int}
 
 
@@ -23,7 +24,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     common : argparse.ArgumentParser
         The options of every command.
     """
-    parser = commands.add_parser("run", parents=[common], help="molecular dynamics", description=run.__doc__)
+    parser = commands.add_parser("run", parents=[common], help="molecular dynamics", description=DESCRIPTION)
     parser.add_argument("--config", metavar="FILE.toml", help="settings by the same names; the command line wins")
     parser.add_argument("--restart", action="store_true", help="go on from the last checkpoint in --output")
     for setting in fields(RunConfig):
@@ -42,7 +43,24 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Minimise, equilibrate and run dynamics. Everything is written to --output; Ctrl-C saves and ends."""
+    """Start a run or go on with one.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    UsageError
+        If neither the command line nor the file names model, structure and output.
+    ValueError, RuntimeError, ImportError, OSError
+        As :func:`openmm_nequip.app.run.md_run.start_run` and its ``restart_run``.
+    """
     from .md_run import restart_run, start_run
 
     stated = {setting.name: value for setting in fields(RunConfig) if (value := getattr(arguments, setting.name, None))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ...choices import BACKENDS, KERNELS, NEQUIP_NET, RULES
+from ...choices import BACKENDS, KERNELS, RULES
+from .setting_values import absolute, checked
 
 ENSEMBLES = ("nve", "nvt", "npt")
 TRAJECTORIES = ("dcd", "xtc", "h5")
@@ -145,7 +145,7 @@ def make_config(*layers: Mapping[str, Any]) -> RunConfig:
                 raise ValueError(
                     f"setting {key!r} is unknown; the settings are {', '.join(option_name(name) for name in known)}"
                 )
-            merged[name] = _checked(option_name(name), value, known[name].metadata)
+            merged[name] = checked(option_name(name), value, known[name].metadata)
     missing = [name for name in ("model", "structure", "output") if merged.get(name) is None]
     if missing:
         options = ", ".join(f"--{name}" for name in missing)
@@ -186,51 +186,5 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
             known = ", ".join(option_name(name) for name in kinds)
             raise ValueError(f"config file {path} has the unknown key {key!r}; the keys are {known}")
         if kinds[name] == "path" and isinstance(value, str):
-            values[key] = _absolute(value, folder)
+            values[key] = absolute(value, folder)
     return values
-
-
-def _absolute(path: str, folder: Path) -> str:
-    return path if path.startswith(NEQUIP_NET) else os.path.abspath(folder / os.path.expanduser(path))
-
-
-def _checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
-    """A value after checking its kind and range against the table."""
-    if value is None:
-        return None
-    kind = facts["kind"]
-    if kind == "path" and isinstance(value, (str, os.PathLike)):
-        return _absolute(os.fspath(value), Path.cwd())
-    if kind in ("floats", "strings"):
-        good = isinstance(value, (list, tuple)) and len(value) > 0
-        if good and kind == "floats":
-            good = all(_is_number(item) for item in value)
-        if not good or (kind == "strings" and not all(isinstance(item, (str, int)) for item in value)):
-            raise ValueError(f"{name} = {value!r}: give a list of {'numbers' if kind == 'floats' else 'names'}")
-        return tuple(float(item) if kind == "floats" else str(item) for item in value)
-    if kind == "bool" and isinstance(value, bool):
-        return value
-    if kind == "str" and isinstance(value, str):
-        if "choices" in facts and value not in facts["choices"]:
-            raise ValueError(f"{name} = {value!r}: use one of {', '.join(facts['choices'])}")
-        return value
-    if kind == "float" and _is_number(value):
-        return _in_range(name, float(value), facts)
-    if kind in ("int", "count") and isinstance(value, int) and not isinstance(value, bool):
-        return _in_range(name, value, {"least": 0} if kind == "count" else facts)
-    wanted = {"float": "a number", "int": "a whole number", "count": "a whole number", "bool": "true or false"}
-    raise ValueError(f"{name} = {value!r}: give {wanted.get(kind, 'a text')}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{name} = {value!r}: give a finite number")
-    if "above" in facts and value <= facts["above"]:
-        raise ValueError(f"{name} = {value!r}: it must be more than {facts['above']:g}")
-    if "least" in facts and value < facts["least"]:
-        raise ValueError(f"{name} = {value!r}: it must be {facts['least']:g} or more")
-    return value

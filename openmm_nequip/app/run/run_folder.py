@@ -105,12 +105,28 @@ class RunFolder:
             )
 
     def write_text(self, path: Path, text: str) -> None:
-        """Write a file in one go or not at all."""
+        """Write a file in one go or not at all.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            One of the folder's names.
+        text : str
+            What to write, as UTF-8.
+        """
         with written_atomically(path) as scratch:
             scratch.write_text(text, encoding="utf-8")
 
     def write_json(self, path: Path, value: Any) -> None:
-        """Write a JSON document in one go or not at all."""
+        """Write a JSON document in one go or not at all.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            One of the folder's names.
+        value
+            JSON-ready.
+        """
         self.write_text(path, json.dumps(value, indent=2) + "\n")
 
     def write_structure(self, path: Path, topology: app.Topology, positions: Any, box: Any = None) -> None:
@@ -139,6 +155,13 @@ class RunFolder:
 
     def save_checkpoint(self, simulation: app.Simulation, stage: str) -> None:
         """Replace the stage's checkpoint by the present state.
+
+        Parameters
+        ----------
+        simulation : openmm.app.Simulation
+            At a whole step.
+        stage : str
+            :data:`EQUILIBRATION` or :data:`PRODUCTION`.
 
         Raises
         ------

@@ -33,8 +33,8 @@ def draw_energies(log: dict[str, np.ndarray], path: Path, title: str, temperatur
 
     Parameters
     ----------
-    log : dict
-        From :func:`openmm_nequip.simulate.run_analysis.read_log`.
+    log : dict of str to numpy.ndarray, (n_rows,) float64
+        From :func:`openmm_nequip.app.run.run_analysis.read_log`.
     path : pathlib.Path
         PNG to write.
     title : str
@@ -67,7 +67,19 @@ def draw_energies(log: dict[str, np.ndarray], path: Path, title: str, temperatur
 
 
 def load_trajectory(path: Path, topology: app.Topology):
-    """A trajectory through mdtraj."""
+    """A trajectory through mdtraj.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file of a run.
+    topology : openmm.app.Topology
+        Its atoms.
+
+    Returns
+    -------
+    mdtraj.Trajectory
+    """
     import mdtraj
 
     with _silent_stdout():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from typing import Any
@@ -13,8 +12,9 @@ import openmm.app as app
 import openmm.unit as unit
 from tqdm.auto import tqdm
 
-from . import run_analysis, trajectory_files
-from .failures import SimulationError, culprits, first_line, is_disk_error, is_not_finite, name_atoms, name_stated
+from ...errors import NonFiniteError
+from .breakdown import broken_down
+from .failures import is_not_finite
 from .interrupt import StopRequest
 from .md_system import has_plugin_force
 from .run_config import RunConfig
@@ -29,26 +29,7 @@ _MINIMIZER_TOLERANCE = 10.0  # kJ/mol/nm
 _SECONDS_PER_DAY = 86400.0
 
 
-class NotFiniteError(RuntimeError):
-    """A simulation with NaN or infinite numbers, and the last frame without.
-
-    Parameters
-    ----------
-    message : str
-        What happened.
-    good : openmm.State or None
-        Last State whose positions were finite.
-    current : openmm.State or None
-        The State after the failure.
-    """
-
-    def __init__(self, message: str, good: openmm.State | None, current: openmm.State | None) -> None:
-        super().__init__(message)
-        self.good = good
-        self.current = current
-
-
-class Stepper:
+class StageRunner:
     """Steps of one stage of a run.
 
     Parameters
@@ -70,12 +51,12 @@ class Stepper:
     def __init__(
         self, simulation: app.Simulation, config: RunConfig, folder: RunFolder, stage: str, last: int, stop: StopRequest
     ) -> None:
-        self._simulation = simulation
+        self.simulation = simulation
         self._config = config
         self._folder = folder
         self._stage = stage
-        self._last = last
-        self._stop = stop
+        self.last = last
+        self.stop = stop
         self._good: openmm.State | None = None
 
     def advance(self) -> bool:
@@ -88,21 +69,21 @@ class Stepper:
 
         Raises
         ------
-        NotFiniteError
-            If a number is NaN or infinite.
+        SimulationError
+            If a number is NaN or infinite; the frames around it are saved.
         OSError
             If something cannot be written.
         """
-        simulation, every = self._simulation, self._config.checkpoint_interval
+        simulation, every = self.simulation, self._config.checkpoint_interval
         portion, saved = 1, None
         began, first = time.perf_counter(), simulation.currentStep
         self._remember()
         with tqdm(
-            total=self._last, initial=first, desc=self._stage, unit="step", disable=None, dynamic_ncols=True
+            total=self.last, initial=first, desc=self._stage, unit="step", disable=None, dynamic_ncols=True
         ) as bar:
-            while simulation.currentStep < self._last and not self._stop:
+            while simulation.currentStep < self.last and not self.stop:
                 step = simulation.currentStep
-                count = min(portion, self._last - step, every - step % every)
+                count = min(portion, self.last - step, every - step % every)
                 seconds = self._take(count)
                 portion = max(1, min(4 * portion, int(count * _PORTION_SECONDS / max(seconds, 1e-6))))
                 bar.update(count)
@@ -117,29 +98,30 @@ class Stepper:
             self._folder.save_checkpoint(simulation, self._stage)
         done = simulation.currentStep - first
         logger.info("%s: %d steps in %.1f s", self._stage, done, time.perf_counter() - began)
-        return simulation.currentStep >= self._last
+        return simulation.currentStep >= self.last
 
     def _take(self, count: int) -> float:
         """Take steps and remember where they led; the seconds they took."""
         began = time.perf_counter()
         try:
-            self._simulation.step(count)
+            self.simulation.step(count)
             self._remember()
-        except (openmm.OpenMMException, ValueError, ArithmeticError) as error:
+        except (openmm.OpenMMException, ValueError, ArithmeticError, NonFiniteError) as error:
             if not is_not_finite(error):
                 raise
-            raise NotFiniteError(first_line(error), self._good, self._current()) from error
+            topology = self.simulation.topology
+            raise broken_down(error, topology, self._folder, self._good, self._current()) from error
         return time.perf_counter() - began
 
     def _remember(self) -> None:
-        state = self._simulation.context.getState(positions=True)
+        state = self.simulation.context.getState(positions=True)
         if not np.isfinite(state.getPositions(asNumpy=True)._value).all():
-            raise FloatingPointError(f"positions are NaN or infinite at step {self._simulation.currentStep}")
+            raise FloatingPointError(f"positions are NaN or infinite at step {self.simulation.currentStep}")
         self._good = state
 
     def _current(self) -> openmm.State | None:
         try:
-            return self._simulation.context.getState(positions=True)
+            return self.simulation.context.getState(positions=True)
         except openmm.OpenMMException:
             return None
 
@@ -150,22 +132,24 @@ class _MinimizerWatch(openmm.MinimizationReporter):
     def __init__(self, bar: Any, stop: StopRequest) -> None:
         super().__init__()
         self._bar = bar
-        self._stop = stop
+        self.stop = stop
 
     def report(self, iteration: int, x: Any, grad: Any, args: Any) -> bool:
         """OpenMM's call after each iteration; True ends the minimisation."""
         self._bar.update(max(iteration - self._bar.n, 0))
         self._bar.set_postfix_str(f"{args['system energy']:.3f} kJ/mol", refresh=False)
-        return bool(self._stop)
+        return bool(self.stop)
 
 
-def minimize(simulation: app.Simulation, stop: StopRequest) -> bool:
+def minimize(simulation: app.Simulation, folder: RunFolder, stop: StopRequest) -> bool:
     """Relax the positions.
 
     Parameters
     ----------
     simulation : openmm.app.Simulation
         With positions.
+    folder : RunFolder
+        Where the structure goes if the model does not bear it.
     stop : StopRequest
         Ends it early.
 
@@ -176,7 +160,7 @@ def minimize(simulation: app.Simulation, stop: StopRequest) -> bool:
 
     Raises
     ------
-    NotFiniteError
+    SimulationError
         If the model does not bear the structure.
     """
     before = simulation.context.getState(positions=True)
@@ -190,7 +174,7 @@ def minimize(simulation: app.Simulation, stop: StopRequest) -> bool:
     except openmm.OpenMMException as error:
         if not is_not_finite(error):
             raise
-        raise NotFiniteError(first_line(error), before, None) from error
+        raise broken_down(error, simulation.topology, folder, before, None) from error
     logger.info("minimization: %.3f -> %.3f kJ/mol", start, end)
     return not stop
 
@@ -198,62 +182,3 @@ def minimize(simulation: app.Simulation, stop: StopRequest) -> bool:
 def _energy(simulation: app.Simulation) -> float:
     state = simulation.context.getState(energy=True)
     return float(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole))
-
-
-def save_failure(error: Exception, config: RunConfig, topology: app.Topology, folder: RunFolder) -> Exception:
-    """Save what can be saved of a run that failed.
-
-    Parameters
-    ----------
-    error : Exception
-        What stopped it.
-    config : RunConfig
-        Settings.
-    topology : openmm.app.Topology
-        The atoms.
-    folder : RunFolder
-        Where the run writes.
-
-    Returns
-    -------
-    Exception
-        What to raise instead: a :class:`SimulationError` whose message says what happened and what was saved, or the
-        error itself if it is none of a simulation.
-    """
-    # A write that failed leaves half a frame or row; cutting it off needs no space.
-    path = folder.trajectory(config.trajectory)
-    with contextlib.suppress(OSError):
-        trajectory_files.truncate(path, trajectory_files.count_frames(path))
-    if isinstance(error, NotFiniteError):
-        return SimulationError(_save_frames(error, topology, folder))
-    if is_disk_error(error):
-        with contextlib.suppress(OSError):
-            run_analysis.truncate_log(folder.log, 2**62)
-        stage = folder.latest_stage()
-        resume = "there is no checkpoint yet" if stage is None else "the last checkpoint is whole"
-        return SimulationError(
-            f"cannot write to {folder.path}: {error.strerror or error}; {resume} and {path.name} has "  # type: ignore[attr-defined]
-            f"{trajectory_files.count_frames(path)} readable frames: free some space, then continue with --restart"
-        )
-    if isinstance(error, openmm.OpenMMException):
-        return SimulationError(first_line(error))
-    return error
-
-
-def _save_frames(error: NotFiniteError, topology: app.Topology, folder: RunFolder) -> str:
-    saved = []
-    current = None if error.current is None else error.current.getPositions(asNumpy=True)._value
-    for path, state in ((folder.failed, error.good), (folder.failed_current, error.current)):
-        if state is None:
-            continue
-        try:
-            folder.write_structure(path, topology, state.getPositions(), state.getPeriodicBoxVectors())
-            saved.append(str(path))
-        except (OSError, ValueError) as reason:  # coordinates that do not fit the format, NaN, a full disk
-            logger.debug("%s was not written: %s", path, reason)
-    text = str(error).removeprefix("NonFiniteError: ")
-    bad = culprits(topology, current)
-    named = f" (atoms {name_atoms(topology, bad)})" if len(bad) else name_stated(topology, text)
-    frames = f"; the last good frame is in {saved[0]}" if saved else ""
-    advice = "" if "check" in text else "; check the time step, the start, and whether the model knows such structures"
-    return f"the simulation broke down: {text}{named}{frames}{advice}"

@@ -16,6 +16,7 @@ import openmm.app as app
 import openmm.unit as unit
 
 from ...crystal import check_cell, partial_sites, reduce_cell
+from ...errors import StructureError
 from ...units import NM_PER_ANGSTROM
 from .bonds import Bonds, Molecules, find_molecules, make_whole, nearest_images, perceive_bonds
 from .typed_box import parse_box
@@ -122,7 +123,20 @@ class Structure:
 
 
 def copy_topology(topology: app.Topology, pairs: np.ndarray) -> app.Topology:
-    """A topology with the same atoms and other bonds; the order of the atoms is kept."""
+    """A topology with the same atoms, in the same order, and other bonds.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        The atoms; not changed.
+    pairs : numpy.ndarray, (n_bonds, 2) int64
+        The bonds.
+
+    Returns
+    -------
+    openmm.app.Topology
+        Without a box.
+    """
     new = app.Topology()
     atoms = []
     for chain in topology.chains():
@@ -154,41 +168,44 @@ def read_structure(path: str | os.PathLike[str], box: Sequence[float] | None = N
 
     Raises
     ------
+    StructureError
+        If the file is missing, unreadable or empty, has no such frame, is periodic in some directions only, or has
+        positions that are not finite.
     ValueError
-        If the file is missing, unreadable or empty, has no such frame, is periodic in some directions only, has
-        positions that are not finite, or a box without volume.
+        If a box has no volume or is none.
     """
     path = os.path.abspath(os.path.expanduser(os.fspath(path)))
     if not os.path.isfile(path):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise ValueError(f"structure file {path} {what}; check the path (relative paths start at {os.getcwd()})")
+        raise StructureError(
+            f"structure file {path} {what}; check the path (relative paths start at {os.getcwd()})", path
+        )
     given = None if box is None else parse_box(box)
     try:
         topology, positions, found = _reader(path)(path, frame)
-    except _StructureError as error:
-        raise ValueError(f"structure file {path}: {error}") from None
+    except StructureError as error:
+        raise StructureError(f"structure file {path}: {error}", path) from None
     except Exception as error:  # the readers raise anything at all on a foreign file
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ValueError(
+        raise StructureError(
             f"structure file {path} cannot be read as {Path(path).suffix or 'a file without suffix'} ({reason}); PDB, "
-            "mmCIF, GRO, extxyz, xyz, CIF, POSCAR and other formats of ASE are known, by their suffix"
+            "mmCIF, GRO, extxyz, xyz, CIF, POSCAR and other formats of ASE are known, by their suffix",
+            path,
         ) from error
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     if len(positions) == 0:
-        raise ValueError(f"structure file {path} has no atoms; is it of the kind that its suffix says?")
+        raise StructureError(f"structure file {path} has no atoms; is it of the kind that its suffix says?", path)
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         named = ", ".join(map(str, bad[:10])) + ", ..." * (len(bad) > 10)
-        raise ValueError(f"structure file {path} has positions that are NaN or infinite, of the atoms {named}")
+        raise StructureError(
+            f"structure file {path} has positions that are NaN or infinite, of the atoms {named}", path
+        )
     if given is not None:
         found = given
     elif found is not None:
         found = check_cell(found, f"the box in {path} (nm)")
     return Structure(path, topology, positions, found)
-
-
-class _StructureError(Exception):
-    """A reader understood the file and cannot use it; the text says why."""
 
 
 _Read = tuple[app.Topology, np.ndarray, np.ndarray | None]
@@ -209,7 +226,7 @@ def _reader(path: str) -> Callable[[str, int], _Read]:
 
 def _pick(frame: int, count: int) -> int:
     if not -count <= frame < count:
-        raise _StructureError(f"frame {frame} was asked for, but there are {count}")
+        raise StructureError(f"frame {frame} was asked for, but there are {count}")
     if count > 1:
         logger.info("frame %d of %d is used", frame % count, count)
     return frame % count
@@ -217,7 +234,7 @@ def _pick(frame: int, count: int) -> int:
 
 def _openmm_frame(file: app.PDBFile | app.PDBxFile, frame: int) -> _Read:
     if file.topology.getNumAtoms() == 0:
-        raise _StructureError("no atoms; is it of the kind that its suffix says?")
+        raise StructureError("no atoms; is it of the kind that its suffix says?")
     index = _pick(frame, file.getNumFrames())
     positions = np.array(file.getPositions(asNumpy=True, frame=index).value_in_unit(unit.nanometer))
     vectors = file.topology.getPeriodicBoxVectors()
@@ -281,18 +298,18 @@ def _read_ase(path: str, frame: int) -> _Read:
     except (IndexError, StopIteration):
         if frame in (0, -1):
             raise
-        raise _StructureError(f"frame {frame} was asked for, but the file has fewer") from None
+        raise StructureError(f"frame {frame} was asked for, but the file has fewer") from None
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
-        raise _StructureError("no atoms")
+        raise StructureError("no atoms")
     periodic = np.asarray(atoms.pbc)
     if periodic.any() and not periodic.all():
-        raise _StructureError(
+        raise StructureError(
             f"periodic in some directions only (pbc {periodic.tolist()}), which OpenMM cannot do; make it periodic in "
             "all three with enough vacuum in the box, or in none"
         )
     partial = partial_sites(atoms)
     if partial:
-        raise _StructureError(f"partial occupancies: {'; '.join(partial)}; a model needs one whole atom at each site")
+        raise StructureError(f"partial occupancies: {'; '.join(partial)}; a model needs one whole atom at each site")
     box = np.array(atoms.cell[:]) * NM_PER_ANGSTROM if periodic.all() else None
     positions = atoms.positions * NM_PER_ANGSTROM
     return _topology_of(atoms.get_chemical_symbols(), positions, box), positions, box

@@ -12,6 +12,7 @@ import openmm
 import openmm.app as app
 import openmm.unit as unit
 
+from ..errors import StructureError
 from ..units import NM_PER_ANGSTROM
 from .frame import Crystal
 from .lattice import check_cell, reduce_box
@@ -130,17 +131,23 @@ def readCrystal(path: str | os.PathLike[str], supercell: int | Iterable[int] = (
 
     Raises
     ------
+    StructureError
+        If the file is missing or cannot be read, or has no such frame.
     ValueError
-        If the file is missing or cannot be read, has no such frame, or as :func:`fromAse`.
+        As :func:`fromAse`.
     """
     import ase.io
 
     path = Path(path).expanduser()
     if not path.is_file():
-        raise ValueError(f"crystal file {path} does not exist; check the path (relative paths start at {os.getcwd()})")
+        raise StructureError(
+            f"crystal file {path} does not exist; check the path (relative paths start at {os.getcwd()})", str(path)
+        )
     try:
         atoms: Any = ase.io.read(path, index=int(index))
     except Exception as error:  # the readers raise anything at all on a foreign file
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ValueError(f"crystal file {path} cannot be read, or has no frame {index} ({reason})") from error
+        raise StructureError(
+            f"crystal file {path} cannot be read, or has no frame {index} ({reason})", str(path)
+        ) from error
     return _crystal(atoms, supercell, f"crystal file {path}")

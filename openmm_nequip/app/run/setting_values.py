@@ -1,0 +1,130 @@
+"""Values of settings, checked by the kind and the range that the table of settings states."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...choices import NEQUIP_NET
+
+
+def checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
+    """A value after checking it.
+
+    Parameters
+    ----------
+    name : str
+        The setting, as the user writes it.
+    value
+        What the user gave; None stays None.
+    facts : mapping
+        ``kind`` of the setting: float, int, str, bool, path, floats, strings or count; and its range: ``choices``,
+        ``above`` or ``least``.
+
+    Returns
+    -------
+    value
+        Paths absolute, lists as tuples, whole numbers for a float as float.
+
+    Raises
+    ------
+    ValueError
+        If it is of another kind or out of range.
+    """
+    return None if value is None else _CHECKS[facts["kind"]](name, value, facts)
+
+
+def absolute(path: str, folder: Path) -> str:
+    """A path as an absolute one; a ``nequip.net:`` id stays as it is.
+
+    Parameters
+    ----------
+    path : str
+        The path, ``~`` allowed.
+    folder : pathlib.Path
+        Where relative paths start.
+
+    Returns
+    -------
+    str
+    """
+    return path if path.startswith(NEQUIP_NET) else os.path.abspath(folder / os.path.expanduser(path))
+
+
+def _wrong(name: str, value: Any, wanted: str) -> ValueError:
+    return ValueError(f"{name} = {value!r}: give {wanted}")
+
+
+def _path(name: str, value: Any, facts: Mapping[str, Any]) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise _wrong(name, value, "a text")
+    return absolute(os.fspath(value), Path.cwd())
+
+
+def _floats(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[float, ...]:
+    if not _is_list(value) or not all(_is_number(item) for item in value):
+        raise _wrong(name, value, "a list of numbers")
+    return tuple(float(item) for item in value)
+
+
+def _strings(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    if not _is_list(value) or not all(isinstance(item, (str, int)) for item in value):
+        raise _wrong(name, value, "a list of names")
+    return tuple(str(item) for item in value)
+
+
+def _bool(name: str, value: Any, facts: Mapping[str, Any]) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "true or false")
+    return value
+
+
+def _str(name: str, value: Any, facts: Mapping[str, Any]) -> str:
+    if not isinstance(value, str):
+        raise _wrong(name, value, "a text")
+    if "choices" in facts and value not in facts["choices"]:
+        raise ValueError(f"{name} = {value!r}: use one of {', '.join(facts['choices'])}")
+    return value
+
+
+def _float(name: str, value: Any, facts: Mapping[str, Any]) -> float:
+    if not _is_number(value):
+        raise _wrong(name, value, "a number")
+    return _in_range(name, float(value), facts)
+
+
+def _int(name: str, value: Any, facts: Mapping[str, Any]) -> float:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong(name, value, "a whole number")
+    return _in_range(name, value, facts)
+
+
+def _count(name: str, value: Any, facts: Mapping[str, Any]) -> float:
+    return _int(name, value, {"least": 0})
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{name} = {value!r}: give a finite number")
+    if "above" in facts and value <= facts["above"]:
+        raise ValueError(f"{name} = {value!r}: it must be more than {facts['above']:g}")
+    if "least" in facts and value < facts["least"]:
+        raise ValueError(f"{name} = {value!r}: it must be {facts['least']:g} or more")
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any, Mapping[str, Any]], Any]] = {
+    "path": _path, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float, "int": _int,
+    "count": _count,
+}  # fmt: skip
