@@ -92,6 +92,22 @@ class Assembly:
         self.report.notes.append(text)
         self.warnings.append(text)
 
+    def name_inferred_links(self, topology_has_bonds: bool) -> None:
+        """Name cut bonds that the topology does not have; warn if it has others."""
+        for number, region in enumerate(self._regions):
+            for link in region.links:
+                if ordered(link.q, link.m) not in self._bonds.inferred:
+                    continue
+                text = (
+                    f"Region {number} cuts the bond of atoms {link.q} and {link.m}, which the topology does not have: it "
+                    "was read from the forces or constraints. If it is a restraint, name its force in keepForces; if it "
+                    "is a bond, add it to the topology."
+                )
+                if topology_has_bonds:
+                    self._warn(text)
+                else:
+                    self.report.notes.append(text)
+
     # ---- forces
 
     def divide_forces(self) -> None:

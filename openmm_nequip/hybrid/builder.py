@@ -10,8 +10,9 @@ from openmm.app import Topology
 
 from ..options import check_keywords
 from .assembly import Assembly
-from .bond_search import find_bonds
+from .bond_search import check_bonds_known, find_bonds
 from .build_options import HybridOptions
+from .force_classes import resolve_forces
 from .hybrid_report import MixedReport
 from .linking import make_regions
 from .regions import Region, select_regions
@@ -132,9 +133,12 @@ def build_mixed_system(
         raise TypeError(f"options is {options!r}. Expected HybridOptions(...), or its fields as keywords.")
     chosen = dataclasses.replace(options or HybridOptions(), **keywords)
     chosen.check_system(topology, system)
-    bonds = find_bonds(topology, system, chosen.forceClasses)
+    kept = resolve_forces(system, chosen.keepForces, "keepForces")
+    bonds = find_bonds(topology, system, chosen.forceClasses, kept)
     regions = make_regions(topology, system, bonds, select_regions(topology, atoms), chosen)
+    check_bonds_known(topology, system, bonds, [i for region in regions for i in region.atoms], chosen.forceClasses)
     build = Assembly(system, regions, bonds, chosen)
+    build.name_inferred_links(topology.getNumBonds() > 0)
     build.divide_forces()
     build.remove_constraints()
     build.keep_molecules()

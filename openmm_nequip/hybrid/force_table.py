@@ -98,7 +98,8 @@ FORCE_CLASSES = ForceClasses((
     ),
     ForceClass(
         "CustomBondForce", Role.TERMS, count=_bonds, atoms=_leading("getBondParameters", 2), xml_container="Bonds",
-        restraint_rule=farther_than(3), covered_by=("HarmonicBondForce",), holds_ends=True,
+        restraint_rule=farther_than(3), covered_by=("HarmonicBondForce",), bond_evidence=BondEvidence.BONDS,
+        holds_ends=True,
     ),
     ForceClass(
         "HarmonicAngleForce", Role.TERMS, count=_angles, atoms=_leading("getAngleParameters", 3),
@@ -106,7 +107,8 @@ FORCE_CLASSES = ForceClasses((
     ),
     ForceClass(
         "CustomAngleForce", Role.TERMS, count=_angles, atoms=_leading("getAngleParameters", 3),
-        xml_container="Angles", restraint_rule=bent_over_no_bonds, covered_by=("HarmonicAngleForce",), holds_ends=True,
+        xml_container="Angles", restraint_rule=bent_over_no_bonds, covered_by=("HarmonicAngleForce",),
+        bond_evidence=BondEvidence.ANGLES, holds_ends=True,
     ),
     ForceClass(
         "PeriodicTorsionForce", Role.TERMS, count=_torsions, atoms=_leading("getTorsionParameters", 4),
