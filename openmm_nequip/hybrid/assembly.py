@@ -27,8 +27,8 @@ from .interpolation import (
     weighted_forces,
 )
 from .nonbonded import region_pairs
+from .provenance import RestraintJudge, Verdict
 from .regions import Region, owners
-from .restraints import RestraintJudge
 
 _Grouped = list[tuple[int, openmm.Force]]
 
@@ -46,6 +46,8 @@ class Assembly:
         The bond graph.
     options : HybridOptions
         Options that fit the System.
+    periodic : bool
+        Whether the model is periodic, see :func:`openmm_nequip.topology.is_periodic`.
 
     Attributes
     ----------
@@ -58,7 +60,12 @@ class Assembly:
     """
 
     def __init__(
-        self, system: openmm.System, regions: list[Region], bonds: Connectivity, options: HybridOptions
+        self,
+        system: openmm.System,
+        regions: list[Region],
+        bonds: Connectivity,
+        options: HybridOptions,
+        periodic: bool,
     ) -> None:
         self._old = system
         self._regions = regions
@@ -72,7 +79,7 @@ class Assembly:
         for i, number in self._owner.items():
             for j in (i, *bonds.neighbours[i]):
                 self._near.setdefault(j, set()).add(number)
-        self._periodic = system.usesPeriodicBoundaryConditions()
+        self._periodic = periodic
         #: Charges of every force that has any.
         self._charges: list[tuple[openmm.Force, list[float]]] = []
         #: Taken out of the System: weighted by 1 - λ, by λ - 1, by λ and by -λ (by -1 without interpolation).
@@ -99,9 +106,9 @@ class Assembly:
                 if ordered(link.q, link.m) not in self._bonds.inferred:
                     continue
                 text = (
-                    f"Region {number} cuts the bond of atoms {link.q} and {link.m}, which the topology does not have: it "
-                    "was read from the forces or constraints. If it is a restraint, name its force in keepForces; if it "
-                    "is a bond, add it to the topology."
+                    f"Region {number} cuts the bond of atoms {link.q} and {link.m}, which the topology does not have: "
+                    "it was read from the forces or constraints. If it is a restraint, name its force in keepForces; "
+                    "if it is a bond, add it to the topology."
                 )
                 if topology_has_bonds:
                     self._warn(text)
@@ -158,17 +165,22 @@ class Assembly:
         self, force: openmm.Force, row: ForceClass, entry: ForceReport, judge: RestraintJudge | None
     ) -> None:
         """Divide a force by its terms; without a judge none is a restraint."""
-        removed = []
+        removed: list[int] = []
+        doubts: list[tuple[Atoms, Verdict]] = []
         terms = row.term_atoms(force)
         for index, atoms in enumerate(terms):
             if self._near.keys().isdisjoint(atoms):
                 continue
-            restraint = judge is not None and judge.is_restraint(row, atoms)
+            verdict = Verdict(False) if judge is None else judge.judge(entry.index, row, atoms)
+            restraint = verdict.restraint
             if self._is_replaced(atoms, restraint):
                 removed.append(index)
                 entry.removed.append(atoms)
+                doubts.append((atoms, verdict))
             elif restraint and not self._owner.keys().isdisjoint(atoms):
                 entry.restraints.append(atoms)
+                doubts.append((atoms, verdict))
+        self._name_doubts(force, entry, [item for item in doubts if item[1].doubt])
         entry.kept = len(terms) - len(removed)
         if not removed:
             self.new.addForce(copy_force(force))
@@ -179,6 +191,23 @@ class Assembly:
         self._molecule_bonds.update(
             ordered(*atoms) for atoms in entry.removed if len(atoms) == 2 and self._bonds.bonded(*atoms)
         )
+
+    def _name_doubts(self, force: openmm.Force, entry: ForceReport, doubts: list[tuple[Atoms, Verdict]]) -> None:
+        """Warn of terms that may be the force field's or a restraint."""
+        for restraint in (True, False):
+            some = [item for item in doubts if item[1].restraint is restraint]
+            if not some:
+                continue
+            entry.doubtful += [atoms for atoms, _ in some]
+            shown = ", ".join("-".join(map(str, atoms)) for atoms, _ in some[:5]) + ", ..." * (len(some) > 5)
+            taken, why = ("restraints and kept", "few") if restraint else ("the force field's and removed", "not many")
+            option = "forceFieldForces" if restraint else "keepForces"
+            self._warn(
+                f"Force {entry.index} {describe_force(force)}: the terms of atoms {shown} are taken for {taken}, since "
+                f"there are {why} of them ({some[0][1].doubt}) and nothing else tells. If that is wrong, name the "
+                f"force in {option}; if it is right, naming it in "
+                f"{'keepForces' if restraint else 'forceFieldForces'} ends this warning."
+            )
 
     def _is_replaced(self, atoms: Atoms, restraint: bool) -> bool:
         if not restraint:

@@ -125,7 +125,8 @@ class _ForceFieldBonds:
 
     def _both_hydrogen(self, i: int, j: int) -> bool:
         """Tell whether both particles are hydrogens, as the ends of a rigid water are."""
-        return all(element is not None and element.atomic_number == 1 for element in (self._elements[i], self._elements[j]))
+        elements = self._elements[i], self._elements[j]
+        return all(element is not None and element.atomic_number == 1 for element in elements)
 
 
 def _lengths(force: openmm.Force) -> list[float | None]:

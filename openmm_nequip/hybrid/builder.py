@@ -9,6 +9,7 @@ import openmm
 from openmm.app import Topology
 
 from ..options import check_keywords
+from ..topology import is_periodic
 from .assembly import Assembly
 from .bond_search import check_bonds_known, find_bonds
 from .build_options import HybridOptions
@@ -137,7 +138,7 @@ def build_mixed_system(
     bonds = find_bonds(topology, system, chosen.forceClasses, kept)
     regions = make_regions(topology, system, bonds, select_regions(topology, atoms), chosen)
     check_bonds_known(topology, system, bonds, [i for region in regions for i in region.atoms], chosen.forceClasses)
-    build = Assembly(system, regions, bonds, chosen)
+    build = Assembly(system, regions, bonds, chosen, is_periodic(topology, system))
     build.name_inferred_links(topology.getNumBonds() > 0)
     build.divide_forces()
     build.remove_constraints()

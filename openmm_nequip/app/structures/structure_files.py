@@ -17,6 +17,7 @@ import openmm.unit as unit
 
 from ...crystal import check_cell, partial_sites, reduce_cell
 from ...errors import StructureError
+from ...topology import is_dummy_box
 from ...units import NM_PER_ANGSTROM
 from .bonds import Bonds, Molecules, find_molecules, make_whole, nearest_images, perceive_bonds
 from .typed_box import parse_box
@@ -24,8 +25,6 @@ from .typed_box import parse_box
 logger = logging.getLogger(__name__)
 
 BOND_CHOICES = ("auto", "file", "none")
-#: PDB files without a crystal often carry a unit cell of 1 Å.
-_DUMMY_CELL_NM = 0.11
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +202,9 @@ def read_structure(path: str | os.PathLike[str], box: Sequence[float] | None = N
         )
     if given is not None:
         found = given
+    elif found is not None and is_dummy_box(found):
+        logger.info("the 1 Å unit cell in %s stands for none: the structure is not periodic", path)
+        found = None
     elif found is not None:
         found = check_cell(found, f"the box in {path} (nm)")
     return Structure(path, topology, positions, found)
@@ -249,9 +251,6 @@ def _read_pdb(path: str, frame: int) -> _Read:
         # OpenMM drops atoms that share a name in a residue; programs without names, ASE among them, write such files.
         return _read_ase(path, frame)
     topology, positions, box = _openmm_frame(file, frame)
-    if box is not None and np.abs(box).max() < _DUMMY_CELL_NM:
-        logger.info("the 1 Å unit cell in %s stands for none: the structure is not periodic", path)
-        box = None
     return topology, positions, box
 
 
