@@ -10,6 +10,8 @@ import warnings
 from pathlib import Path
 
 import pytest
+import stacks
+from filelock import FileLock
 
 # One cache for the session, so that a model is compiled once; CI may name one that outlives it.
 if "OPENMM_NEQUIP_CACHE" not in os.environ:
@@ -45,6 +47,47 @@ PYTHON_BACKENDS = [name for name in BACKENDS if name != "TorchForce"]
 EXPECTED = os.environ.get("OPENMM_NEQUIP_EXPECT_BACKENDS")
 
 
+def pytest_addoption(parser):
+    """Options of ``tests/run.sh``; without them every test runs that the environment can run."""
+    group = parser.getgroup("openmm-nequip")
+    group.addoption("--stack", choices=stacks.STACKS, help="the tests of one stack; see tests/stacks.py")
+    group.addoption("--fast", action="store_true", help="without the tests marked slow")
+
+
+#: What was collected, before anything was deselected: node id -> names of markers.
+COLLECTED = pytest.StashKey[dict[str, frozenset[str]]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Add the markers that follow from what a test uses, remember everything, keep the chosen stack and set."""
+    for item in items:
+        parameters = getattr(item, "callspec", None)
+        if parameters is not None and parameters.params.get("backend") in stacks.PLUGIN_BACKENDS:
+            item.add_marker("torchforce_stack")
+        if set(stacks.SLOW_FIXTURES) & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+    markers = {item.nodeid: frozenset(mark.name for mark in item.iter_markers()) for item in items}
+    config.stash[COLLECTED] = markers
+    stack, fast = config.getoption("stack"), config.getoption("fast")
+    chosen, others = [], []
+    for item in items:
+        (chosen if stacks.is_selected(markers[item.nodeid], stack, fast) else others).append(item)
+    config.hook.pytest_deselected(items=others)
+    items[:] = sorted(chosen, key=lambda item: stacks.rank(item.path.name))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that leaves itself to the other stack must be one that the other stack runs."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and "other stack" in report.longrepr[2]:
+        stack = item.config.getoption("stack")
+        if stack == "torchforce" or item.get_closest_marker("torchforce_stack") is None:
+            report.outcome, report.longrepr = "failed", f"no stack runs this test: {report.longrepr[2]}"
+    return report
+
+
 def pytest_report_header(config):
     """Say which stack is tested and what is absent."""
     lines = [f"openmm {openmm.version.version}, torch {torch.__version__}, backends: {', '.join(BACKENDS)}"]
@@ -65,23 +108,42 @@ def platform(request):
     return openmm.Platform.getPlatformByName(request.param)
 
 
-@pytest.fixture(scope="session")
-def compiled():
-    """Folder of .nequip.pt2 files of nequip-compile: NequIP for ASE, Allegro for LAMMPS' pair_nequip."""
+def compile_once(model, target):
+    """A model compiled by nequip-compile for the CPU, kept in the cache folder: made once for all processes.
+
+    Parameters
+    ----------
+    model : pathlib.Path
+        A ``.nequip.zip`` file.
+    target : str
+        Of nequip-compile.
+
+    Returns
+    -------
+    pathlib.Path
+        ``.nequip.pt2`` file of the same name.
+    """
     folder = cache_dir() / f"tests-torch-{torch.__version__}"
     folder.mkdir(exist_ok=True)
-    for name, target in (("tiny-nequip", "ase"), ("tiny-allegro", "pair_nequip")):
-        output = folder / f"{name}.nequip.pt2"
+    output = folder / model.with_suffix(".pt2").name
+    with FileLock(f"{output}.lock"):
         if not output.exists():
             with tempfile.TemporaryDirectory() as scratch:
                 fresh = Path(scratch) / output.name
                 subprocess.run(
-                    [sys.executable, "-m", "nequip.scripts.compile", str(DATA / f"{name}.nequip.zip"), str(fresh),
+                    [sys.executable, "-m", "nequip.scripts.compile", str(model), str(fresh),
                      "--mode", "aotinductor", "--device", "cpu", "--target", target],
                     check=True, capture_output=True, env=dict(os.environ, TORCHINDUCTOR_CACHE_DIR=scratch),
                 )  # fmt: skip
                 write_atomically(output, fresh.read_bytes())
-    return folder
+    return output
+
+
+@pytest.fixture(scope="session")
+def compiled():
+    """Folder of .nequip.pt2 files of nequip-compile: NequIP for ASE, Allegro for LAMMPS' pair_nequip."""
+    compile_once(DATA / "tiny-nequip.nequip.zip", "ase")
+    return compile_once(DATA / "tiny-allegro.nequip.zip", "pair_nequip").parent
 
 
 @pytest.fixture(scope="session")

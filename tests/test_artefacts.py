@@ -30,6 +30,8 @@ from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
 
+pytestmark = pytest.mark.torchforce_stack
+
 #: Between files of one model, eV per atom and eV/Å: rounding in double and in single precision.
 ENERGY_PER_ATOM = {"nequip": 1e-9, "allegro": 5e-7}
 FORCE = {"nequip": 1e-9, "allegro": 1e-5}

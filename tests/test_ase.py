@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
-import torch
 from ase import Atoms
 from ase.build import molecule
-from conftest import DATA, PYTHON_BACKENDS
+from conftest import DATA, PYTHON_BACKENDS, compile_once
 from openmmml import MLPotential
 from toy import evaluate, make_topology
 
 import openmm_nequip
 from openmm_nequip import load_model
-from openmm_nequip.cache import cache_dir, write_atomically
 from openmm_nequip.crystal import fromAse
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
@@ -47,19 +43,7 @@ ROTATED = [[1.0, 6.5, 2.0], [7.0, -1.0, 0.5], [0.5, -1.0, 7.5]]
 @pytest.fixture(scope="session")
 def shipped_for_ase():
     """The shipped model compiled by nequip-compile for ASE; kept in the cache folder, as it takes a minute."""
-    folder = cache_dir() / f"tests-torch-{torch.__version__}"
-    folder.mkdir(exist_ok=True)
-    output = folder / "alanine-dipeptide.nequip.pt2"
-    if not output.exists():
-        with tempfile.TemporaryDirectory() as scratch:
-            fresh = Path(scratch) / output.name
-            subprocess.run(
-                [sys.executable, "-m", "nequip.scripts.compile", str(SHIPPED / "alanine-dipeptide.nequip.zip"),
-                 str(fresh), "--mode", "aotinductor", "--device", "cpu", "--target", "ase"],
-                check=True, capture_output=True, env=dict(os.environ, TORCHINDUCTOR_CACHE_DIR=scratch),
-            )  # fmt: skip
-            write_atomically(output, fresh.read_bytes())
-    return output
+    return compile_once(SHIPPED / "alanine-dipeptide.nequip.zip", "ase")
 
 
 def structures():
@@ -82,6 +66,7 @@ def by_ase(atoms, path):
         return atoms.get_potential_energy(), atoms.get_forces(), stress
 
 
+@pytest.mark.torchforce_stack
 @pytest.mark.parametrize("backend", PYTHON_BACKENDS)
 @pytest.mark.parametrize("name", ["molecule", "periodic", "rotated"])
 def test_openmm_gives_the_calculators_numbers(compiled, name, backend):
@@ -168,6 +153,7 @@ def test_an_extended_xyz_file_starts_it_too(compiled, tmp_path):
     assert np.abs(first.cell[:] - atoms.cell[:]).max() < 1e-7 and first.pbc.all()
 
 
+@pytest.mark.slow
 def test_trajectories_of_different_length_are_not_compared(tmp_path):
     ase.io.write(tmp_path / "ase.traj", [molecule("H2O")] * 2)
     ase.io.write(tmp_path / "openmm.traj", [molecule("H2O")] * 3)

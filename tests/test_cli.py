@@ -212,6 +212,7 @@ def test_debug_shows_where(capsys, tmp_path):
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_module_as_a_program():
     done = subprocess.run(
         [sys.executable, "-m", "openmm_nequip", "energy", MODEL, PEPTIDE, "--json"], capture_output=True, text=True

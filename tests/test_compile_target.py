@@ -24,6 +24,8 @@ from openmm_nequip.models.compiling.targets import (
     single_structure,
 )
 
+pytestmark = pytest.mark.torchforce_stack
+
 NAMES = {"openmm", "openmm-full"}
 #: Two atoms with and two without a common edge, model lengths; one frame as nequip's ASE reader gives it.
 MOLECULE = {
@@ -48,6 +50,7 @@ def test_nequip_is_told_of_the_extension():
     assert found.get("openmm_nequip") == "init_always", "install the package again: pip install -e ."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["nequip", "openmm_nequip", "openmmml", "openmm_nequip.nequip_extension"])
 def test_every_order_of_imports_works_quietly(first):
     """And both ends work: the target in nequip, the potential in OpenMM-ML."""
@@ -64,6 +67,7 @@ def test_every_order_of_imports_works_quietly(first):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_nequip_works_where_openmm_does_not():
     """Its commands keep working, our target among them."""
     out, _ = python(

@@ -16,6 +16,8 @@ from toy import reference_energy, write_toy
 from openmm_nequip.crystal import fromAse
 from openmm_nequip.stress import StressCalculator
 
+pytestmark = pytest.mark.slow
+
 #: K: cold enough for thermal expansion (some 1e-5 of the lattice constant) to vanish in the error bars.
 COLD = 0.05
 #: Largest error bar of a lattice constant that the runs must reach, relative.

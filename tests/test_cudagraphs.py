@@ -35,6 +35,8 @@ from openmm_nequip.models.edge_vectors import gradients_on, potential_of
 from openmm_nequip.potential import NequIPPotentialImpl
 from openmm_nequip.units import Units
 
+pytestmark = pytest.mark.torchforce_stack
+
 #: Model energy and force units, kJ/mol and kJ/mol/nm: two orders of summation in float64.
 ROUNDING = 1e-11
 ENERGY = 1e-8

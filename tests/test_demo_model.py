@@ -55,6 +55,7 @@ def test_card_and_file_agree():
     assert card["sha256"] in (DATA / "alanine-dipeptide.md").read_text()
 
 
+@pytest.mark.slow
 def test_nve_drift_is_bounded(peptide, system, record_property):
     """2 ps from a thermal start: slope of the total energy per atom and ns, printed with the test's properties."""
     positions = peptide[1]
@@ -93,6 +94,7 @@ def test_permutation_and_rotation_leave_the_energy(peptide, system):
     assert evaluate(permuted, positions[order])[0] == pytest.approx(expected, abs=ENERGY_PER_ATOM * 22)
 
 
+@pytest.mark.slow
 def test_npt_moves_whole_molecules(peptide):
     """Two peptides in a box under a barostat for 1 ps: both stay molecules, the box changes."""
     topology, positions = peptide

@@ -5,6 +5,8 @@ import torch
 
 from openmm_nequip import devices
 
+pytestmark = pytest.mark.torchforce_stack
+
 
 class FakeContext:
     """A Context on some platform, with its DeviceIndex property."""

@@ -15,6 +15,8 @@ from crystals import carbon
 from scipy.optimize import minimize_scalar
 from toy import write_toy
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "examples" / "crystal_equation_of_state" / "run.py"
 #: eV per atom; Å of the lattice constant; GPa of the bulk modulus and of pressures. Strains of up to 1 %.
 ENERGY, CONSTANT, MODULUS, PRESSURE = 1e-9, 1e-4, 5e-3, 1e-3

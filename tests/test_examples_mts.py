@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "examples" / "multiple_time_steps" / "run.py"
 #: Total energy, kJ/mol: how far 0.1 ps with an outer step of 1 fs may move it from where it started. Measured: below 3,
 #: most of it the error of the integrator, which comes and goes with the bond vibrations; kT times the degrees of

@@ -18,6 +18,8 @@ from openmm_nequip import create_mixed_system, load_model
 from openmm_nequip.errors import CompileError, CudaGraphError, KernelsError, ModifierError
 from openmm_nequip.models import Execution, locate, open_model, opening, read_info
 
+pytestmark = pytest.mark.torchforce_stack
+
 ZIP = DATA / "tiny-nequip.nequip.zip"
 
 

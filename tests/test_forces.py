@@ -23,6 +23,8 @@ from openmm_nequip.potential import NequIPPotentialImpl
 from openmm_nequip.topology import check_box
 from openmm_nequip.units import Units
 
+pytestmark = pytest.mark.torchforce_stack
+
 #: kJ/mol per atom and kJ/mol/nm, between two ways of the same float64 arithmetic.
 ENERGY_PER_ATOM = 1e-8
 FORCE = 1e-6
@@ -263,6 +265,7 @@ print(repr(evaluate(system, lattice(3, 0.40, 0.02)[0])[0]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embed", [False, True])
 def test_xml_is_read_by_another_process(tmp_path, backend, embed):
     positions, box = lattice(3, 0.40, 0.02)

@@ -17,6 +17,8 @@ from openmm_nequip.app.cli import main
 from openmm_nequip.app.run.hybrid_system import make_hybrid, read_hybrid_structure
 from openmm_nequip.app.run.run_config import make_config
 
+pytestmark = pytest.mark.torchforce_stack
+
 MODEL = str(DATA / "tiny-nequip.nequip.pth")
 PEPTIDE = str(Path(openmm_nequip.__file__).parent / "data" / "alanine-dipeptide.pdb")
 FORCEFIELD = ["amber14-all.xml", "amber14/tip3p.xml"]

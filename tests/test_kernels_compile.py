@@ -15,6 +15,8 @@ from openmm_nequip import load_model
 from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.upstream.nequip_state import preserved_global_state
 
+pytestmark = [pytest.mark.slow, pytest.mark.torchforce_stack]
+
 #: Energy per atom (eV) and forces (eV/Å) of a float64 model, tables included; nequip builds its own neighbour list.
 ENERGY_PER_ATOM = 1e-9
 FORCE = 1e-8

@@ -10,8 +10,6 @@ import pytest
 import torch
 from conftest import DATA
 from nequip_models import CUTOFF, make_model
-from openmm_nequip.models.nequip import load_module
-from openmm_nequip.models.state import default_dtype, preserved_global_state
 
 from openmm_nequip.errors import KernelsError, NotFusableError, UpstreamError
 from openmm_nequip.kernels.backend import Generated
@@ -20,7 +18,9 @@ from openmm_nequip.kernels.cpu.generate import assemble
 from openmm_nequip.kernels.fuse import BACKENDS, backend_for, fuse, generator
 from openmm_nequip.kernels.read import READERS, read_model
 from openmm_nequip.models import locate
+from openmm_nequip.models.eager import load_module
 from openmm_nequip.upstream.nequip_modules import normalisation_constant, reciprocal_cutoffs, submodules, zbl_factor
+from openmm_nequip.upstream.nequip_state import default_dtype, preserved_global_state
 
 #: e^2 / (4 pi eps0) in eV Å, CODATA 2018.
 COULOMB_EV_A = 14.3996
@@ -67,20 +67,20 @@ def test_what_is_gone_is_said(borrow):
 
 def test_a_nequip_of_another_kind_is_refused_not_failed():
     model = make_model()
-    del module_of(model, "EdgeLengthNormalizer")._buffers["_rmax_recip"]
+    delattr(module_of(model, "EdgeLengthNormalizer"), "_rmax_recip")
     with default_dtype(torch.float64), pytest.raises(NotFusableError, match="has no _rmax_recip"):
         read_model(model)
 
 
 def test_each_family_has_one_reader():
     model = make_model()
-    assert [reader.name for reader in READERS if reader.recognises(model)] == ["NequIP"]
+    assert [reader.name for reader in READERS if reader.recognises(model)] == ["nequip"]
     with preserved_global_state():
         allegro = load_module(locate(DATA / "tiny-allegro.nequip.zip"))
     assert not any(reader.recognises(allegro) for reader in READERS)
     with pytest.raises(NotFusableError, match="it is an Allegro model"):
         read_model(allegro)
-    with pytest.raises(NotFusableError, match="its modules .*Linear.* belong to no model of a family .*NequIP"):
+    with pytest.raises(NotFusableError, match="its modules .*Linear.* belong to no model of a family .*nequip"):
         read_model(torch.nn.Sequential(torch.nn.Linear(2, 2)))
 
 

@@ -10,7 +10,7 @@ from test_kernels import EXACT, FORCE, dtype_of, edges_of, libraries, models, op
 from openmm_nequip.errors import NonFiniteError
 from openmm_nequip.graph.neighbors import CandidateList
 from openmm_nequip.kernels.backend import StepperSetup
-from openmm_nequip.kernels.cpu.stepper import Stepper
+from openmm_nequip.kernels.cpu.stepper import FusedStepper
 
 SKIN = 0.8
 #: The caller's units: one model length is 0.1 of the caller's, one model energy 96.485.
@@ -27,7 +27,7 @@ class Follower:
         self.lists = 0
         self._candidates = CandidateList(CUTOFF, SKIN, periodic)
         setup = StepperSetup(self._candidates.reach(len(types)), LENGTH, ENERGY, None if periodic else cell)
-        self.follow = Stepper(libraries(name, True)[1], types, self._find, setup, edges_per_thread=64)
+        self.follow = FusedStepper(libraries(name, True)[1], types, self._find, setup, edges_per_thread=64)
 
     def _find(self, positions, cell):
         self.lists += 1

@@ -25,6 +25,8 @@ from test_mixed_standin import (
 
 from openmm_nequip.hybrid import Region
 
+pytestmark = pytest.mark.torchforce_stack
+
 OPENMM_ML_TOLERANCE = 1e-6  # kJ/mol and kJ/mol/nm, the same model through openmm-ml 1.8's own embedding
 IDENTITY_TOLERANCE = 0.01  # kJ/mol, E_tot = E_model(Q) + E_MM(all) - E_MM(Q)
 FORCE_TOLERANCE = 0.01  # kJ/mol/nm, the same for forces

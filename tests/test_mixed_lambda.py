@@ -22,6 +22,8 @@ from test_mixed_standin import (
 from openmm_nequip.hybrid import build_mixed_system
 from openmm_nequip.hybrid.interpolation import weighted_forces
 
+pytestmark = pytest.mark.torchforce_stack
+
 ENERGY_TOLERANCE = 1e-5  # kJ/mol in total, double precision
 FORCE_TOLERANCE = 1e-5  # kJ/mol/nm
 CONSTRAINED_FORCE_TOLERANCE = 1e-2  # kJ/mol/nm, where stiff bonds turn the 1e-8 nm that SETTLE leaves into a force

@@ -22,6 +22,8 @@ from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.units import Units
 
+pytestmark = pytest.mark.torchforce_stack
+
 MODEL = DATA / "tiny-nequip.nequip.pth"
 ALLEGRO = DATA / "tiny-allegro.nequip.pth"
 #: kJ/mol and kJ/mol/nm between two ways to the same float64 numbers.
@@ -188,6 +190,7 @@ print(repr(evaluate(system, np.load(sys.argv[2]))[0]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolate", [False, True])
 def test_storage(tmp_path, solvated, interpolate):
     """deepcopy and XML read by another process, for mixed and interpolated Systems with cut bonds."""

@@ -13,6 +13,8 @@ import pytest
 from openmm import app, unit
 from test_mixed_standin import DIPEPTIDE, SIDE_CHAIN, build, evaluate, solution, solution_system
 
+pytestmark = pytest.mark.torchforce_stack
+
 ENERGY_TOLERANCE = 1e-9  # relative
 SETUP_SECONDS = 60.0  # generous; about 10 s on two busy cores
 REGION_ATOMS, BOX_ATOMS = 2000, 30000

@@ -7,6 +7,8 @@ from openmmml import MLPotential
 from openmm_nequip.errors import OpenMMNequIPError, UpstreamError
 from openmm_nequip.upstream.openmm_ml import asked_to_remove_constraints
 
+pytestmark = pytest.mark.torchforce_stack
+
 
 class _Answer:
     """In place of a potential: notes what it is told."""

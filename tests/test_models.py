@@ -19,6 +19,8 @@ from openmm_nequip.models import locate, read_info, source
 from openmm_nequip.models.compiling import aot
 from openmm_nequip.models.compiling.example import example_graph
 
+pytestmark = pytest.mark.torchforce_stack
+
 #: Energy per atom (eV) and forces (eV/Å) of float64 models, between formats.
 ENERGY_PER_ATOM = 1e-10
 FORCE = 1e-10

@@ -6,6 +6,8 @@ import sys
 import pytest
 from conftest import BACKENDS, DATA
 
+pytestmark = pytest.mark.slow
+
 ORDERS = [
     "import openmm_nequip; from openmmml import MLPotential",
     "from openmmml import MLPotential",
@@ -42,6 +44,7 @@ def python(code):
     return done.stdout
 
 
+@pytest.mark.torchforce_stack
 @pytest.mark.parametrize("order", ORDERS)
 def test_ours_whatever_the_import_order(order):
     assert python(order + CHECK).split() == ["openmm_nequip.registration", "True"]
@@ -62,6 +65,7 @@ def test_openmm_ml_finds_us_without_torch(order):
     assert "openmm_nequip.registration" in loaded and not heavy & set(loaded)
 
 
+@pytest.mark.torchforce_stack
 def test_the_potential_is_made_by_the_registered_name():
     code = (
         "from openmmml import MLPotential\n"
@@ -115,6 +119,7 @@ def torch_force(tmp_path_factory):
     return str(path), pdb
 
 
+@pytest.mark.torchforce_stack
 @pytest.mark.parametrize(
     "order",
     [

@@ -32,6 +32,8 @@ from openmm_nequip.app.run.run_config import make_config
 from openmm_nequip.models.base import Model
 from openmm_nequip.units import NM_PER_ANGSTROM
 
+pytestmark = pytest.mark.torchforce_stack
+
 MODEL = str(Path(__file__).parent / "data" / "tiny-nequip.nequip.pth")
 PEPTIDE = str(Path(__file__).parents[1] / "openmm_nequip" / "data" / "alanine-dipeptide.pdb")
 FAST = {"minimize": False, "equilibrate": 0, "report_interval": 5, "checkpoint_interval": 10, "seed": 7, "threads": 1}
@@ -309,6 +311,7 @@ def command(*words: str, **more) -> subprocess.Popen:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peptide_demo, "MODEL", MODEL)  # needs no minute of compilation
     monkeypatch.chdir(tmp_path)
@@ -350,6 +353,7 @@ def test_interrupted_equilibration_goes_on(tmp_path, monkeypatch):
     assert not (output / "equilibration.chk").exists()
 
 
+@pytest.mark.slow
 def test_file_size_limit_of_the_system(tmp_path):
     output = tmp_path / "out"
 
@@ -368,6 +372,7 @@ def test_file_size_limit_of_the_system(tmp_path):
     assert 0 < state.getStepCount() <= frames + 10
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_everything_readable(tmp_path):
     output = tmp_path / "out"
     process = command(*arguments(settings(PEPTIDE, output, steps=1000000)))

@@ -23,6 +23,8 @@ from openmm_nequip.app.cli import main
 from openmm_nequip.errors import SavedSystemError
 from openmm_nequip.forces.saved import VERSION, restore
 
+pytestmark = pytest.mark.torchforce_stack
+
 SAVED = DATA / "saved"
 #: The folder that the files of release 0.1 name.
 FOLDER = Path("/tmp/openmm-nequip-saved-systems")

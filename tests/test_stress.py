@@ -27,6 +27,8 @@ from openmm_nequip.reporters import StressReporter
 from openmm_nequip.stress import StressCalculator
 from openmm_nequip.units import BAR_PER_KJ_PER_MOL_PER_NM3, Units
 
+pytestmark = pytest.mark.torchforce_stack
+
 #: Stress against central differences, relative to its largest component, float64.
 STRAIN_RELATIVE = 1e-5
 #: Two ways to one pressure where one of them takes differences of a smooth energy, bar.

@@ -15,6 +15,8 @@ import openmm
 import pytest
 from ase import Atoms
 
+pytestmark = pytest.mark.slow
+
 TUTORIAL = Path(__file__).parents[1] / "examples" / "tutorial_crystals"
 #: What makes a command of the README short: options added, and a triclinic crystal.
 SHORT = {

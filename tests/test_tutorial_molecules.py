@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import ase.io
+import mdtraj
 import numpy as np
 import openmm
 import openmm.app as app
@@ -18,12 +19,15 @@ import openmm.unit as unit
 import pytest
 from openmmml import MLPotential
 
+pytestmark = pytest.mark.slow
+
 TUTORIAL = Path(__file__).parents[1] / "examples" / "tutorial_molecules"
+RUN = "openmm-nequip run --config 5_run.toml"
 #: What makes each command short; the commands stay as printed.
 SHORT = {
     "python 1_data.py": "--train 20 --val 4 --test 4",
     'nequip-train -cp "$PWD" -cn 2_train': "epochs=40",
-    "openmm-nequip run --config 5_run.toml": "--steps 120 --equilibrate 40 --report-interval 6",
+    RUN: "--steps 120 --equilibrate 40 --report-interval 6",
     'nequip-train -cp "$PWD" -cn 7_finetune': "epochs=30",
 }
 #: The last section repeats compilation, run and comparison with the other model: one compilation is enough here.
@@ -45,21 +49,23 @@ def printed(text: str) -> list[str]:
     return commands
 
 
+def execute(command, folder):
+    """Run a command of the README in the copy of the tutorial; it must succeed."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
+    done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A copy of the tutorial in which all of it ran, in short."""
     folder = tmp_path_factory.mktemp("tutorial") / "copy"
     shutil.copytree(TUTORIAL, folder, ignore=shutil.ignore_patterns("*.png", "__pycache__"))
-    environment = dict(os.environ, OMP_NUM_THREADS="1")
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
     text = (TUTORIAL / "README.md").read_text(encoding="utf-8")
     for command in printed(text[: text.index(LAST_SECTION)]):
-        done = subprocess.run(
-            ["bash", "-c", f"{command} {SHORT.get(command, '')}"],
-            cwd=folder, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        execute(f"{command} {SHORT.get(command, '')}", folder)
     return folder
 
 
@@ -103,6 +109,16 @@ def test_frames_of_the_run_are_whole_molecules(folder):
     for frame in ase.io.read(folder / "run_train.xyz", ":"):
         lengths = np.linalg.norm(frame.positions[bonds[:, 0]] - frame.positions[bonds[:, 1]], axis=1)
         assert lengths.min() > 0.8 and lengths.max() < 1.9
+
+
+def test_the_run_repeats_itself(folder):
+    """Water, minimisation, thermostat and barostat on one thread: the same bits in the same place of a second run."""
+    execute(f"{RUN} {SHORT[RUN].replace('--steps 120', '--steps 12')} --output again", folder)
+    top = folder / "run" / "start.pdb"
+    first, again = (mdtraj.load(str(folder / run / "trajectory.dcd"), top=str(top)) for run in ("run", "again"))
+    assert top.read_bytes() == (folder / "again" / "start.pdb").read_bytes()
+    assert len(again) == 2 and (first.xyz[:2] == again.xyz).all()
+    assert (first.unitcell_lengths[:2] == again.unitcell_lengths).all()
 
 
 @pytest.mark.parametrize("model", ["first", "tuned"])

@@ -6,6 +6,8 @@ import pytest
 
 from openmm_nequip.upstream.import_hooks import after_import, before_import
 
+pytestmark = pytest.mark.torchforce_stack
+
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):

@@ -20,6 +20,8 @@ from openmm_nequip.upstream import openmm_state
 from openmm_nequip.upstream.openmm_messages import first_line, says_not_finite
 from openmm_nequip.upstream.openmm_python_force import pickled_function
 
+pytestmark = pytest.mark.torchforce_stack
+
 BOX = np.array([[2.0, 0.0, 0.0], [0.3, 2.1, 0.0], [-0.4, 0.5, 2.2]])
 POSITIONS = np.random.default_rng(0).normal(size=(5, 3))
 
@@ -71,15 +73,15 @@ def test_first_line(text, line):
 
 
 def test_words_of_openmm():
-    system = openmm.System()
-    system.addParticle(1.0)
-    force = openmm.CustomExternalForce("1/x")
-    force.addParticle(0)
+    system, force = openmm.System(), openmm.NonbondedForce()
+    for _ in range(2):
+        system.addParticle(1.0)
+        force.addParticle(0.1, 0.1, 0.1)
     system.addForce(force)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
-    context.setPositions([openmm.Vec3(0, 0, 0)])
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("CPU"))
+    context.setPositions([openmm.Vec3(np.nan, 0, 0), openmm.Vec3(1, 0, 0)])
     with pytest.raises(openmm.OpenMMException) as caught:
-        context.getIntegrator().step(3)
+        context.getState(energy=True)
     assert says_not_finite(str(caught.value))
     assert not says_not_finite("no banana here") and not says_not_finite("infinitely many")
 

@@ -36,14 +36,15 @@ def info(arguments: argparse.Namespace) -> Answer:
 
     facts = describe_model(arguments.model, arguments.device, arguments.trusted, arguments.load)
     length, energy = facts["units_assumed"].values()
+    later = ": compiled at first use" if facts["can_compile"] else ""
     lines = [
         ("file", facts["path"]),
         ("kind", facts["kind"]),
-        ("compile target", facts["compile_target"] or "none: compiled at first use"),
+        ("compile target", facts["compile_target"] or f"none{later}"),
         ("CPU kernels", facts["kernels"]),
         ("CUDA graphs", facts["cuda_graphs"]),
         ("types", " ".join(facts["type_names"])),
-        ("cutoff", f"{facts['cutoff']:g} {length}"),
+        ("cutoff", "none" if facts["cutoff"] is None else f"{facts['cutoff']:g} {length}"),
         ("dtype", facts["dtype"] + " (TF32 allowed)" * facts["allow_tf32"]),
         ("units assumed", f"{length}, {energy} (NequIP files state none)"),
         ("device", facts["device"]),

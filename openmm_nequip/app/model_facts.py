@@ -85,6 +85,7 @@ def describe_model(
         "device": str(where),
         "loaded": load,
         "compiled": info.compiled,
+        "can_compile": format_of(source.kind).can_compile,
         "compile_target": info.target,
         "kernels": kernels,
         "cuda_graphs": graphs,

@@ -34,6 +34,15 @@ class Recorder(Protocol):
     def record(self, step: Callable[[], torch.Tensor]) -> Recorded:
         """Run a step until it has settled, then record it.
 
+        Parameters
+        ----------
+        step : callable
+            Gives its results as one tensor (n,) and reads its inputs from memory that stays where it is.
+
+        Returns
+        -------
+        Recorded
+
         Raises
         ------
         RuntimeError

@@ -4,6 +4,9 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+
+from ..graph.geometry import minimum_image
 
 _Points = Sequence[Sequence[float]] | np.ndarray
 
@@ -23,7 +26,8 @@ def nearest_image(vectors: np.ndarray, box: np.ndarray) -> np.ndarray:
     ndarray, shape (..., 3)
         The images; the true nearest ones where shorter than half the smallest distance between opposite faces.
     """
-    return vectors - np.round(vectors @ np.linalg.inv(box)) @ box
+    flat = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float64).reshape(-1, 3))
+    return minimum_image(flat, torch.from_numpy(np.ascontiguousarray(box))).numpy().reshape(np.shape(vectors))
 
 
 def gather(points: np.ndarray, box: np.ndarray) -> np.ndarray:

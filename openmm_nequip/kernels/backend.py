@@ -1,7 +1,7 @@
 """What a device has to offer to run fused models: one row for each kind of device.
 
-A row is made in the folder that holds the device's code (:mod:`openmm_nequip.kernels.cpu`) and listed in
-:data:`openmm_nequip.kernels.fuse.BACKENDS`. Everything before it, from the model to the :class:`Program` and the
+A row is made in the folder that holds the device's code (:mod:`.cpu`) and listed in
+:data:`.fuse.BACKENDS`. Everything before it, from the model to the :class:`Program` and the
 tables, is shared by all devices.
 """
 
@@ -96,10 +96,10 @@ class Backend:
         :class:`Code` and the folder where compiled code is kept -> the loaded library, compiled now unless that was
         done before. Raises :class:`openmm_nequip.errors.BuildError`.
     step : callable
-        Library -> a callable that evaluates graphs, see :class:`openmm_nequip.kernels.cpu.library.Step`.
+        Library -> a callable that evaluates graphs, see :class:`.cpu.library.Step`.
     stepper : callable
         Library, types, neighbours and setup -> a callable that follows a simulation, see
-        :class:`openmm_nequip.kernels.cpu.stepper.Stepper`.
+        :class:`.cpu.stepper.FusedStepper`.
     """
 
     name: str

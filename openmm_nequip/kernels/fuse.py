@@ -66,7 +66,7 @@ class Fused:
     source : str
         Source code.
     weights, constants : numpy.ndarray, (n_weights,) and (n_constants,)
-        What the code reads, see :class:`openmm_nequip.kernels.backend.Generated`.
+        What the code reads, see :class:`.backend.Generated`.
     facts : dict
         ``tables`` (bool); with tables ``knots``, ``value_error`` and ``slope_error`` (relative to the largest value and
         slope of the radial networks) and ``table_bytes``.

@@ -54,6 +54,11 @@ def fit_polynomials(order: int, units: np.ndarray, values: np.ndarray) -> np.nda
 def coupling(l1: int, l2: int, l3: int) -> np.ndarray:
     """Wigner 3j symbols in e3nn's real basis.
 
+    Parameters
+    ----------
+    l1, l2, l3 : int
+        Orders.
+
     Returns
     -------
     numpy.ndarray, (2 l1 + 1, 2 l2 + 1, 2 l3 + 1) float64

@@ -75,7 +75,7 @@ def _fused(pos, types, edge_index, shifts, cell, source, weights, constants, key
 
 
 @torch.library.register_fake(_NAME)
-def _fused_shapes(pos, types, edge_index, shifts, cell, source, weights, constants, key):
+def _fused_shapes(pos, *_):
     double = {"dtype": torch.float64}
     return pos.new_empty((pos.shape[0],), **double), pos.new_empty(pos.shape, **double), pos.new_empty((3, 3), **double)
 
@@ -112,7 +112,19 @@ class FusedOutput(torch.nn.Module):
         return {KERNELS_KEY: self.summary}
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """nequip's fields in, with ``atomic_energy``, ``total_energy``, ``forces``, ``virial`` and ``stress`` out."""
+        """nequip's fields in, with energies, forces, virial and stress out.
+
+        Parameters
+        ----------
+        data : dict of str to torch.Tensor
+            One structure: positions (n_atoms, 3), types, edge_index, shifts and cell.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            The same with ``atomic_energy`` (n_atoms, 1), ``total_energy`` (1, 1), ``forces`` (n_atoms, 3), ``virial``
+            and ``stress`` (1, 3, 3).
+        """
         cell = data[CELL].view(3, 3)
         energies, forces, virial = torch.ops.openmm_nequip.fused(
             data[POSITIONS], data[TYPES], data[EDGE_INDEX], data[SHIFTS], cell,

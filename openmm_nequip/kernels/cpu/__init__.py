@@ -14,7 +14,7 @@ from ..tables import Table
 from .build import vector_bytes
 from .generate import generate
 from .library import Step, open_library
-from .stepper import Stepper
+from .stepper import FusedStepper
 
 
 def _obstacle(device: Any) -> str:
@@ -32,4 +32,4 @@ def _build(program: Program, tables: list[Table] | None) -> Generated:
 
 
 #: Fused models on CPUs.
-CPU = Backend("cpu", "cpu", _obstacle, _target, _build, open_library, Step, Stepper)
+CPU = Backend("cpu", "cpu", _obstacle, _target, _build, open_library, Step, FusedStepper)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...cxx import find_compiler, missing_compiler
 from ...errors import BuildError
+from ...progress import run_program
 
 logger = logging.getLogger(__name__)
 
@@ -111,22 +112,29 @@ def build(source: str, folder: Path, name: str) -> Path:
         file.write_text(source, encoding="utf-8")
         for flags in ((*FLAGS, _OPENMP), FLAGS):
             command = [*compiler, *flags, "-o", str(output), str(file)]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL
-                )
-            except (OSError, subprocess.TimeoutExpired) as error:
-                raise BuildError(f"{compiler[0]} did not finish: {error}") from error
-            if done.returncode == 0 and output.exists():
+            code, text = _compile(command, Path(scratch) / "log")
+            if code == 0 and output.exists():
                 break
         else:
-            errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-            logger.debug("output of the compiler:\n%s", done.stderr)
+            errors = [line for line in text.splitlines() if "error" in line] or text.splitlines()
+            logger.debug("output of the compiler:\n%s", text)
             reason = errors[0] if errors else "no message"
-            raise BuildError(f"{compiler[0]} ended with code {done.returncode}: {reason}")
+            raise BuildError(f"{compiler[0]} ended with code {code}: {reason}")
         try:
             ctypes.CDLL(str(output))
         except OSError as error:
             raise BuildError(f"the library that {compiler[0]} made cannot be loaded: {error}") from error
         os.replace(output, target)
     return target
+
+
+def _compile(command: list[str], log: Path) -> tuple[int, str]:
+    """Exit code and output of the compiler."""
+    what = "Compiling the fused kernels of a model: some seconds, for large models a minute, once; the result is kept"
+    try:
+        with open(log, "w+b") as output:
+            code = run_program(command, what, output, timeout_s=_TIMEOUT_S)
+            output.seek(0)
+            return code, output.read().decode(errors="replace")
+    except (OSError, TimeoutError) as error:
+        raise BuildError(f"{command[0]} did not finish: {error}") from error

@@ -78,12 +78,36 @@ class Convolution:
         return (max(path.l2 for path in self.layer.paths) + 1) ** 2
 
     def place(self, p: int, m3: int) -> int:
-        """Where component m3 of path p stands in a row of the result."""
+        """Where a component of the result stands in its row.
+
+        Parameters
+        ----------
+        p : int
+            Number of the path.
+        m3 : int
+            Component.
+
+        Returns
+        -------
+        int
+        """
         group = self.layer.paths[p].group
         return self.rows.middle.offsets[group] + m3 * self.rows.middle.channels[group] + self.rows.path_slots[p]
 
     def feature_place(self, block: int, m1: int) -> int:
-        """Where component m1 of a block stands in a row of features."""
+        """Where a component of a block stands in a row of features.
+
+        Parameters
+        ----------
+        block : int
+            Index of the block.
+        m1 : int
+            Component.
+
+        Returns
+        -------
+        int
+        """
         return self.rows.inputs.offsets[block] + m1 * self.rows.inputs.channels[block]
 
     def groups(self, cost: Callable[[Path], int], limit: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ from ..backend import StepperSetup
 from .library import BAD_POSITIONS, BAD_RESULT, EDGES_PER_THREAD, STALE, Library, problem
 
 
-class Stepper:
+class FusedStepper:
     """Energy and forces of the same atoms again and again; for one thread at a time.
 
     The candidates of a Verlet list are kept in the compiled code, and with them the positions they were found for: what

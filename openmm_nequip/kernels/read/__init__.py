@@ -35,7 +35,7 @@ class Reader:
 
 
 #: Readers in the order in which they are asked.
-READERS = (Reader("NequIP", nequip.recognises, nequip.read),)
+READERS = (Reader("nequip", nequip.recognises, nequip.read),)
 
 
 def read_model(model: Any) -> Program:

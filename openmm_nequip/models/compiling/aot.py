@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from ...cache import cache_dir, key_of
 from ...cxx import find_compiler, for_inductor, missing_compiler
 from ...errors import CompileError
+from ...progress import run_program
 from ..source import ModelSource
 
 logger = logging.getLogger(__name__)
@@ -136,7 +134,9 @@ def compile_in_worker(
         worker += ["--modifiers", *modifiers] if modifiers else []
         worker += ["--optional"] if optional else []
         with open(os.path.join(scratch, "log"), "w+b") as log:
-            code = _run(worker, environment, log, f"Compiling {Path(source.path).name} for {device.type}")
+            name = Path(source.path).name
+            what = f"Compiling {name} for {device.type}: a minute, for large models some, once; the result is kept"
+            code = run_program(worker, what, log, environment)
             log.seek(0)
             text = log.read().decode(errors="replace").strip()
         if code != 0 or not output.exists():
@@ -144,27 +144,3 @@ def compile_in_worker(
             logger.debug("output of the failed compilation:\n%s", text)
             raise CompileError(f"the compilation ended with code {code}: {last}")
         os.replace(output, target)
-
-
-def _run(command: list[str], environment: dict[str, str], log, what: str) -> int:
-    """Run the worker, telling a person at the terminal how long it has been going."""
-    message = f"{what}: about a minute, once; the result is kept"
-    logger.info("%s", message)
-    if not sys.stderr.isatty():
-        tqdm.write(message, file=sys.stderr)
-    start = time.monotonic()
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-    try:
-        with tqdm(desc=message, bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
-            while True:
-                try:
-                    code = process.wait(timeout=1.0)
-                    break
-                except subprocess.TimeoutExpired:
-                    bar.refresh()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    logger.info("%s: done in %.0f s", what, time.monotonic() - start)
-    return code

@@ -5,7 +5,7 @@ at first use.
 
 References
 ----------
-The form of a target follows nequip's ``scripts/_compile_utils.py``.
+The form of a target follows the table of targets in nequip's ``scripts``, which ``nequip-compile`` reads.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def example_structure(data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     Parameters
     ----------
     data : dict of str to torch.Tensor
-        nequip's fields of one frame, with or without a cell.
+        nequip's fields of one frame: positions (n_atoms, 3), edge_index (2, n_edges) and so on; with or without a cell.
 
     Returns
     -------

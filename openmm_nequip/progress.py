@@ -1,0 +1,81 @@
+"""Programs that work for seconds or minutes: run in a group of their own, with a word to whoever waits."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+from tqdm.auto import tqdm
+
+logger = logging.getLogger(__name__)
+
+
+def run_program(
+    command: Sequence[str],
+    what: str,
+    output: IO[bytes],
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+) -> int:
+    """Run a program, telling a person at the terminal what it does and for how long it has been going.
+
+    If the wait ends early, by Ctrl-C, a signal's exception or the time limit, the program and all that it started end
+    with it.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program and arguments.
+    what : str
+        What it does, for the message.
+    output : file
+        Gets what it prints.
+    environment : mapping of str to str, optional
+        Its environment; that of this process by default.
+    timeout_s : float, optional
+        Time limit in seconds.
+
+    Returns
+    -------
+    int
+        Exit code.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    TimeoutError
+        If it runs into the limit.
+    """
+    logger.info("%s", what)
+    if not sys.stderr.isatty() and not logger.isEnabledFor(logging.INFO):  # who logs has heard it
+        tqdm.write(what, file=sys.stderr)
+    start = time.monotonic()
+    process = subprocess.Popen(
+        command, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        with tqdm(desc=what, bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
+            while True:
+                try:
+                    code = process.wait(timeout=1.0)
+                    break
+                except subprocess.TimeoutExpired:
+                    bar.refresh()
+                if timeout_s is not None and time.monotonic() - start > timeout_s:
+                    raise TimeoutError(f"{command[0]} did not finish in {timeout_s:g} s")
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    logger.info("%s: done in %.0f s", what.partition(":")[0], time.monotonic() - start)
+    return code
