@@ -288,7 +288,9 @@ def _read_gro(path: str, frame: int, elements: bool) -> _Read:
     rows = list(zip(file.residueIds, file.residueNames, strict=True))
     starts = [k for k in range(len(rows)) if k == 0 or rows[k] != rows[k - 1]]
     sizes = np.diff([*starts, len(rows)])
-    alone = np.repeat(sizes == 1, sizes)
+    # Several ions may share a number.
+    single = [len(set(file.atomNames[k : k + size])) == 1 for k, size in zip(starts, sizes, strict=True)]
+    alone = np.repeat(single, sizes)
     # GromacsGroFile.elements skips atoms whose names have one letter, so elements are found here.
     names = [(name, row[1], bool(one)) for name, row, one in zip(file.atomNames, rows, alone, strict=True)]
     guesses = guess_elements(path, names, needed=elements)
