@@ -87,8 +87,9 @@ NAMES = {
     "ions": ("SOD:SOD Na, CLA:CLA Cl, POT:POT K, CAL:CAL Ca, CA:CA Ca, NA:NA Na, NA+:NA Na, CL:CL Cl, CL-:CL- Cl, "
              "ZN:ZN Zn, ZN2:ZN Zn, MG:MG Mg, ION:NA Na, ION:CL Cl, ION:K K, K+:K K, LI:LI Li, IOD:I I, CES:CES Cs, "
              "RUB:RUB Rb, BAR:BAR Ba, CD2:CD2 Cd, CAD:CAD Cd, SIL:SI Si, LIT:LIT Li, BR:BR Br, MN:MN Mn, F:F F"),
-    "ligands": ("LIG:CL1 Cl, LIG:BR1 Br, LIG:C1 C, LIG:HG11 H, LIG:Cl1 Cl, LIG:BRA Br, LIG:SI1 Si, LIG:I1 I, LIG:F12 F, "
-                "LIG:CA C, LIG:Co Co, LIG:N N, LIG:OAB O, LIG:CAB C, LIG:H12 H, LIG:S1 S, LIG:FE Fe, LIG:LP1 -"),
+    "ligands": ("LIG:CL1 Cl, LIG:BR1 Br, LIG:C1 C, LIG:HG11 H, LIG:Cl1 Cl, LIG:BRA Br, LIG:SI1 Si, LIG:I1 I, "
+                "LIG:F12 F, LIG:CA C, LIG:Co Co, LIG:N N, LIG:OAB O, LIG:CAB C, LIG:H12 H, LIG:S1 S, LIG:FE Fe, "
+                "LIG:LP1 -"),
     "proteins": ("ALA:CA C, ALA:CB C, CYS:SG S, MET:SD S, MSE:SE Se, HEM:FE Fe, HEM:NA N, ACE:CH3 C, NME:1HH3 H, "
                  "ALA:1HB H, HIS:CD2 C, HIS:NE2 N, GLU:OE1 O, LYS:HE2 H, DA:P P, DA:H5'' H, PHE:CE1 C, ASN:ND2 N"),
     "waters": "SOL:OW O, SOL:HW1 H, SOL:MW -, TIP3:OH2 O, TIP4:M -, WAT:EPW -, HOH:H2 H, SOL:LP1 -",

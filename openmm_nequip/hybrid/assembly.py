@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import openmm
-from openmm import unit
 
 from ..topology import molecules_force
 from . import charges as charging
@@ -15,8 +13,7 @@ from .build_options import HybridOptions
 from .connectivity import Connectivity, Pair, ordered
 from .force_classes import Atoms, ForceClass, PairTask, Role, resolve_forces
 from .force_copies import class_name, copy_force, copy_without_forces, describe_force
-from .hybrid_report import ForceReport, MixedReport, RegionReport
-from .images import box_share, image_distance
+from .hybrid_report import ForceReport, MixedReport
 from .interpolation import (
     EXCLUSIONS_NAME,
     FORCE_FIELD_NAME,
@@ -28,6 +25,7 @@ from .interpolation import (
 )
 from .nonbonded import region_pairs
 from .provenance import RestraintJudge, Verdict
+from .region_checks import RegionChecks
 from .regions import Region, owners
 
 _Grouped = list[tuple[int, openmm.Force]]
@@ -344,58 +342,13 @@ class Assembly:
     # ---- report
 
     def finish_report(self) -> None:
-        """Add charges and distances of the regions to the report.
+        """Add charges, molecules and distances of the regions to the report.
 
         Raises
         ------
         ValueError
             If the positions do not fit the System.
         """
-        points = self._points(self._options.positions)
-        for number, region in enumerate(self._regions):
-            entry = RegionReport(region)
-            self.report.regions.append(entry)
-            if self._charges:
-                values = self._charges[0][1]
-                entry.charge = sum(values[i] for i in region.particles)
-                self._check_charge(number, entry.charge)
-            if points is not None and self._periodic:
-                vectors = [v.value_in_unit(unit.nanometer) for v in self._old.getDefaultPeriodicBoxVectors()]
-                box, cluster = np.array(vectors, dtype=float), points[list(region.atoms)]
-                entry.nearestImage_nm = image_distance(cluster, box)
-                self._check_image(number, entry.nearestImage_nm)
-                self._check_share(number, box_share(cluster, box))
-
-    def _points(self, positions: Any) -> np.ndarray | None:
-        if positions is None:
-            return None
-        values = positions.value_in_unit(unit.nanometer) if unit.is_quantity(positions) else positions
-        points = np.array([tuple(p) for p in values], dtype=float)
-        if points.shape != (self._old.getNumParticles(), 3) or not np.isfinite(points).all():
-            raise ValueError(
-                f"positions have the shape {points.shape} or hold numbers that are not finite. Expected "
-                f"({self._old.getNumParticles()}, 3) positions in nm, one for each particle."
-            )
-        return points
-
-    def _check_charge(self, number: int, charge: float) -> None:
-        if abs(charge - round(charge)) > charging.INTEGER_TOLERANCE:
-            self._warn(
-                f"The force-field charges of region {number} sum to {charge:+.4f} e, which is no whole number. The "
-                "model describes a whole charge; cut between neutral groups, or see linkCharge."
-            )
-
-    def _check_share(self, number: int, share: float) -> None:
-        if share > 0.5:
-            self.report.notes.append(
-                f"Region {number} takes up {share:.0%} of the box in one direction. Exclusions act on nearest images: "
-                "atoms further apart than half the box keep their force-field interaction and an image loses it."
-            )
-
-    def _check_image(self, number: int, distance: float) -> None:
-        cutoff = self._options.cutoff_nm
-        if cutoff is not None and distance < cutoff:
-            self._warn(
-                f"Region {number} comes within {distance:.3f} nm of its own periodic image, closer than the model's "
-                f"cutoff of {cutoff:.3f} nm: the model would act between images. Use a larger box."
-            )
+        values = self._charges[0][1] if self._charges else []
+        checks = RegionChecks(self._old, self._regions, self._bonds, self._options, self._periodic)
+        self.warnings += checks.finish(self.report, values)

@@ -13,9 +13,11 @@ from ..topology import is_periodic
 from .assembly import Assembly
 from .bond_search import check_bonds_known, find_bonds
 from .build_options import HybridOptions
+from .earlier_models import check_no_model_yet
 from .force_classes import resolve_forces
 from .hybrid_report import MixedReport
 from .linking import make_regions
+from .region_molecules import as_selections
 from .regions import Region, select_regions
 
 
@@ -136,7 +138,8 @@ def build_mixed_system(
     chosen.check_system(topology, system)
     kept = resolve_forces(system, chosen.keepForces, "keepForces")
     bonds = find_bonds(topology, system, chosen.forceClasses, kept)
-    regions = make_regions(topology, system, bonds, select_regions(topology, atoms), chosen)
+    regions = make_regions(topology, system, bonds, as_selections(select_regions(topology, atoms)), chosen)
+    check_no_model_yet(system, [region.atoms for region in regions], bonds, chosen.forceClasses)
     check_bonds_known(topology, system, bonds, [i for region in regions for i in region.atoms], chosen.forceClasses)
     build = Assembly(system, regions, bonds, chosen, is_periodic(topology, system))
     build.name_inferred_links(topology.getNumBonds() > 0)

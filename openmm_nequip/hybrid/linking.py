@@ -9,6 +9,7 @@ from openmm.app import Topology
 from .build_options import HybridOptions
 from .connectivity import Connectivity, Pair, ordered
 from .covalent import element_by_symbol, link_distance
+from .region_molecules import Selection, split_selections
 from .regions import Link, Region
 
 
@@ -16,7 +17,7 @@ def make_regions(
     topology: Topology,
     system: openmm.System,
     bonds: Connectivity,
-    selections: Sequence[tuple[int, ...]],
+    selections: Sequence[Selection],
     options: HybridOptions,
 ) -> list[Region]:
     """Make regions from their atoms.
@@ -29,10 +30,10 @@ def make_regions(
         Virtual sites.
     bonds : Connectivity
         The bond graph.
-    selections : sequence of tuple of int
+    selections : sequence of Selection
         Selected particles of every region; virtual sites among them become sites.
     options : HybridOptions
-        Element of the caps and distances of single ones.
+        Element of the caps and distances of single ones, and whether selections are split.
 
     Returns
     -------
@@ -51,8 +52,10 @@ def make_regions(
     used: set[Pair] = set()
     regions = []
     parents = _site_parents(system)
+    if options.splitRegions:
+        selections = split_selections(selections, bonds, parents)
     for selection in selections:
-        atoms, sites = _split_sites(parents, selection)
+        atoms, sites = _split_sites(parents, selection.particles)
         _check_elements(elements, atoms)
         links = []
         for q, m in bonds.leaving(atoms):
@@ -64,7 +67,8 @@ def make_regions(
             links.append(Link(q, m, distances.get(pair, default), options.linkElement))
         if not options.allowSharedCaps:
             _check_shared_outer(links)
-        regions.append(Region(atoms, tuple(links), sites))
+        place = dict(zip(selection.particles, selection.places, strict=True))
+        regions.append(Region(atoms, tuple(links), sites, selection.number, tuple(place[i] for i in atoms)))
     _check_used(distances, used)
     return regions
 

@@ -44,6 +44,10 @@ class Region:
     sites : tuple of int
         Virtual sites carried by the atoms alone (the M site of a four-site water).  The model does not see them; the
         force field's interactions between them and the region are removed like those between the atoms.
+    selection : int, optional
+        Which of the caller's selections the region comes from, where one was split; by default its own number.
+    places : tuple of int, optional
+        The place of every atom among all that were selected; by default atoms follow each other, region by region.
     modelParticles : tuple of int
         Atoms, then every M1 once (in the order of the links): the particles that the model's force acts on.
 
@@ -56,6 +60,8 @@ class Region:
     atoms: tuple[int, ...]
     links: tuple[Link, ...] = ()
     sites: tuple[int, ...] = ()
+    selection: int | None = field(default=None, compare=False)
+    places: tuple[int, ...] = field(default=(), compare=False, repr=False)
     modelParticles: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
