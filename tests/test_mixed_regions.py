@@ -44,7 +44,7 @@ def test_a_second_build_over_the_same_atoms_is_refused(backend, again):
     topology, _ = dipeptide()
     first = mix(topology, vacuum_system(), SIDE_CHAIN, backend=backend).system
     if backend == "TorchForce" and again == [8]:
-        pytest.skip("OpenMM hands out a plugin's force without its methods; one atom alone leaves no other trace")
+        pytest.skip("the atoms of a TorchForce cannot be read, and a part of one atom leaves no other trace")
     for system in (first, openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(first))):
         with pytest.raises(ValueError, match="already holds a model's force.*count these atoms twice"):
             mix(topology, system, again, allowSharedCaps=True)

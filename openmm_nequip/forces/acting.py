@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
+
 import numpy as np
 import openmm
 
@@ -22,17 +24,17 @@ def model_particles(force: openmm.Force, count: int) -> list[int] | None:
     -------
     list of int or None
         Indices of the atoms of all regions, link caps and the atoms behind cut bonds left out; None where they cannot
-        be read: from another function, or from a plugin's force, which OpenMM hands out without its methods.
+        be read: from another function, or from a TorchForce, which holds a scripted module.
     """
-    pickled = getattr(force, "getPickledFunction", None)
+    root = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
+    pickled = root.get("function")
     if pickled is None:
         return None
     try:
-        parts = load_computation(bytes(pickled())).spec.parts
+        parts = load_computation(bytes.fromhex(pickled)).spec.parts
     except Exception:  # any content at all: a foreign function may need modules that are not here
         return None
-    known: list[int] = list(force.getParticles()) if hasattr(force, "getParticles") else []
-    particles = known or list(range(count))
+    particles = [int(node.get("index", "-1")) for node in root.iterfind("Particles/Particle")] or list(range(count))
     found: set[int] = set()
     for part in parts:
         atoms = part.placement.atoms
