@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 from tqdm.auto import tqdm
 
 logger = logging.getLogger(__name__)
+
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
 def run_program(
@@ -26,8 +27,8 @@ def run_program(
 ) -> int:
     """Run a program, telling a person at the terminal what it does and for how long it has been going.
 
-    If the wait ends early, by Ctrl-C, a signal's exception or the time limit, the program and all that it started end
-    with it.
+    If the wait ends early, by Ctrl-C, the time limit or the death of this process, the program and all that it started
+    end with it (:mod:`openmm_nequip.supervisor`).
 
     Parameters
     ----------
@@ -58,9 +59,11 @@ def run_program(
     if not sys.stderr.isatty() and not logger.isEnabledFor(logging.INFO):  # who logs has heard it
         tqdm.write(what, file=sys.stderr)
     start = time.monotonic()
+    if shutil.which(command[0]) is None:
+        raise FileNotFoundError(f"{command[0]} is not a program that can be run")
     process = subprocess.Popen(
-        command, env=environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        start_new_session=True,
+        [sys.executable, "-I", "-S", str(_SUPERVISOR), *command], env=environment, stdout=output,
+        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     try:
         with tqdm(desc=what, bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
@@ -72,10 +75,8 @@ def run_program(
                     bar.refresh()
                 if timeout_s is not None and time.monotonic() - start > timeout_s:
                     raise TimeoutError(f"{command[0]} did not finish in {timeout_s:g} s")
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    finally:
+        process.stdin.close()  # type: ignore[union-attr]  # at which the supervisor ends what still runs
         process.wait()
-        raise
     logger.info("%s: done in %.0f s", what.partition(":")[0], time.monotonic() - start)
     return code

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ import torch
 import openmm_nequip  # noqa: F401  before openmm, so that openmmtorch finds torch in the process
 from openmm_nequip.cache import cache_dir, write_atomically
 from openmm_nequip.forces.probe import probe_plugin
+from openmm_nequip.models import locate
+from openmm_nequip.models.compiling.aot import cached_package
 
 # The models are small: a second thread gains nothing, and on a busy machine its barriers cost most of the time.
 torch.set_num_threads(1)
@@ -144,6 +147,14 @@ def compiled():
     """Folder of .nequip.pt2 files of nequip-compile: NequIP for ASE, Allegro for LAMMPS' pair_nequip."""
     compile_once(DATA / "tiny-nequip.nequip.zip", "ase")
     return compile_once(DATA / "tiny-allegro.nequip.zip", "pair_nequip").parent
+
+
+@pytest.fixture(scope="session")
+def packages():
+    """The tiny models as this package compiles them at first use: there already for users of this fixture."""
+    models = [locate(DATA / f"{name}.nequip.zip") for name in ("tiny-nequip", "tiny-allegro")]
+    with FileLock(cache_dir() / "packages.lock"), ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda model: cached_package(model, torch.device("cpu")), models))
 
 
 @pytest.fixture(scope="session")

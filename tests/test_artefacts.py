@@ -57,7 +57,8 @@ def command(name, *arguments, cwd):
     done = subprocess.run(
         [sys.executable, "-m", f"nequip.scripts.{name}", *map(str, arguments)], cwd=cwd, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
-        env=dict(os.environ, TORCHINDUCTOR_CACHE_DIR=str(Path(cwd) / f"inductor-{arguments[1]}".replace(".", "-"))),
+        env=dict(os.environ, TORCHINDUCTOR_CACHE_DIR=str(Path(cwd) / f"inductor-{arguments[1]}".replace(".", "-")))
+        | ({"OMP_NUM_THREADS": "1"} if name == "train" else {}),
     )  # fmt: skip
     assert done.returncode == 0, f"nequip-{name} {' '.join(map(str, arguments))}:\n{done.stdout[-4000:]}"
     return done.stdout

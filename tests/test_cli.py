@@ -273,3 +273,25 @@ def test_every_setting_is_an_option(capsys):
     text = capsys.readouterr().out
     for name in RunConfig.__dataclass_fields__:
         assert f"--{name.replace('_', '-')}" in text
+
+
+def test_compile_ahead(capsys, tmp_path, monkeypatch):
+    """What it makes is in the cache, and the second time there is nothing to make."""
+    monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path / "cache"))
+    checkpoint = MODEL.replace(".nequip.pth", ".ckpt")
+    facts = answer(capsys, "compile", checkpoint, "--kernels", "fused", "--no-tables")
+    assert facts["path"] == checkpoint and facts["kind"] == "checkpoint" and facts["device"] == "cpu"
+    assert facts["made"] and facts["cache"] == str(tmp_path / "cache") and facts["seconds"] > 0
+    for made in facts["made"]:
+        assert (tmp_path / "cache" / made["name"]).stat().st_size == made["size_bytes"]
+    again = answer(capsys, "compile", checkpoint, "--kernels", "fused", "--no-tables")
+    assert again["made"] == []
+    assert main(["compile", MODEL]) == 0
+    text = capsys.readouterr().out
+    assert "kind      torchscript" in text and "nothing: it was compiled already" in text
+
+
+def test_compile_ahead_of_what_cannot_be_had(capsys, tmp_path):
+    package = MODEL.replace("nequip.nequip.pth", "allegro.nequip.zip")
+    assert "the fused kernels cannot run this model" in complaint(capsys, "compile", package, "--kernels", "fused")
+    assert "does not exist" in complaint(capsys, "compile", str(tmp_path / "none.ckpt"))

@@ -49,7 +49,7 @@ ALL_TYPES = np.arange(27) % 4
 
 
 @pytest.fixture(scope="module")
-def any_model():
+def any_model(packages):
     """Models by name, made once."""
     made = {}
 

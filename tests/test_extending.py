@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import openmm_nequip
 
 PACKAGE = Path(openmm_nequip.__file__).parent
@@ -79,6 +81,7 @@ def section(title):
     return CONTRIBUTING.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
+@pytest.mark.slow
 def test_a_model_format_is_one_file_and_one_row(tmp_path):
     """createSystem, XML, embedding and `info` work, and no other file was touched."""
     files = re.findall(r"^\d\. `([\w/]+\.py)`", section("A model format"), re.MULTILINE)

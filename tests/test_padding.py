@@ -54,7 +54,7 @@ def loaded(name):
 
 
 @pytest.fixture(scope="module")
-def any_model():
+def any_model(packages):
     """Models by name, made once."""
     made = {}
     return lambda name: made.setdefault(name, None) or made.update({name: loaded(name)}) or made[name]

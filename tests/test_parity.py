@@ -19,6 +19,8 @@ from openmm_nequip.hybrid.images import nearest_image
 from openmm_nequip.models import Execution, locate
 from openmm_nequip.units import Units
 
+pytestmark = pytest.mark.torchforce_stack
+
 #: kJ/mol per atom and kJ/mol/nm between two orders of summation in float64; fused kernels tabulate radial networks.
 ENERGY, FORCE = 1e-8, 1e-6
 FUSED_ENERGY, FUSED_FORCE = 1e-6, 1e-4

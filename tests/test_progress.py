@@ -1,6 +1,7 @@
 """Programs that are waited for: what they print and end with, and that nothing of them is left when the wait ends."""
 
-import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -30,20 +31,46 @@ def alive(pid):
         return False
 
 
+SLEEPER = (
+    "import os, subprocess, sys, time\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+    "open(sys.argv[1], 'w').write(f'{os.getpid()} {child.pid}')\n"
+    "time.sleep(60)\n"
+)
+
+
+def gone(note):
+    """Whether the processes that a note names end within some seconds."""
+    pids = [int(word) for word in note.read_text().split()]
+    assert len(pids) == 2
+    for _ in range(100):
+        if not any(map(alive, pids)):
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def test_nothing_is_left_when_the_wait_ends(tmp_path):
     """Neither the program nor what it has started."""
     note = tmp_path / "pids"
+    with open(tmp_path / "log", "w+b") as log, pytest.raises(TimeoutError, match="did not finish in 3 s"):
+        run_program([sys.executable, "-c", SLEEPER, str(note)], "Waiting", log, timeout_s=3)
+    assert gone(note)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_this_process_dies(tmp_path, number):
+    note = tmp_path / "pids"
     code = (
-        "import os, subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        f"open({str(note)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
-        "time.sleep(60)\n"
+        "import sys\nfrom openmm_nequip.progress import run_program\n"
+        "with open(sys.argv[1] + '.log', 'w+b') as log:\n"
+        "    run_program([sys.executable, '-c', sys.argv[2], sys.argv[1]], 'Waiting', log)\n"
     )
-    with open(tmp_path / "log", "w+b") as log, pytest.raises(TimeoutError, match="did not finish in 2 s"):
-        run_program([sys.executable, "-c", code], "Waiting", log, timeout_s=2)
-    pids = [int(word) for word in note.read_text().split()]
-    for _ in range(50):
-        if not any(map(alive, pids)):
+    process = subprocess.Popen([sys.executable, "-c", code, str(note), SLEEPER])
+    for _ in range(300):
+        if note.exists() and note.read_text().count(" "):
             break
         time.sleep(0.1)
-    assert len(pids) == 2 and not any(map(alive, pids)) and os.getpid() not in pids
+    process.send_signal(number)
+    process.wait()
+    assert gone(note)

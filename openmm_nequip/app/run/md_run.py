@@ -18,8 +18,9 @@ import openmm.app as app
 import openmm.unit as unit
 import torch
 
-from ... import reporters
 from ...models import locate
+from ...reporters import EnergyLog
+from ...upstream.openmm_reporters import close_reporter
 from ..model_facts import installed_versions
 from . import run_analysis, trajectory_files
 from .breakdown import save_failure
@@ -290,9 +291,9 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
     with contextlib.ExitStack() as stack:
         periodic = setup.structure.box_nm is not None
         writer = trajectory_files.make_reporter(path, config.report_interval, frames > 0, periodic)
-        stack.callback(trajectory_files.close, writer)
+        stack.callback(close_reporter, writer)
         barostat = None if has_plugin_force(setup.system) else setup.barostat
-        log = reporters.EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
-        stack.callback(trajectory_files.close, log)
+        log = EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
+        stack.callback(close_reporter, log)
         simulation.reporters.extend([writer, log])
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 from pathlib import Path
@@ -58,13 +57,6 @@ def check_format(name: str) -> None:
             raise ImportError(
                 f"trajectory h5 needs PyTables ({error}): `pip install tables`, or choose dcd or xtc"
             ) from error
-
-
-def close(reporter: Any) -> None:
-    """Let go of a reporter's file, without a word if a full disk makes even that fail."""
-    handle = getattr(reporter, "_out", reporter)
-    with contextlib.suppress(OSError):
-        getattr(handle, "close", lambda: None)()
 
 
 def count_frames(path: Path) -> int:
