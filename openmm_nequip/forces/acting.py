@@ -16,7 +16,7 @@ def model_particles(force: openmm.Force, count: int) -> list[int] | None:
     Parameters
     ----------
     force : openmm.Force
-        A force named :data:`openmm_nequip.choices.FORCE_NAME`, as a System returns it.
+        A force as a System returns it.
     count : int
         Number of particles of the System.
 
@@ -26,11 +26,11 @@ def model_particles(force: openmm.Force, count: int) -> list[int] | None:
         Indices of the atoms of all regions, link caps and the atoms behind cut bonds left out; None where they cannot
         be read: from another function, or from a TorchForce, which holds a scripted module.
     """
-    root = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
-    pickled = root.get("function")
-    if pickled is None:
-        return None
     try:
+        root = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
+        pickled = root.get("function")
+        if pickled is None:
+            return None
         parts = load_computation(bytes.fromhex(pickled)).spec.parts
     except Exception:  # any content at all: a foreign function may need modules that are not here
         return None

@@ -10,7 +10,7 @@ from ..choices import FORCE_NAME, MOLECULES_NAME
 from ..forces.acting import model_particles
 from .connectivity import Connectivity
 from .force_classes import ForceClasses, Role
-from .force_copies import describe_force
+from .force_copies import class_name, describe_force
 
 
 def check_no_model_yet(
@@ -43,8 +43,10 @@ def check_no_model_yet(
             _refuse(force, {i for pair in gone if wanted.issuperset(pair) for i in pair})
     for force in _model_forces(system.getForces()):
         particles = model_particles(force, system.getNumParticles())
-        twice = wanted & set(particles) if particles is not None else _without_terms(system, wanted, bonds, classes)
-        _refuse(force, twice)
+        if particles is not None:
+            _refuse(force, wanted.intersection(particles))
+        elif force.getName() == FORCE_NAME:
+            _refuse(force, _without_terms(system, wanted, bonds, classes))
 
 
 def _refuse(force: openmm.Force, twice: set[int]) -> None:
@@ -63,8 +65,8 @@ def _model_forces(forces: Sequence[openmm.Force]) -> Iterator[openmm.Force]:
         if isinstance(force, openmm.CustomCVForce):
             variables = [force.getCollectiveVariable(k) for k in range(force.getNumCollectiveVariables())]
             yield from _model_forces(variables)
-        elif force.getName() == FORCE_NAME:
-            yield force
+        elif force.getName() == FORCE_NAME or class_name(force) == "PythonForce":
+            yield force  # OpenMM 8.5 forgets the name of a PythonForce in XML
 
 
 def _without_terms(
