@@ -104,7 +104,7 @@ def test_edge_counts_of_the_tutorial(name):
     expected = {"mp-47": 16, "mp-48": 12, "mp-66": 32, "mp-169": 12}[name]
     atoms = carbon(name)
     assert ENTRIES[name]["edges_at_2_angstrom"] == len(edges_of(atoms, 2.0)) == expected
-    assert NeighborList(2.0, 0.0, True)(atoms.positions, atoms.cell[:])[0].shape == (2, expected)
+    assert NeighborList(2.0, 0.0, True)(atoms.positions, atoms.cell[:]).index.shape == (2, expected)
 
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)

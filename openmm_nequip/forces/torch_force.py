@@ -16,7 +16,7 @@ import torch
 from ..errors import ModelFileError
 from ..evaluate.links import place_caps, spread_cap_forces
 from ..graph.fields import model_inputs, vector_inputs
-from ..graph.geometry import forces_of_edges, minimum_image_reduced
+from ..graph.geometry import forces_of_edges, minimum_image_reduced, near_origin
 from ..graph.neighbors import GAP, WIDEST, close_gaps
 from ..graph.padding import PAD_DISTANCE, STEP, complete, is_near, take_near
 from ..models import open_model
@@ -134,6 +134,8 @@ class ScriptedPotential(_Scripted):
         n = nodes.size(0)
         nodes, types, edge_index, shifts = complete(nodes, types, edge_index, shifts, cell, self.pad_distance)
         dtype = torch.float64 if self.input_double else torch.float32
+        if not self.input_double:
+            nodes, shifts = near_origin(nodes, edge_index, shifts, cell)
         out = self.model(model_inputs(nodes.to(dtype), types, edge_index, shifts.to(dtype), cell.to(dtype)))
         energy = out["total_energy"].detach().to(torch.float64).reshape([])
         forces = out["forces"].detach().to(torch.float64)

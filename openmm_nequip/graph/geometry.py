@@ -63,6 +63,33 @@ def minimum_image_reduced(vectors: Tensor, cell: Tensor) -> Tensor:
     return vectors
 
 
+def near_origin(positions: Tensor, edge_index: Tensor, shifts: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The same graph with every atom in the cell around the origin.
+
+    OpenMM hands over positions of any image. Rounded to float32 they lose a digit for every ten cells; moved by whole
+    cells first, with the shifts of the edges to match, they do not, and every edge vector stays what it was.
+
+    Parameters
+    ----------
+    positions : Tensor, shape (n_atoms, 3)
+        Positions, float64.
+    edge_index : Tensor of int64, shape (2, n_edges)
+        Centre and neighbour.
+    shifts : Tensor, shape (n_edges, 3)
+        Whole numbers of cell vectors.
+    cell : Tensor, shape (3, 3)
+        Cell vectors as rows; any regular cell where nothing is periodic.
+
+    Returns
+    -------
+    positions : Tensor, shape (n_atoms, 3)
+    shifts : Tensor, shape (n_edges, 3)
+    """
+    whole = torch.round(torch.matmul(positions, torch.linalg.inv(cell)))
+    ends = whole.index_select(0, edge_index.reshape(-1)).view(2, -1, 3)
+    return positions - torch.matmul(whole, cell), shifts + ends[1] - ends[0]
+
+
 def edge_vectors(positions: Tensor, edge_index: Tensor, shifts: Tensor, cell: Tensor) -> Tensor:
     """Vectors r_ij = r_j - r_i + shifts @ cell of edges.
 

@@ -154,9 +154,19 @@ def load_module(source: ModelSource) -> torch.nn.Module:
         raise ModelFileError(
             f"nequip cannot load {source.path}: {type(error).__name__}: {error}", source.path
         ) from error
+    _differentiate(module)
     module.eval()
     module.requires_grad_(False)
     return module
+
+
+def _differentiate(module: Any) -> None:
+    """Let a model that was trained on energies alone compute forces: nequip's own ``enable_ForceStressOutput``."""
+    if all(getattr(part, "do_derivatives", True) for part in module.modules()):
+        return
+    from nequip.model.modify_utils import modify
+
+    modify(module, [{"modifier": "enable_ForceStressOutput"}])
 
 
 def open_eager(

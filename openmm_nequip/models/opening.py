@@ -17,9 +17,10 @@ from .base import Model, ModelInfo
 from .compiling.aot import cached_package
 from .compiling.modifiers import PREFERRED, wanted_modifiers
 from .execution import Execution
-from .format import Format
+from .format import CHECKPOINT, Format
 from .formats import format_of, identify
 from .formats.aotinductor import open_aotinductor
+from .formats.checkpoint import warn_of_age
 from .fused import fused_model
 from .source import ModelSource
 from .torch_device import parse_device
@@ -63,12 +64,17 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
 
     Raises
     ------
+    ModelFileError
+        If the file must not be run here: a checkpoint that the installed nequip would give other energies.
     ModifierError
         If modifiers are asked for and the file is compiled already.
     KernelsError
         If fused kernels are asked for and cannot be had for this format or device.
     """
     row = format_of(source.kind)
+    reason = row.obstacle(source)
+    if reason:
+        raise ModelFileError(reason, source.path)
     if execution.modifiers and not row.can_compile:
         raise ModifierError(
             f"modifiers={list(execution.modifiers)} are applied before a model is compiled, and {source.path} is a "
@@ -161,6 +167,8 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
 
 
 def _load(source: ModelSource, device: torch.device, execution: Execution) -> Model:
+    if source.kind == CHECKPOINT:
+        warn_of_age(source)
     model = _loaded(source, device, execution)
     model.source = source
     return model

@@ -7,11 +7,14 @@ References
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from ..ages import altered_by, differs
 from ..archive import read_end
 from ..base import ModelInfo
+from ..compiling.aot import package_version
 from ..eager import ALL_OUTPUTS, open_eager
 from ..format import CHECKPOINT, Contents, Format
 from ..metadata import parse_cutoffs
@@ -45,12 +48,10 @@ def read_info(source: ModelSource) -> ModelInfo | None:
     ModelFileError
         If the file is damaged.
     """
-    content = read_end(source.path, "/data.pkl")
+    parameters = _parameters(source)
     try:
-        parameters = peek(content or b"")["hyper_parameters"]
         config = _model_config(parameters["model"])
         facts = _facts(config)
-        versions = parameters["info_dict"].get("versions") or {}
         names = facts["type_names"].split()
         return ModelInfo(
             type_names=tuple(names),
@@ -58,10 +59,72 @@ def read_info(source: ModelSource) -> ModelInfo | None:
             dtype=facts["model_dtype"],
             per_edge_type_cutoff=parse_cutoffs(facts.get("per_edge_type_cutoff"), tuple(names)),
             outputs=ALL_OUTPUTS,
-            versions={key: str(value) for key, value in versions.items() if value is not None},
+            versions=_versions(parameters),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def obstacle(source: ModelSource) -> str:
+    """Why the installed nequip would give a checkpoint other energies than the one that trained it.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+
+    Returns
+    -------
+    str
+        Empty if it would not, as far as is known.
+    """
+    parameters = _parameters(source)
+    installed = package_version("nequip")
+    try:
+        made_with = _versions(parameters).get("nequip")
+        config = _model_config(parameters["model"])
+        changes = altered_by(config, made_with, installed)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    if not changes:
+        return ""
+    return (
+        f"{source.path} was trained with nequip {made_with}, and nequip {installed} would give it other energies: "
+        f"{'; '.join(changes)}. Package it with `nequip-package` under nequip {made_with}, or install that version"
+    )
+
+
+def warn_of_age(source: ModelSource) -> None:
+    """Say if a checkpoint was trained with another version of nequip than the installed one.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    """
+    made_with = _versions(_parameters(source)).get("nequip")
+    installed = package_version("nequip")
+    if differs(made_with, installed):
+        warnings.warn(
+            f"{source.path} was trained with nequip {made_with} and is computed with {installed}; no change between "
+            "the two is known to alter its energies, but only a package (`nequip-package` under the training version) "
+            "is sure to keep them",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _parameters(source: ModelSource) -> Mapping[str, Any]:
+    """The hyperparameters; empty where they cannot be read without running the file's code."""
+    try:
+        return peek(read_end(source.path, "/data.pkl") or b"")["hyper_parameters"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _versions(parameters: Mapping[str, Any]) -> dict[str, str]:
+    stated = (parameters.get("info_dict") or {}).get("versions") or {}
+    return {key: str(value) for key, value in stated.items() if value is not None}
 
 
 def _model_config(config: Any) -> Mapping[str, Any]:
@@ -94,4 +157,5 @@ FORMAT = Format(
     recognise=recognise,
     read_info=read_info,
     open=open_eager,
+    obstacle=obstacle,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -18,13 +19,17 @@ class Inert:
         self.state = state
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Entries of mappings that the pickle fills one by one are dropped."""
+        """Keep an entry of a mapping that the pickle fills one by one."""
+        self.append((key, value))
 
     def append(self, value: Any) -> None:
-        """Items of lists that the pickle fills one by one are dropped."""
+        """Keep an item of a list that the pickle fills one by one."""
+        self.__dict__.setdefault("items", []).append(value)
 
     def extend(self, values: Any) -> None:
         """See :meth:`append`."""
+        for value in values:
+            self.append(value)
 
 
 class _InertUnpickler(pickle.Unpickler):
@@ -68,11 +73,68 @@ def state_of(thing: Any) -> dict[str, Any]:
     return getattr(thing, "__dict__", {}) if isinstance(thing, Inert) else {}
 
 
-def class_names(module: Any) -> set[str]:
-    """Names of the classes of a torch module of :func:`peek` and of all modules inside it."""
-    found = {type(module).__name__}
-    children = state_of(module).get("_modules")
-    if isinstance(children, dict):
-        for child in children.values():
-            found |= class_names(child)
-    return found
+def walk(thing: Any) -> Iterator[Any]:
+    """Everything in the structure of a pickle, each object once.
+
+    Parameters
+    ----------
+    thing : object
+        What :func:`peek` gave.
+
+    Yields
+    ------
+    object
+    """
+    seen: set[int] = set()
+    waiting = [thing]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield item
+        if isinstance(item, Inert):
+            waiting += [getattr(item, "args", ()), state_of(item), getattr(item, "items", None)]
+        elif isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, (list, tuple, set)):
+            waiting += list(item)
+
+
+def class_names(thing: Any) -> set[str]:
+    """Names of the classes of all objects in a pickle.
+
+    Parameters
+    ----------
+    thing : object
+        What :func:`peek` gave.
+
+    Returns
+    -------
+    set of str
+    """
+    return {type(item).__name__ for item in walk(thing) if isinstance(item, Inert)}
+
+
+def parameter_dtype(thing: Any) -> str | None:
+    """Precision of most floating-point numbers in a pickle of tensors, or None where there are none.
+
+    Parameters
+    ----------
+    thing : object
+        What :func:`peek` gave.
+
+    Returns
+    -------
+    str or None
+        ``"float32"`` or ``"float64"``.
+    """
+    counts = {"FloatStorage": 0, "DoubleStorage": 0}
+    for item in walk(thing):
+        if isinstance(item, tuple) and len(item) == 5 and item[0] == "storage":
+            name = getattr(item[1], "__name__", "")
+            if name in counts:
+                counts[name] += int(item[4])
+    if not any(counts.values()):
+        return None
+    return "float64" if counts["DoubleStorage"] > counts["FloatStorage"] else "float32"

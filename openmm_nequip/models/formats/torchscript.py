@@ -7,18 +7,22 @@ Field names and extra files follow nequip's ``scripts/compile.py`` and, for the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ...errors import ModelFileError
 from ...graph.fields import collect_outputs, model_inputs
+from ...graph.geometry import near_origin
 from ...graph.graph import Graph, Outputs
-from ..archive import entries, read_entry
-from ..base import Model, ModelInfo
+from ..archive import entries, read_end, read_entry
+from ..base import Model, ModelInfo, flat
 from ..eager import ALL_OUTPUTS
 from ..execution import Execution
 from ..format import TORCHSCRIPT, Contents, Format
 from ..metadata import make_info
 from ..source import ModelSource
+from .peek import class_names, parameter_dtype, peek
 
 #: Extra files of both generations; those that are present are read.
 EXTRA_FILES = (
@@ -60,8 +64,10 @@ class TorchScriptModel(Model):
 
     def _evaluate(self, graph: Graph) -> Outputs:
         dtype = self.input_dtype
-        index, shifts = graph.edges
-        data = model_inputs(graph.positions.to(dtype), graph.types, index, shifts.to(dtype), graph.cell.to(dtype))
+        positions, types, index, shifts, cell = flat(graph)
+        if dtype != torch.float64:
+            positions, shifts = near_origin(positions, index, shifts, cell)
+        data = model_inputs(positions.to(dtype), types, index, shifts.to(dtype), cell.to(dtype))
         # The module differentiates its energy itself, also where the caller has switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
             out = self._frozen(data)
@@ -98,7 +104,8 @@ def read_info(source: ModelSource) -> ModelInfo:
             f"{', '.join(missing)} that nequip-compile and nequip-deploy write",
             source.path,
         )
-    dtype = facts["model_dtype"] or facts["default_dtype"] or "float32"
+    # nequip 0.5 stated none: then that of the parameters.
+    dtype = facts["model_dtype"] or facts["default_dtype"] or parameter_dtype(_peeked(source)) or "float32"
     if dtype not in DTYPES:
         raise ModelFileError(
             f"TorchScript file {source.path} states dtype {dtype!r}; expected float32 or float64", source.path
@@ -108,7 +115,7 @@ def read_info(source: ModelSource) -> ModelInfo:
         allow_tf32=facts["allow_tf32"].strip() in ("1", "True", "true"),
         compiled=True,
         target="torchscript, deployed by nequip <= 0.6" if _is_deployed(facts) else "torchscript",
-        outputs=ALL_OUTPUTS,
+        outputs=_outputs(source, _is_deployed(facts)),
     )
 
 
@@ -120,6 +127,21 @@ def _extra_files(source: ModelSource) -> dict[str, str]:
         if folder and key in facts:
             facts[key] = read_entry(source.path, name).decode(errors="replace")
     return facts
+
+
+def _peeked(source: ModelSource) -> Any:
+    """The structure of the module, from its pickle; None where that cannot be read."""
+    try:
+        return peek(read_end(source.path, "/data.pkl") or b"")
+    except ValueError:
+        return None
+
+
+def _outputs(source: ModelSource, deployed: bool) -> tuple[str, ...]:
+    """What a module gives: files of nequip <= 0.6 have a virial only with one of its modules for stress."""
+    if deployed and not any("Stress" in name for name in class_names(_peeked(source))):
+        return tuple(name for name in ALL_OUTPUTS if name != "virial")
+    return ALL_OUTPUTS
 
 
 def _is_deployed(facts: dict[str, str]) -> bool:

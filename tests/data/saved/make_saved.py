@@ -3,7 +3,8 @@
     PYTHONPATH=<checkout of 6279453> python tests/data/saved/make_saved.py OUTPUT
 
 Models and structures are read from FOLDER, whose name stands in the files: tests put copies there. ``energies.json``
-has the energies (kJ/mol) on the Reference platform. TorchForce is written where openmmtorch works.
+has the energies (kJ/mol) on the Reference platform. Made twice: with OpenMM 8.6.1, and with openmmtorch and OpenMM
+8.5.2 into ``openmm-8.5``, which both OpenMMs read.
 """
 
 import json
@@ -58,15 +59,15 @@ def write(output):
     systems["lambda"] = mixed(peptide, interpolate=True)
     systems["regions"] = mixed([side, waters[0]])
     if probe_plugin().works:
-        systems = {"torchforce": MLPotential("nequip", modelPath=script, backend="TorchForce").createSystem(topology)}
+        del systems["embedded"]
+        systems["torchforce"] = MLPotential("nequip", modelPath=script, backend="TorchForce").createSystem(topology)
     found = {}
     for name, system in systems.items():
         found[name] = energy(system, inpcrd.positions)
         (output / f"{name}.xml").write_text(openmm.XmlSerializer.serialize(system))
-    if "torchforce" in systems:
-        (output / "energies-torchforce.json").write_text(json.dumps(found, indent=1) + "\n")
-        return
     (output / "energies.json").write_text(json.dumps(found, indent=1) + "\n")
+    if "torchforce" in systems:
+        return
     settings = ["--model", model, "--structure", FOLDER / FILES[3], "--topology", FOLDER / FILES[2], "--ml-atoms",
                 "resname ALA", "--steps", 10, "--equilibrate", 10, "--timestep", 0.5, "--report-interval", 5,
                 "--checkpoint-interval", 5, "--platform", "Reference", "--seed", 1, "--backend", "PythonForce",

@@ -1,0 +1,179 @@
+"""Files of every age give the right number or say why not."""
+
+import re
+import warnings
+import zipfile
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from conftest import DATA
+from openmmml import MLPotential
+from toy import make_topology
+
+from openmm_nequip import ModelFileError, load_model
+from openmm_nequip.app.cli import main
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.models import locate, read_info
+from openmm_nequip.models.ages import altered_by, differs
+from openmm_nequip.models.formats import checkpoint
+from openmm_nequip.units import KJ_PER_MOL_PER_EV, Units
+
+FAULTS = Path(__file__).resolve().parents[2] / "shared" / "faults" / "models"
+CP2K = FAULTS.parents[1] / "data" / "cp2k"
+#: eV per structure, float64.
+ENERGY = 1e-7
+#: kJ/mol/nm.
+FORCE = 1e-3
+
+
+def shared(path):
+    """A file beside the repository; skips with its name where it is absent."""
+    if not path.exists():
+        pytest.skip(f"not part of the repository, and absent: {path.name}")
+    return path
+
+
+def energy_and_forces(model, frame):
+    types = np.array([model.info.type_names.index(symbol) for symbol in frame.get_chemical_symbols()])
+    periodic = bool(frame.pbc.all())
+    evaluator = Evaluator(model, Units(), Placement(len(types), types), periodic, 0.0)
+    energy, forces = evaluator(frame.positions / 10, np.array(frame.cell) / 10 if periodic else None)
+    return energy / KJ_PER_MOL_PER_EV, forces
+
+
+PARITY = {"_target_": "nequip.model.NequIPGNNModel", "l_max": 2, "parity": True}
+ZBL = {"_target_": "nequip.nn.pair_potential.ZBL", "units": "metal"}
+
+
+@pytest.mark.parametrize(
+    ("config", "made_with", "installed", "count"),
+    [
+        (PARITY, "0.14.0", "0.19.1", 1),
+        (PARITY, "0.15.2", "0.16.0", 1),
+        (PARITY, "0.16.0", "0.19.1", 0),
+        (PARITY, "0.19.1", "0.14.0", 1),
+        (PARITY | {"parity": False}, "0.14.0", "0.19.1", 0),
+        (PARITY | {"l_max": 1}, "0.14.0", "0.19.1", 0),
+        ({"_target_": "allegro.model.AllegroModel", "l_max": 2, "parity": True}, "0.14.0", "0.19.1", 0),
+        (PARITY | {"l_max": 1, "pair_potential": ZBL, "polynomial_cutoff_p": 5}, "0.16.3", "0.17.0", 1),
+        (PARITY | {"l_max": 1, "pair_potential": ZBL}, "0.16.3", "0.17.0", 0),
+        (PARITY | {"pair_potential": ZBL, "polynomial_cutoff_p": 5}, "0.14.0", "0.19.1", 2),
+        (PARITY, None, "0.19.1", 0),
+        (PARITY, "0.14.0", "none", 0),
+    ],
+)
+def test_changes_that_alter_a_model(config, made_with, installed, count):
+    assert len(altered_by(config, made_with, installed)) == count
+
+
+def test_patches_do_not_count():
+    assert differs("0.18.2", "0.19.1") and not differs("0.19.0", "0.19.1") and not differs(None, "0.19.1")
+
+
+def test_an_old_checkpoint_with_other_energies_is_refused():
+    """-53.14531 eV came without a word; its own nequip, and the package made under it, give -53.37678454."""
+    old = shared(FAULTS / "nequip014-l2-parity.ckpt")
+    words = "trained with nequip 0.14.0.*would give it other energies: nequip 0.16 orders.*`nequip-package` under neq"
+    potential = MLPotential("nequip", modelPath=old)
+    for attempt in (lambda: load_model(old, compile=False), lambda: potential.createSystem(make_topology(["H", "C"]))):
+        with pytest.raises(ModelFileError, match=words):
+            attempt()
+    assert read_info(locate(old), run_code=False).versions["nequip"] == "0.14.0", "its facts can be read"
+    frame = ase.io.read(FAULTS / "fr_triclinic24.extxyz")
+    package = load_model(FAULTS / "nequip014-l2-parity.nequip.zip", compile=False)
+    assert energy_and_forces(package, frame)[0] == pytest.approx(-53.37678454, abs=ENERGY)
+
+
+def test_a_package_without_parity_of_an_old_nequip():
+    package = load_model(shared(FAULTS / "nequip014-l2-noparity.nequip.zip"), compile=False)
+    frame = ase.io.read(FAULTS / "fr_triclinic24.extxyz")
+    assert energy_and_forces(package, frame)[0] == pytest.approx(-65.3243724827, abs=ENERGY)
+
+
+def aged(path, version):
+    """A copy of a checkpoint that states another nequip."""
+    with zipfile.ZipFile(DATA / "tiny-nequip.ckpt") as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith("/data.pkl"):
+                known = re.search(rb"0\.19\.1", content)[0]
+                assert len(known) == len(version)
+                content = content.replace(known, version.encode())
+            new.writestr(name, content)
+    return path
+
+
+def test_other_differences_of_version_are_said(tmp_path):
+    """The numbers stay, and the two versions are named; a patch is no difference."""
+    with pytest.warns(RuntimeWarning, match="trained with nequip 0.18.0 and is computed with 0.19.1"):
+        checkpoint.warn_of_age(locate(aged(tmp_path / "old.ckpt", "0.18.0")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checkpoint.warn_of_age(locate(aged(tmp_path / "patch.ckpt", "0.19.0")))
+
+
+@pytest.mark.parametrize("kernels", ["none", "fused"])
+def test_a_model_of_energies_alone_gives_forces(kernels):
+    path = shared(FAULTS / "energy-only.nequip.zip")
+    model = load_model(path, compile=False if kernels == "none" else None, kernels=kernels)
+    energy, forces = energy_and_forces(model, ase.io.read(FAULTS / "methane.xyz"))
+    assert energy == pytest.approx(-7.0587306072, abs=ENERGY)
+    assert np.linalg.norm(forces, axis=1).max() == pytest.approx(607.0715, abs=FORCE)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("inputs/seed/NequIP/water-double.pth", "float64"),
+        ("inputs/mid/Allegro/gra-water-deployed-neq060sp.pth", "float32"),
+        ("water-deployed-neq060sp.pth", "float32"),
+        ("waterscan-neq0.16.nequip.pth", "float64"),
+    ],
+)
+def test_precision_is_that_of_the_parameters(name, dtype):
+    """Files of nequip 0.5 state none; the wrong one is an error of TorchScript, or the end of the process."""
+    path = shared(CP2K / name)
+    assert read_info(locate(path)).dtype == load_model(path).info.dtype == dtype
+
+
+def test_published_energy_of_a_double_precision_file_of_nequip_0_5():
+    path = shared(CP2K / "inputs" / "seed" / "NequIP" / "water-double.pth")
+    frame = ase.io.read(CP2K / "inputs" / "seed" / "H2O-32.xyz")
+    text = (CP2K / "inputs" / "seed" / "NequIP_water_double.inp").read_text()
+    edges = re.search(r"ABC\s+(?:\[angstrom\]\s+)?([\d.]+)\s+([\d.]+)\s+([\d.]+)", text)
+    frame.set_cell([float(word) for word in edges.groups()])
+    frame.pbc = True
+    energy, _ = energy_and_forces(load_model(path), frame)
+    # CP2K's Hartree, CODATA 2006.
+    assert energy / 27.211383856556 == pytest.approx(-550.638647597308932, rel=1e-8)
+
+
+#: eV/A: float32 arithmetic of one structure, at the origin and a thousand cells away.
+FLOAT32_FORCE = 2e-4
+
+
+def test_single_precision_files_far_from_the_origin():
+    """OpenMM does not wrap positions: a thousand cells away forces were off by 2e-2 eV/A."""
+    model = load_model(shared(CP2K / "water-deployed-neq060sp.pth"))
+    frame = ase.io.read(CP2K / "water-bulk.xyz")
+    frame.set_cell([9.8528] * 3)
+    frame.pbc = True
+    energy, forces = energy_and_forces(model, frame)
+    rng = np.random.default_rng(1)
+    for images in (np.full((96, 3), 1000), rng.integers(-1000, 1001, (96, 3))):
+        moved = frame.copy()
+        moved.positions += images @ np.array(frame.cell)
+        far_energy, far_forces = energy_and_forces(model, moved)
+        assert abs(far_energy - energy) < 1e-4 * 96
+        assert np.abs(far_forces - forces).max() / Units().force < FLOAT32_FORCE
+
+
+def test_outputs_are_those_of_the_file(capsys):
+    """Files of nequip <= 0.6 give a virial only where they were deployed with one."""
+    path = shared(FAULTS / "deployed062-nostress.pth")
+    assert main(["info", str(path)]) == 0
+    assert re.search(r"^outputs +energy, forces, atomic_energies$", capsys.readouterr().out, re.MULTILINE)
+    assert "virial" in read_info(locate(DATA / "tiny-nequip.nequip.pth")).outputs
