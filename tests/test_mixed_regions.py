@@ -170,3 +170,38 @@ def test_what_a_whole_box_keeps_is_said():
     force.setUseDispersionCorrection(False)
     report = build(topology, system, everything, splitRegions=False).report
     assert not any("pure System" in note for note in report.notes)
+
+
+# ---- topologies of other Systems
+
+
+def test_a_topology_in_another_order_is_refused():
+    """Elements against masses; repartitioned and frozen masses are none of this."""
+    topology, _ = dipeptide()
+    other = app.Topology()
+    residue = other.addResidue("MOL", other.addChain())
+    order = list(topology.atoms())
+    order[4], order[7] = order[7], order[4]
+    for atom in order:
+        other.addAtom(atom.name, atom.element, residue)
+    with pytest.raises(ValueError, match="is a hydrogen in the topology and has a mass of 12.01.*same order"):
+        build(other, vacuum_system(), DIPEPTIDE)
+    build(topology, vacuum_system(hydrogenMass=4.0), DIPEPTIDE)
+    frozen = vacuum_system()
+    for i in range(8):
+        frozen.setParticleMass(i, 0.0)
+    build(topology, frozen, DIPEPTIDE)
+
+
+def test_ions_under_a_wrong_element_are_refused():
+    """Readers of topologies without atomic numbers take SOD for sulfur."""
+    topology, system, _ = two_copies()
+    ion = topology.addAtom("SOD", app.Element.getBySymbol("S"), topology.addResidue("SOD", topology.addChain()))
+    system.addParticle(22.98977)
+    for force in system.getForces():
+        if isinstance(force, openmm.NonbondedForce):
+            force.addParticle(1.0, 0.25, 0.1)
+    with pytest.raises(ValueError, match="Atom 44 .SOD of SOD. is S in the topology and has the mass of Na"):
+        build(topology, system, [44])
+    ion.element = app.Element.getBySymbol("Na")
+    build(topology, system, [44])

@@ -17,6 +17,7 @@ from .earlier_models import check_no_model_yet
 from .force_classes import resolve_forces
 from .hybrid_report import MixedReport
 from .linking import make_regions
+from .masses import check_masses
 from .region_molecules import as_selections
 from .regions import Region, select_regions
 
@@ -140,7 +141,9 @@ def build_mixed_system(
     bonds = find_bonds(topology, system, chosen.forceClasses, kept)
     regions = make_regions(topology, system, bonds, as_selections(select_regions(topology, atoms)), chosen)
     check_no_model_yet(system, [region.atoms for region in regions], bonds, chosen.forceClasses)
-    check_bonds_known(topology, system, bonds, [i for region in regions for i in region.atoms], chosen.forceClasses)
+    chosen_atoms = [i for region in regions for i in region.atoms]
+    check_masses(topology, system, bonds, chosen_atoms)
+    check_bonds_known(topology, system, bonds, chosen_atoms, chosen.forceClasses)
     build = Assembly(system, regions, bonds, chosen, is_periodic(topology, system))
     build.name_inferred_links(topology.getNumBonds() > 0)
     build.divide_forces()
