@@ -45,8 +45,9 @@ def check_masses(topology: Topology, system: openmm.System, bonds: Connectivity,
     if heavy is not None and light is not None:
         raise ValueError(
             f"Atom {heavy.index} ({heavy.name} of {heavy.residue.name}) is a hydrogen in the topology and has a mass "
-            f"of {masses[heavy.index]:.3f} in the System; atom {light.index} ({light.name}) is {light.element.symbol} and "
-            f"has {masses[light.index]:.3f}. Expected the topology that the System was created from, in the same order."
+            f"of {masses[heavy.index]:.3f} in the System; atom {light.index} ({light.name}) is {light.element.symbol} "
+            f"and has {masses[light.index]:.3f}. Expected the topology that the System was created from, in the same "
+            "order."
         )
     for i in atoms:
         element = members[i].element
@@ -56,8 +57,8 @@ def check_masses(topology: Topology, system: openmm.System, bonds: Connectivity,
         if other is not None and other is not element and abs(other.mass._value - masses[i]) < _SAME:
             raise ValueError(
                 f"Atom {i} ({members[i].name} of {members[i].residue.name}) is {element.symbol} in the topology and "
-                f"has the mass of {other.symbol}, {masses[i]:.3f}, in the System. Some file readers guess the elements of "
-                "ions from their names; set atom.element in the topology."
+                f"has the mass of {other.symbol}, {masses[i]:.3f}, in the System. Some file readers guess the elements "
+                "of ions from their names; set atom.element in the topology."
             )
 
 
