@@ -20,7 +20,7 @@ from .hybrid.build_options import OPENMM_ML_KEYWORDS, HybridOptions
 from .hybrid.model_forces import ModelForces
 from .models import ModelInfo, check_execution, locate, parse_device, read_info
 from .options import Options, check_keywords, check_precision, skin_in_nm
-from .topology import atom_types, check_box, declare_molecules
+from .topology import atom_types, check_box, declare_molecules, is_periodic, topology_box
 from .units import Units
 from .upstream.openmm_ml import asked_to_remove_constraints
 
@@ -95,7 +95,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         """
         options = self.options(args)
         selected = None if atoms is None else [int(i) for i in atoms]
-        periodic = topology.getPeriodicBoxVectors() is not None or system.usesPeriodicBoundaryConditions()
+        periodic = topology_box(topology) is not None or is_periodic(topology, system)
         if periodic:
             check_box(system.getDefaultPeriodicBoxVectors())
         members = list(topology.atoms())

@@ -1,7 +1,10 @@
-"""Topologies and boxes as the model needs them: atom types, the box's form, and which atoms make a molecule."""
+"""Topologies and boxes as the model needs them: atom types, whether there is a box, which atoms make a molecule."""
 
 from __future__ import annotations
 
+import logging
+import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,9 +14,97 @@ import openmm.app
 import openmm.unit as unit
 
 from .choices import MOLECULES_NAME
+from .networks import endless_bonds
+
+logger = logging.getLogger(__name__)
 
 #: Length of bonds without strength.
 _ANY_LENGTH_NM = 0.1
+#: Files without a crystal often carry a unit cell of 1 Å.
+_DUMMY_CELL_NM = 0.11
+#: Names of lone pairs and extra particles; file readers give some of them the element of the atom before.
+_EXTRA_PARTICLE = re.compile(r"(LP|EP|VS|VIR|DUM|DRUDE)[A-Z]?\d*")
+
+
+def is_dummy_box(box: np.ndarray) -> bool:
+    """Tell whether box vectors (3, 3) in nm are the cell of 1 Å that stands for none."""
+    return float(np.abs(box).max()) < _DUMMY_CELL_NM
+
+
+def topology_box(topology: openmm.app.Topology) -> np.ndarray | None:
+    """The box vectors of a topology.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        The topology.
+
+    Returns
+    -------
+    numpy.ndarray, (3, 3) float64, or None
+        nm, in rows; None without a box, or with the cell of 1 Å that files without one carry.
+    """
+    vectors = topology.getPeriodicBoxVectors()
+    if vectors is None:
+        return None
+    box = np.array([vector.value_in_unit(unit.nanometer) for vector in vectors], dtype=float)
+    if is_dummy_box(box):
+        logger.info("the 1 Å unit cell of the topology stands for none: the System is not periodic")
+        return None
+    return box
+
+
+def is_periodic(topology: openmm.app.Topology, system: openmm.System) -> bool:
+    """Whether a System with its forces is periodic for a model in it.
+
+    Forces between all pairs decide; a restraint that measures periodic distances does not make a molecule in vacuum
+    periodic.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        The topology with its box.
+    system : openmm.System
+        The System.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ValueError
+        If the forces between pairs are not periodic, others are, and there is a box; or no force is between pairs,
+        some force is periodic, and there is no box.
+    """
+    forces = [force for force in system.getForces() if not _is_volume_move(force)]
+    pairs = [force for force in forces if _acts_between_pairs(force)]
+    others = [force.getName() for force in forces if force not in pairs and force.usesPeriodicBoundaryConditions()]
+    if any(force.usesPeriodicBoundaryConditions() for force in pairs):
+        return True
+    box = topology_box(topology) is not None
+    if not others or box is not bool(pairs):
+        return bool(others) and box
+    named = ", ".join(dict.fromkeys(others))
+    if pairs:
+        raise ValueError(
+            f"The topology has a box and {named} use periodic boundary conditions, but the non-bonded forces do not: "
+            "it cannot be told whether the model is to be periodic. Create the System with a periodic "
+            "nonbondedMethod, or remove the box from the topology (topology.setPeriodicBoxVectors(None))."
+        )
+    raise ValueError(
+        f"{named} use periodic boundary conditions, but the topology has no box and no non-bonded force tells whether "
+        "there is one: the model would be periodic in OpenMM's default box of 2 nm. Set the topology's box vectors, or "
+        "write the restraint without periodic distances."
+    )
+
+
+def _is_volume_move(force: openmm.Force) -> bool:
+    return "Barostat" in type(force).__name__
+
+
+def _acts_between_pairs(force: openmm.Force) -> bool:
+    return hasattr(force, "getNonbondedMethod")
 
 
 def check_box(box: Any) -> None:
@@ -73,12 +164,20 @@ def atom_types(
     known = ", ".join(type_names)
     if given is None:
         types = []
+        previous: openmm.app.topology.Atom | None = None
         for atom in atoms:
             if atom.element is None:
                 raise ValueError(
                     f"atom {atom.index} ({atom.name} of {atom.residue.name}) has no element, and the model describes "
                     f"atoms of the types {known}; remove extra particles, or give atomTypes="
                 )
+            if _EXTRA_PARTICLE.fullmatch(atom.name.upper()) or _is_drude(atom, previous):
+                raise ValueError(
+                    f"atom {atom.index} ({atom.name} of {atom.residue.name}) is a lone pair or another extra particle "
+                    f"by its name, though the topology calls it {atom.element.symbol}; a model knows atoms only. "
+                    "Remove such particles, or give atomTypes= if this is an atom"
+                )
+            previous = atom
             if atom.element.symbol not in index:
                 raise ValueError(
                     f"atom {atom.index} ({atom.name} of {atom.residue.name}) is {atom.element.symbol}, which the model "
@@ -99,6 +198,11 @@ def atom_types(
             )
         types.append(int(number))
     return np.array(types, dtype=np.int64)
+
+
+def _is_drude(atom: openmm.app.topology.Atom, previous: openmm.app.topology.Atom | None) -> bool:
+    """Tell whether an atom is named as the Drude particle of the one before, whose element readers then give it."""
+    return previous is not None and atom.residue is previous.residue and atom.name == f"D{previous.name}"
 
 
 def molecules_force(
@@ -141,6 +245,8 @@ def declare_molecules(
 ) -> None:
     """Add the topology's bonds between the given atoms with zero strength, if there are any.
 
+    Bonds of a framework that goes on across the faces of the box are left out, with a warning.
+
     Parameters
     ----------
     system : openmm.System
@@ -157,5 +263,19 @@ def declare_molecules(
     members = None if atoms is None else set(atoms)
     pairs = [(bond[0].index, bond[1].index) for bond in topology.bonds()]
     pairs = [pair for pair in pairs if members is None or members.issuperset(pair)]
+    box = topology_box(topology) if periodic else None
+    if box is not None:
+        endless = endless_bonds(topology.getNumAtoms(), pairs, abs(float(np.linalg.det(box))))
+        if endless:
+            warnings.warn(
+                f"{len(endless)} bonds of the topology, the first between atoms {endless[0][0]} and {endless[0][1]}, "
+                "make a network that fills the box: it goes on across its faces and is no molecule. They are not "
+                "declared to OpenMM, so that a barostat scales the network. Leave out its bonds in the topology, or "
+                "set declareMolecules=False, to end this warning.",
+                UserWarning,
+                stacklevel=2,
+            )
+            left_out = set(endless)
+            pairs = [pair for pair in pairs if pair not in left_out]
     if pairs:
         system.addForce(molecules_force(pairs, periodic, force_group))

@@ -70,7 +70,7 @@ def test_default_rule_removes_what_openmm_ml_removes(make):
     for _ in range(12):
         region = sorted(choose.sample(DIPEPTIDE, choose.randint(1, 21)))
         theirs = utilities.removeBonds(system, topology, region, True)
-        assert terms(build(topology, system, region).system) == terms(theirs), region
+        assert terms(build(topology, system, region, allowSharedCaps=True).system) == terms(theirs), region
 
 
 @pytest.mark.parametrize("make", [cmap_system, charmm_like_system])
@@ -226,26 +226,54 @@ def test_restraints_inside_go_when_asked(name):
 
 
 def test_harmonic_restraint_is_told_from_bonds():
-    entry, _ = added(harmonic_restraint())
-    assert entry.restraints == [(9, 21)] and entry.removed == [(8, 13)] and entry.kept == 2
+    with pytest.warns(UserWarning, match="8-13 are taken for restraints and kept.*1 of 36 places of the kind 1-3 pair"):
+        entry, _ = added(harmonic_restraint())
+    assert entry.restraints == [(8, 13), (9, 21)] and not entry.removed and entry.kept == 3
+    assert entry.doubtful == [(8, 13)]
 
 
-FORCE_FIELD = {
-    "improper": lambda: custom_torsion(8, 9, 10, 6),
-    "special 1-4": lambda: custom_bond(9, 11),
-    "cross term": lambda: compound(9, 8, 10),
-}
+def places(size):
+    """All chains of bonded atoms of the dipeptide, of three atoms (angles) or four (torsions), each once."""
+    bonds = find_bonds(dipeptide()[0], vacuum_system()).neighbours
+    chains = [(i, j) for i in DIPEPTIDE for j in bonds[i]]
+    for _ in range(size - 2):
+        chains = [(*chain, k) for chain in chains for k in bonds[chain[-1]] if k not in chain]
+    return [chain for chain in chains if chain[0] < chain[-1]]
+
+
+def special_14():
+    force = openmm.CustomBondForce("3*r")
+    for chain in places(4):
+        force.addBond(chain[0], chain[-1], [])
+    return force
+
+
+def cross_terms():
+    force = openmm.CustomCompoundBondForce(3, "distance(p1,p2)*angle(p1,p2,p3)")
+    for chain in places(3):
+        force.addBond(chain, [])
+    return force
+
+
+#: Force, number of its terms inside the region that the model replaces.
+FORCE_FIELD = {"special 1-4": (special_14, 3), "cross term": (cross_terms, 12)}
 
 
 @pytest.mark.parametrize("name", FORCE_FIELD)
 def test_custom_terms_of_a_force_field_go(name):
-    entry, mixed = added(FORCE_FIELD[name]())
-    assert len(entry.removed) == 1 and not entry.restraints
-    assert not [atoms for kind, atoms in terms(mixed.system) if kind == entry.kind]
+    """What is there throughout is the force field's, in a region with cut bonds and in the whole molecule."""
+    make, count = FORCE_FIELD[name]
+    entry, _ = added(make())
+    assert len(entry.removed) == count and not entry.restraints
+    topology, _ = dipeptide()
+    system = vacuum_system()
+    system.addForce(make())
+    entry = build(topology, system, DIPEPTIDE).report.forces[-1]
+    assert len(entry.removed) > 3 and entry.kept == 0 and not entry.restraints
 
 
 def test_overrides():
-    entry, _ = added(FORCE_FIELD["special 1-4"](), keepForces=["Added"])
+    entry, _ = added(special_14(), keepForces=["Added"])
     assert not entry.removed and "keepForces" in entry.action
     entry, _ = added(KEPT["second term on a bond"][0](), forceFieldForces="Added")
     assert entry.removed == [(8, 10)]
@@ -256,7 +284,8 @@ def test_removed_restraints_come_back_at_lambda_zero():
     system = vacuum_system()
     for make in (external, harmonic_restraint, lambda: centroid([8, 10], [11, 12]), KEPT["Boresch-like"][0]):
         system.addForce(make())
-    mixed = build(topology, system, SIDE_CHAIN, removeRestraints=True, interpolate=True)
+    with pytest.warns(UserWarning, match="8-13 are taken for restraints"):
+        mixed = build(topology, system, SIDE_CHAIN, removeRestraints=True, interpolate=True)
     expected = evaluate(system, positions)[0]
     assert abs(evaluate(mixed.system, positions, {"lambda_interpolate": 0})[0] - expected) < ENERGY_TOLERANCE
 

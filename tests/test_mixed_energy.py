@@ -269,7 +269,7 @@ def test_whole_mixed_system_forces_are_the_gradient_with_wrapped_atoms():
 @pytest.mark.parametrize("atoms", [SIDE_CHAIN, [8], [14, 15, 6]], ids=["two links", "four", "shared"])
 def test_model_exerts_no_total_force_or_torque_in_vacuum(atoms):
     topology, points = dipeptide()
-    mixed = build(topology, vacuum_system(), atoms)
+    mixed = build(topology, vacuum_system(), atoms, allowSharedCaps=True)
     for force in mixed.system.getForces():
         force.setForceGroup(1 if force.getName() == "StandIn" else 0)
     _, forces = evaluate(mixed.system, points, groups=1 << 1)
@@ -289,7 +289,7 @@ def test_link_distances_and_elements():
 
 def test_m1_shared_by_two_links_is_one_particle():
     topology, _ = dipeptide()
-    region = build(topology, vacuum_system(), [6, 7, 14, 15]).regions[0]
+    region = build(topology, vacuum_system(), [6, 7, 14, 15], allowSharedCaps=True).regions[0]
     assert [(link.q, link.m) for link in region.links] == [(6, 4), (6, 8), (14, 8), (14, 16)]
     assert region.modelParticles == (6, 7, 14, 15, 4, 8, 16)
 

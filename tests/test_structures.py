@@ -82,6 +82,82 @@ def test_gro_elements_of_ions_and_one_letter_names(tmp_path):
     assert structure.box_nm is None
 
 
+#: Names by residue that mean one element whatever stands around them; "" for no atom.
+NAMES = {
+    "ions": ("SOD:SOD Na, CLA:CLA Cl, POT:POT K, CAL:CAL Ca, CA:CA Ca, NA:NA Na, NA+:NA Na, CL:CL Cl, CL-:CL- Cl, "
+             "ZN:ZN Zn, ZN2:ZN Zn, MG:MG Mg, ION:NA Na, ION:CL Cl, ION:K K, K+:K K, LI:LI Li, IOD:I I, CES:CES Cs, "
+             "RUB:RUB Rb, BAR:BAR Ba, CD2:CD2 Cd, CAD:CAD Cd, SIL:SI Si, LIT:LIT Li, BR:BR Br, MN:MN Mn, F:F F"),
+    "ligands": ("LIG:CL1 Cl, LIG:BR1 Br, LIG:C1 C, LIG:HG11 H, LIG:Cl1 Cl, LIG:BRA Br, LIG:SI1 Si, LIG:I1 I, "
+                "LIG:F12 F, LIG:CA C, LIG:Co Co, LIG:N N, LIG:OAB O, LIG:CAB C, LIG:H12 H, LIG:S1 S, LIG:FE Fe, "
+                "LIG:LP1 -"),
+    "proteins": ("ALA:CA C, ALA:CB C, CYS:SG S, MET:SD S, MSE:SE Se, HEM:FE Fe, HEM:NA N, ACE:CH3 C, NME:1HH3 H, "
+                 "ALA:1HB H, HIS:CD2 C, HIS:NE2 N, GLU:OE1 O, LYS:HE2 H, DA:P P, DA:H5'' H, PHE:CE1 C, ASN:ND2 N"),
+    "waters": "SOL:OW O, SOL:HW1 H, SOL:MW -, TIP3:OH2 O, TIP4:M -, WAT:EPW -, HOH:H2 H, SOL:LP1 -",
+}  # fmt: skip
+
+
+def gro_of(rows, path, together):
+    """A GRO file of (residue, name), each in a residue of its own or, with a carbon before, in larger ones."""
+    lines = []
+    for number, (residue, name) in enumerate(rows):
+        for one in (["C1", name] if together else [name]):
+            lines.append(f"{number + 1:5d}{residue:5s}{one:>5s}{len(lines) + 1:5d}" + f"{len(lines) * 0.3:8.3f}" * 3)
+    path.write_text("\n".join(["names", f"{len(lines):5d}", *lines, "  99.0 99.0 99.0"]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_elements_from_names_in_gro_files(tmp_path, caplog, kind):
+    rows = [item.strip().replace(" ", ":").split(":") for item in NAMES[kind].split(", ")]
+    expected = ["" if symbol == "-" else symbol for *_, symbol in rows]
+    together = kind == "ligands"
+    with caplog.at_level("INFO"):
+        structure = read_structure(gro_of([row[:2] for row in rows], tmp_path / "names.gro", together))
+    assert structure.symbols[1::2] == expected if together else structure.symbols == expected
+    for residue, name, symbol in rows:  # every guess is logged
+        assert f"{residue}:{name} is {'no atom' if symbol == '-' else symbol}" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["CLA", "CLX", "CO", "CU", "NI", "SN", "BA", "SIA", "XX", "Q1", "QC"])
+def test_names_in_doubt_are_an_error(tmp_path, name):
+    path = gro_of([("LIG", name)], tmp_path / "doubt.gro", together=True)
+    with pytest.raises(ValueError, match=f"names of LIG:{name} do not tell them for sure.*Cl1.*PDB"):
+        read_structure(path)
+    assert read_structure(path, elements=False).symbols == ["C", ""]
+
+
+def test_several_ions_may_share_a_residue_number(tmp_path):
+    path = tmp_path / "ions.gro"
+    lines = [f"    1SOD    SOD{k + 1:5d}" + f"{k * 0.3:8.3f}" * 3 for k in range(3)]
+    path.write_text("\n".join(["ions", "    3", *lines, "9.0 9.0 9.0"]) + "\n")
+    assert read_structure(path).symbols == ["Na", "Na", "Na"]
+
+
+def test_elements_from_names_in_pdb_files_that_state_none(tmp_path):
+    """CHARMM-GUI writes such files; what columns 77 and 78 state stands."""
+    rows = [("SOD", "SOD", ""), ("CLA", "CLA", ""), ("POT", "POT", ""), ("CAL", "CAL", ""), ("TIP3", "OH2", ""),
+            ("CES", "CES", ""), ("LIG", "CA", "CA"), ("LIG", "BR1", "")]  # fmt: skip
+    lines = [
+        f"HETATM{k + 1:5d} {name:<4s} {residue:<4s}A{k + 1:4d}    {k * 3.0:8.3f}{0.0:8.3f}{0.0:8.3f}  1.00  0.00"
+        + f"{'':10s}{element:>2s}"
+        for k, (residue, name, element) in enumerate(rows)
+    ]
+    path = tmp_path / "charmm.pdb"
+    path.write_text("\n".join([*lines, "END"]) + "\n")
+    assert read_structure(path).symbols == ["Na", "Cl", "K", "Ca", "O", "Cs", "Ca", "Br"]
+
+
+@pytest.mark.parametrize("suffix", [".cif", ".pdb"])
+def test_dummy_cell_in_every_format(tmp_path, suffix):
+    pdb = app.PDBFile(str(PEPTIDE))
+    pdb.topology.setPeriodicBoxVectors(np.eye(3) * 0.1 * unit.nanometer)
+    path = tmp_path / f"dummy{suffix}"
+    with open(path, "w") as file:
+        (app.PDBxFile if suffix == ".cif" else app.PDBFile).writeFile(pdb.topology, pdb.positions, file)
+    structure = read_structure(path)
+    assert structure.box_nm is None and structure.for_dynamics()[0].topology.getPeriodicBoxVectors() is None
+
+
 def test_pdb_dummy_cell_is_no_box(tmp_path):
     path = tmp_path / "dummy.pdb"
     path.write_text("CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n" + PEPTIDE.read_text())

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import openmm
-from openmm import unit
 
 from ..topology import molecules_force
 from . import charges as charging
@@ -14,9 +12,8 @@ from .bonded import BondedRule
 from .build_options import HybridOptions
 from .connectivity import Connectivity, Pair, ordered
 from .force_classes import Atoms, ForceClass, PairTask, Role, resolve_forces
-from .force_copies import class_name, copy_force, copy_without_forces
-from .hybrid_report import ForceReport, MixedReport, RegionReport
-from .images import box_share, image_distance
+from .force_copies import class_name, copy_force, copy_without_forces, describe_force
+from .hybrid_report import ForceReport, MixedReport
 from .interpolation import (
     EXCLUSIONS_NAME,
     FORCE_FIELD_NAME,
@@ -26,8 +23,10 @@ from .interpolation import (
     by_group,
     weighted_forces,
 )
+from .nonbonded import region_pairs
+from .provenance import RestraintJudge, Verdict
+from .region_checks import RegionChecks
 from .regions import Region, owners
-from .restraints import RestraintJudge
 
 _Grouped = list[tuple[int, openmm.Force]]
 
@@ -45,6 +44,8 @@ class Assembly:
         The bond graph.
     options : HybridOptions
         Options that fit the System.
+    periodic : bool
+        Whether the model is periodic, see :func:`openmm_nequip.topology.is_periodic`.
 
     Attributes
     ----------
@@ -57,7 +58,12 @@ class Assembly:
     """
 
     def __init__(
-        self, system: openmm.System, regions: list[Region], bonds: Connectivity, options: HybridOptions
+        self,
+        system: openmm.System,
+        regions: list[Region],
+        bonds: Connectivity,
+        options: HybridOptions,
+        periodic: bool,
     ) -> None:
         self._old = system
         self._regions = regions
@@ -71,7 +77,7 @@ class Assembly:
         for i, number in self._owner.items():
             for j in (i, *bonds.neighbours[i]):
                 self._near.setdefault(j, set()).add(number)
-        self._periodic = system.usesPeriodicBoundaryConditions()
+        self._periodic = periodic
         #: Charges of every force that has any.
         self._charges: list[tuple[openmm.Force, list[float]]] = []
         #: Taken out of the System: weighted by 1 - λ, by λ - 1, by λ and by -λ (by -1 without interpolation).
@@ -91,6 +97,22 @@ class Assembly:
         self.report.notes.append(text)
         self.warnings.append(text)
 
+    def name_inferred_links(self, topology_has_bonds: bool) -> None:
+        """Name cut bonds that the topology does not have; warn if it has others."""
+        for number, region in enumerate(self._regions):
+            for link in region.links:
+                if ordered(link.q, link.m) not in self._bonds.inferred:
+                    continue
+                text = (
+                    f"Region {number} cuts the bond of atoms {link.q} and {link.m}, which the topology does not have: "
+                    "it was read from the forces or constraints. If it is a restraint, name its force in keepForces; "
+                    "if it is a bond, add it to the topology."
+                )
+                if topology_has_bonds:
+                    self._warn(text)
+                else:
+                    self.report.notes.append(text)
+
     # ---- forces
 
     def divide_forces(self) -> None:
@@ -109,6 +131,7 @@ class Assembly:
         self._plan_charges()
         task = PairTask(
             self._regions, self._bonds, self._options.linkCharge, self.report.chargeChanges,
+            self._charges[0][1] if self._charges else (),
             subtract_lattice=bool(self._options.mlLongRange) and self._periodic, interpolate=self._options.interpolate,
         )  # fmt: skip
         for index, (force, row) in enumerate(zip(forces, rows, strict=True)):
@@ -120,22 +143,42 @@ class Assembly:
                 self._divide_pairs(force, row, entry, task)
             else:
                 self.new.addForce(copy_force(force))
+                if row.role is Role.ASKED:
+                    self._check_kept_pairs(force)
+
+    def _check_kept_pairs(self, force: openmm.Force) -> None:
+        """Warn of a force that was kept as asked and whose excluded pairs are not those of the other forces."""
+        row = self._classes.of(force)
+        if row.role is not Role.PAIRS or row.listed_pairs is None:
+            return
+        listed = row.listed_pairs(force)
+        if any(pair not in listed for region in self._regions for pair in region_pairs(region.particles)):
+            self._warn(
+                f"{describe_force(force)} is kept as asked by keepForces and does not exclude the pairs of the region, "
+                "as the other non-bonded forces now do. Of OpenMM's platforms only Reference makes a Context of both; "
+                "leave it out of keepForces, or put it into a CustomCVForce of its own."
+            )
 
     def _divide_terms(
         self, force: openmm.Force, row: ForceClass, entry: ForceReport, judge: RestraintJudge | None
     ) -> None:
         """Divide a force by its terms; without a judge none is a restraint."""
-        removed = []
+        removed: list[int] = []
+        doubts: list[tuple[Atoms, Verdict]] = []
         terms = row.term_atoms(force)
         for index, atoms in enumerate(terms):
             if self._near.keys().isdisjoint(atoms):
                 continue
-            restraint = judge is not None and judge.is_restraint(row, atoms)
+            verdict = Verdict(False) if judge is None else judge.judge(entry.index, row, atoms)
+            restraint = verdict.restraint
             if self._is_replaced(atoms, restraint):
                 removed.append(index)
                 entry.removed.append(atoms)
+                doubts.append((atoms, verdict))
             elif restraint and not self._owner.keys().isdisjoint(atoms):
                 entry.restraints.append(atoms)
+                doubts.append((atoms, verdict))
+        self._name_doubts(force, entry, [item for item in doubts if item[1].doubt])
         entry.kept = len(terms) - len(removed)
         if not removed:
             self.new.addForce(copy_force(force))
@@ -146,6 +189,23 @@ class Assembly:
         self._molecule_bonds.update(
             ordered(*atoms) for atoms in entry.removed if len(atoms) == 2 and self._bonds.bonded(*atoms)
         )
+
+    def _name_doubts(self, force: openmm.Force, entry: ForceReport, doubts: list[tuple[Atoms, Verdict]]) -> None:
+        """Warn of terms that may be the force field's or a restraint."""
+        for restraint in (True, False):
+            some = [item for item in doubts if item[1].restraint is restraint]
+            if not some:
+                continue
+            entry.doubtful += [atoms for atoms, _ in some]
+            shown = ", ".join("-".join(map(str, atoms)) for atoms, _ in some[:5]) + ", ..." * (len(some) > 5)
+            taken, why = ("restraints and kept", "few") if restraint else ("the force field's and removed", "not many")
+            option = "forceFieldForces" if restraint else "keepForces"
+            self._warn(
+                f"Force {entry.index} {describe_force(force)}: the terms of atoms {shown} are taken for {taken}, since "
+                f"there are {why} of them ({some[0][1].doubt}) and nothing else tells. If that is wrong, name the "
+                f"force in {option}; if it is right, naming it in "
+                f"{'keepForces' if restraint else 'forceFieldForces'} ends this warning."
+            )
 
     def _is_replaced(self, atoms: Atoms, restraint: bool) -> bool:
         if not restraint:
@@ -172,11 +232,17 @@ class Assembly:
             values = [] if row.charges is None else row.charges(force)
             if any(values):
                 self._charges.append((force, values))
+        scheme = self._options.linkCharge
         if not self._charges:
+            if scheme != "keep" and any(region.links for region in self._regions):
+                for force in self._old.getForces():
+                    if isinstance(force, openmm.CustomNonbondedForce):
+                        charging.check_custom_charges(force, scheme)
             return
-        charging.check_one_charged([force for force, _ in self._charges], self._options.linkCharge)
+        charging.check_one_charged([force for force, _ in self._charges], scheme)
         values = self._charges[0][1]
-        changes = charging.plan_charges(values, self._regions, self._bonds, self._options.linkCharge)
+        changes = charging.plan_charges(values, self._regions, self._bonds, scheme)
+        charging.check_charges_in_bonds(self._old.getForces(), changes, self._bonds, scheme)
         self.report.chargeChanges = changes
         total = sum(values)
         self.report.totalCharge = (total, total + sum(c.after - c.before for c in changes))
@@ -276,58 +342,13 @@ class Assembly:
     # ---- report
 
     def finish_report(self) -> None:
-        """Add charges and distances of the regions to the report.
+        """Add charges, molecules and distances of the regions to the report.
 
         Raises
         ------
         ValueError
             If the positions do not fit the System.
         """
-        points = self._points(self._options.positions)
-        for number, region in enumerate(self._regions):
-            entry = RegionReport(region)
-            self.report.regions.append(entry)
-            if self._charges:
-                values = self._charges[0][1]
-                entry.charge = sum(values[i] for i in region.particles)
-                self._check_charge(number, entry.charge)
-            if points is not None and self._periodic:
-                vectors = [v.value_in_unit(unit.nanometer) for v in self._old.getDefaultPeriodicBoxVectors()]
-                box, cluster = np.array(vectors, dtype=float), points[list(region.atoms)]
-                entry.nearestImage_nm = image_distance(cluster, box)
-                self._check_image(number, entry.nearestImage_nm)
-                self._check_share(number, box_share(cluster, box))
-
-    def _points(self, positions: Any) -> np.ndarray | None:
-        if positions is None:
-            return None
-        values = positions.value_in_unit(unit.nanometer) if unit.is_quantity(positions) else positions
-        points = np.array([tuple(p) for p in values], dtype=float)
-        if points.shape != (self._old.getNumParticles(), 3) or not np.isfinite(points).all():
-            raise ValueError(
-                f"positions have the shape {points.shape} or hold numbers that are not finite. Expected "
-                f"({self._old.getNumParticles()}, 3) positions in nm, one for each particle."
-            )
-        return points
-
-    def _check_charge(self, number: int, charge: float) -> None:
-        if abs(charge - round(charge)) > charging.INTEGER_TOLERANCE:
-            self._warn(
-                f"The force-field charges of region {number} sum to {charge:+.4f} e, which is no whole number. The "
-                "model describes a whole charge; cut between neutral groups, or see linkCharge."
-            )
-
-    def _check_share(self, number: int, share: float) -> None:
-        if share > 0.5:
-            self.report.notes.append(
-                f"Region {number} takes up {share:.0%} of the box in one direction. Exclusions act on nearest images: "
-                "atoms further apart than half the box keep their force-field interaction and an image loses it."
-            )
-
-    def _check_image(self, number: int, distance: float) -> None:
-        cutoff = self._options.cutoff_nm
-        if cutoff is not None and distance < cutoff:
-            self._warn(
-                f"Region {number} comes within {distance:.3f} nm of its own periodic image, closer than the model's "
-                f"cutoff of {cutoff:.3f} nm: the model would act between images. Use a larger box."
-            )
+        values = self._charges[0][1] if self._charges else []
+        checks = RegionChecks(self._old, self._regions, self._bonds, self._options, self._periodic)
+        self.warnings += checks.finish(self.report, values)

@@ -49,6 +49,13 @@ class HybridOptions:
     linkCharge : {"keep", "zero", "redistribute"}
         What to do with the force-field charge of the outer atom of a cut bond, see
         :mod:`openmm_nequip.hybrid.charges`.
+    splitRegions : bool, optional
+        True: every molecule of a region becomes a region of its own; the force field keeps the interactions between
+        them. False: molecules stay together, whose mutual interaction is the model's within its cutoff and nothing
+        beyond. None does the latter and warns where it matters.
+    allowSharedCaps : bool
+        Build regions of which two atoms are bonded to one atom outside, with two caps for this atom about 0.07 nm
+        apart; refused by default.
     removeRestraints : bool
         Also remove restraints of which all particles are in one region, see :mod:`openmm_nequip.hybrid.restraints`.
     keepForces : iterable of str or int
@@ -89,6 +96,8 @@ class HybridOptions:
     linkAtomDistances: Sequence[tuple[int, int, Any]] = ()
     linkElement: str = "H"
     linkCharge: str = "keep"
+    splitRegions: bool | None = None
+    allowSharedCaps: bool = False
     removeRestraints: bool = False
     keepForces: Sequence[str | int] = ()
     forceFieldForces: Sequence[str | int] = ()
@@ -107,9 +116,10 @@ class HybridOptions:
     def __post_init__(self) -> None:
         _one_of("rule", self.rule, RULES)
         _one_of("linkCharge", self.linkCharge, LINK_CHARGES)
-        for name in ("removeConstraints", "interpolate", "removeRestraints", "declareMolecules"):
+        for name in ("removeConstraints", "interpolate", "allowSharedCaps", "removeRestraints", "declareMolecules"):
             _one_of(name, getattr(self, name), (True, False))
-        _one_of("mlLongRange", self.mlLongRange, (True, False, None))
+        for name in ("mlLongRange", "splitRegions"):
+            _one_of(name, getattr(self, name), (True, False, None))
         element_by_symbol(self.linkElement)
         if isinstance(self.forceGroup, bool) or not isinstance(self.forceGroup, int) or not 0 <= self.forceGroup < 32:
             raise ValueError(f"forceGroup is {self.forceGroup!r}. Expected a whole number from 0 to 31.")

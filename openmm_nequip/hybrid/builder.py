@@ -9,11 +9,16 @@ import openmm
 from openmm.app import Topology
 
 from ..options import check_keywords
+from ..topology import is_periodic
 from .assembly import Assembly
-from .bond_search import find_bonds
+from .bond_search import check_bonds_known, find_bonds
 from .build_options import HybridOptions
+from .earlier_models import check_no_model_yet
+from .force_classes import resolve_forces
 from .hybrid_report import MixedReport
 from .linking import make_regions
+from .masses import check_masses
+from .region_molecules import as_selections
 from .regions import Region, select_regions
 
 
@@ -132,9 +137,15 @@ def build_mixed_system(
         raise TypeError(f"options is {options!r}. Expected HybridOptions(...), or its fields as keywords.")
     chosen = dataclasses.replace(options or HybridOptions(), **keywords)
     chosen.check_system(topology, system)
-    bonds = find_bonds(topology, system, chosen.forceClasses)
-    regions = make_regions(topology, system, bonds, select_regions(topology, atoms), chosen)
-    build = Assembly(system, regions, bonds, chosen)
+    kept = resolve_forces(system, chosen.keepForces, "keepForces")
+    bonds = find_bonds(topology, system, chosen.forceClasses, kept)
+    regions = make_regions(topology, system, bonds, as_selections(select_regions(topology, atoms)), chosen)
+    check_no_model_yet(system, [region.atoms for region in regions], bonds, chosen.forceClasses)
+    chosen_atoms = [i for region in regions for i in region.atoms]
+    check_masses(topology, system, bonds, chosen_atoms)
+    check_bonds_known(topology, system, bonds, chosen_atoms, chosen.forceClasses)
+    build = Assembly(system, regions, bonds, chosen, is_periodic(topology, system))
+    build.name_inferred_links(topology.getNumBonds() > 0)
     build.divide_forces()
     build.remove_constraints()
     build.keep_molecules()

@@ -6,19 +6,21 @@ themselves, so that the total is conserved (the simplest of the redistributed ch
 
 A 1-4 exception holds a product of charges times a scale of its own.  Where both old charges differ from zero the
 product is multiplied by new over old charges, which keeps the scale.  Where one is zero the scale cannot be read off;
-then the force field's own is used, if all its other 1-4 exceptions agree on one.
+then the force field's own is used, if all its other 1-4 exceptions agree on one.  Force fields that keep 1-4 charges
+in a CustomBondForce, or charges in a CustomNonbondedForce, are refused unless charges stay.
 
 References
 ----------
 Lin, Truhlar, J. Phys. Chem. A 109 (2005) 3991 (redistributed charge schemes at a cut bond).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import openmm
 
 from .connectivity import Connectivity
+from .coulomb_terms import charge_parameter, falls_like_coulomb
 from .force_copies import describe_force
 from .regions import Region
 
@@ -173,7 +175,7 @@ def apply_charges(force: openmm.NonbondedForce, changes: Sequence[ChargeChange],
         force.setParticleParameters(particle, charge, sigma, epsilon)
 
 
-def check_custom_charges(force: openmm.CustomNonbondedForce, scheme: str) -> None:
+def check_custom_charges(force: openmm.CustomNonbondedForce, scheme: str, charges: Sequence[float] = ()) -> None:
     """Refuse schemes that a CustomNonbondedForce with charges of its own would not follow.
 
     Parameters
@@ -182,16 +184,52 @@ def check_custom_charges(force: openmm.CustomNonbondedForce, scheme: str) -> Non
         The force.
     scheme : str
         The scheme.
+    charges : sequence of float
+        Charges of all particles in e, to recognise them among the force's parameters.
 
     Raises
     ------
     ValueError
-        If the force has a per-particle parameter that looks like a charge.
+        If the force has a per-particle parameter that is a charge by its name or its values.
     """
-    names = [force.getPerParticleParameterName(i) for i in range(force.getNumPerParticleParameters())]
-    charged = [name for name in names if name.lower() in ("q", "charge", "charges")]
-    if charged:
+    name = charge_parameter(force, charges)
+    if name is not None:
         raise ValueError(
-            f"{describe_force(force)} has charges of its own (parameter {charged[0]!r}), which linkCharge={scheme!r} "
+            f"{describe_force(force)} has charges of its own (parameter {name!r}), which linkCharge={scheme!r} "
             "cannot change consistently. Use linkCharge='keep'."
         )
+
+
+def check_charges_in_bonds(
+    forces: Iterable[openmm.Force], changes: Sequence[ChargeChange], bonds: Connectivity, scheme: str
+) -> None:
+    """Refuse schemes where 1-4 electrostatics of a changed charge are bonds, which would keep the old charge.
+
+    Parameters
+    ----------
+    forces : iterable of openmm.Force
+        All forces of the System.
+    changes : sequence of ChargeChange
+        What the scheme changes.
+    bonds : Connectivity
+        The bond graph.
+    scheme : str
+        The scheme.
+
+    Raises
+    ------
+    ValueError
+        If a CustomBondForce has a term that falls like 1/r between a changed atom and one at most three bonds away.
+    """
+    changed = {change.particle for change in changes}
+    for force in forces:
+        if not isinstance(force, openmm.CustomBondForce):
+            continue
+        for index in range(force.getNumBonds()):
+            i, j, _ = force.getBondParameters(index)
+            if (i in changed or j in changed) and bonds.separation(i, j) <= 3 and falls_like_coulomb(force, index):
+                raise ValueError(
+                    f"{describe_force(force)} holds electrostatics of atoms {i} and {j} in a bond term that falls "
+                    f"like 1/r, which linkCharge={scheme!r} would leave with the old charge. Use linkCharge='keep', "
+                    "or put the 1-4 charges into exceptions of the NonbondedForce."
+                )

@@ -34,10 +34,13 @@ class Connectivity:
     ----------
     neighbours : list of set of int
         The particles bonded to every particle.
+    inferred : set of (int, int)
+        Bonds that a search added, smaller index first.
     """
 
     def __init__(self, count: int, bonds: Iterable[Pair]) -> None:
         self.neighbours: list[set[int]] = [set() for _ in range(count)]
+        self.inferred: set[Pair] = set()
         for i, j in bonds:
             self.add(i, j)
 

@@ -54,6 +54,8 @@ class PairTask:
         The scheme for charges behind cut bonds.
     charge_changes : sequence of ChargeChange
         What the scheme changes.
+    charges : sequence of float
+        Charges of all particles in e before the change; none where no force has any.
     subtract_lattice : bool
         Whether the whole lattice sum over a region, where there is one, belongs to the model.
     interpolate : bool
@@ -64,6 +66,7 @@ class PairTask:
     bonds: Connectivity
     link_charge: str = "keep"
     charge_changes: Sequence[ChargeChange] = ()
+    charges: Sequence[float] = ()
     subtract_lattice: bool = False
     interpolate: bool = False
 
@@ -132,6 +135,9 @@ class ForceClass:
         What :attr:`PairShare.pairs` counts, for the report.
     excluded_pairs : callable, optional
         ``excluded_pairs(force)`` is the set of pairs without interaction, which bonded atoms are.
+    listed_pairs : callable, optional
+        ``listed_pairs(force)`` is the set of pairs with an exclusion or exception, in which all forces of a Context
+        must agree on most platforms.
     charges : callable, optional
         ``charges(force)`` lists the charges of all particles in e.
     lattice_sum : callable, optional
@@ -159,6 +165,7 @@ class ForceClass:
     divide: Callable[[Any, PairTask], PairShare] | None = None
     pairs_are: str = ""
     excluded_pairs: Callable[[Any], set[Pair]] | None = None
+    listed_pairs: Callable[[Any], set[Pair]] | None = None
     charges: Callable[[Any], list[float]] | None = None
     lattice_sum: Callable[[Any], bool] | None = None
 

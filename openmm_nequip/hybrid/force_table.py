@@ -19,6 +19,7 @@ from .force_copies import class_name, describe_force
 from .nonbonded import (
     divide_custom_nonbonded,
     divide_nonbonded,
+    exception_pairs,
     excluded_custom_pairs,
     excluded_pairs,
     is_lattice_sum,
@@ -97,7 +98,8 @@ FORCE_CLASSES = ForceClasses((
     ),
     ForceClass(
         "CustomBondForce", Role.TERMS, count=_bonds, atoms=_leading("getBondParameters", 2), xml_container="Bonds",
-        restraint_rule=farther_than(3), covered_by=("HarmonicBondForce",), holds_ends=True,
+        restraint_rule=farther_than(3), covered_by=("HarmonicBondForce",), bond_evidence=BondEvidence.BONDS,
+        holds_ends=True,
     ),
     ForceClass(
         "HarmonicAngleForce", Role.TERMS, count=_angles, atoms=_leading("getAngleParameters", 3),
@@ -105,7 +107,8 @@ FORCE_CLASSES = ForceClasses((
     ),
     ForceClass(
         "CustomAngleForce", Role.TERMS, count=_angles, atoms=_leading("getAngleParameters", 3),
-        xml_container="Angles", restraint_rule=bent_over_no_bonds, covered_by=("HarmonicAngleForce",), holds_ends=True,
+        xml_container="Angles", restraint_rule=bent_over_no_bonds, covered_by=("HarmonicAngleForce",),
+        bond_evidence=BondEvidence.ANGLES, holds_ends=True,
     ),
     ForceClass(
         "PeriodicTorsionForce", Role.TERMS, count=_torsions, atoms=_leading("getTorsionParameters", 4),
@@ -139,11 +142,13 @@ FORCE_CLASSES = ForceClasses((
     # interactions between pairs
     ForceClass(
         "NonbondedForce", Role.PAIRS, divide=divide_nonbonded, pairs_are="non-zero 1-4 exceptions replaced",
-        excluded_pairs=excluded_pairs, charges=particle_charges, lattice_sum=is_lattice_sum,
+        excluded_pairs=excluded_pairs, listed_pairs=exception_pairs, charges=particle_charges,
+        lattice_sum=is_lattice_sum,
     ),
     ForceClass(
         "CustomNonbondedForce", Role.PAIRS, action="region pairs excluded, custom interaction",
         divide=divide_custom_nonbonded, pairs_are="exclusions added", excluded_pairs=excluded_custom_pairs,
+        listed_pairs=excluded_custom_pairs,
     ),
     # thermostats, barostats and what else acts on no particle
     ForceClass("AndersenThermostat", Role.NEUTRAL),

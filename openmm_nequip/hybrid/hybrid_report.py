@@ -25,6 +25,8 @@ class ForceReport:
         How many terms stay.
     restraints : list of tuple of int
         Particles of the terms that touch a region and stay because they are restraints.
+    doubtful : list of tuple of int
+        Particles of the terms, removed or kept as restraints, that may be the one or the other; a note names them.
     pairs : int
         Non-bonded forces: non-zero (1-4) exceptions that became zero, or exclusions added to a custom force.
     pairsAre : str
@@ -40,6 +42,7 @@ class ForceReport:
     removed: list[tuple[int, ...]] = field(default_factory=list)
     kept: int = 0
     restraints: list[tuple[int, ...]] = field(default_factory=list)
+    doubtful: list[tuple[int, ...]] = field(default_factory=list)
     pairs: int = 0
     pairsAre: str = ""
 

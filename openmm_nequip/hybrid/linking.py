@@ -9,6 +9,7 @@ from openmm.app import Topology
 from .build_options import HybridOptions
 from .connectivity import Connectivity, Pair, ordered
 from .covalent import element_by_symbol, link_distance
+from .region_molecules import Selection, split_selections
 from .regions import Link, Region
 
 
@@ -16,7 +17,7 @@ def make_regions(
     topology: Topology,
     system: openmm.System,
     bonds: Connectivity,
-    selections: Sequence[tuple[int, ...]],
+    selections: Sequence[Selection],
     options: HybridOptions,
 ) -> list[Region]:
     """Make regions from their atoms.
@@ -29,10 +30,10 @@ def make_regions(
         Virtual sites.
     bonds : Connectivity
         The bond graph.
-    selections : sequence of tuple of int
+    selections : sequence of Selection
         Selected particles of every region; virtual sites among them become sites.
     options : HybridOptions
-        Element of the caps and distances of single ones.
+        Element of the caps and distances of single ones, and whether selections are split.
 
     Returns
     -------
@@ -42,8 +43,8 @@ def make_regions(
     Raises
     ------
     ValueError
-        If a particle is nothing a model knows, a virtual site hangs half in a region, or a distance is given for
-        a bond that is not cut.
+        If a particle is nothing a model knows, a virtual site hangs half in a region, two cut bonds of a region
+        lead to one outer atom, or a distance is given for a bond that is not cut.
     """
     elements = [atom.element for atom in topology.atoms()]
     distances = {(i, j): distance for i, j, distance in options.linkAtomDistances}
@@ -51,8 +52,10 @@ def make_regions(
     used: set[Pair] = set()
     regions = []
     parents = _site_parents(system)
+    if options.splitRegions:
+        selections = split_selections(selections, bonds, parents)
     for selection in selections:
-        atoms, sites = _split_sites(parents, selection)
+        atoms, sites = _split_sites(parents, selection.particles)
         _check_elements(elements, atoms)
         links = []
         for q, m in bonds.leaving(atoms):
@@ -62,7 +65,10 @@ def make_regions(
             used.add(pair)
             default = link_distance(elements[q], cap)
             links.append(Link(q, m, distances.get(pair, default), options.linkElement))
-        regions.append(Region(atoms, tuple(links), sites))
+        if not options.allowSharedCaps:
+            _check_shared_outer(links)
+        place = dict(zip(selection.particles, selection.places, strict=True))
+        regions.append(Region(atoms, tuple(links), sites, selection.number, tuple(place[i] for i in atoms)))
     _check_used(distances, used)
     return regions
 
@@ -108,6 +114,20 @@ def _check_elements(elements: Sequence[Any], atoms: Sequence[int]) -> None:
                 f"Particle {i} of the region has no element and is no virtual site, so the model has no type for it. "
                 "Leave it out of the region, or set the element in the topology."
             )
+
+
+def _check_shared_outer(links: Sequence[Link]) -> None:
+    """Refuse two caps in the place of one atom: they would be about as close as the atoms of a hydrogen molecule."""
+    inner: dict[int, int] = {}
+    for link in links:
+        if link.m in inner:
+            raise ValueError(
+                f"Atoms {inner[link.m]} and {link.q} of the region are both bonded to atom {link.m} outside, so two "
+                "caps would stand for this one atom, almost as close as in a hydrogen molecule. Expected one cut bond "
+                f"for each outer atom; put atom {link.m} into the region, or leave out the side of {inner[link.m]} or "
+                f"of {link.q}. allowSharedCaps=True builds it all the same."
+            )
+        inner[link.m] = link.q
 
 
 def _check_used(distances: dict[Pair, float], used: set[Pair]) -> None:

@@ -81,9 +81,10 @@ class ModelForces:
         ValueError
             If the number of potentials does not fit that of the regions, or a type is unknown to its model.
         """
-        if len(self._potentials) not in (1, len(regions)):
+        count = len({self._number(number, region) for number, region in enumerate(regions)})
+        if len(self._potentials) not in (1, count):
             raise ValueError(
-                f"{len(self._potentials)} models were given for {len(regions)} regions; give one model for all regions "
+                f"{len(self._potentials)} models were given for {count} regions; give one model for all regions "
                 "or one for each"
             )
         if periodic:
@@ -94,6 +95,11 @@ class ModelForces:
         options = self._options
         return [make_force(spec, particles, system.getNumParticles(), options.backend, options.properties)]
 
+    @staticmethod
+    def _number(number: int, region: Region) -> int:
+        """Which of the caller's selections a region is, or is a part of."""
+        return number if region.selection is None else region.selection
+
     def _groups(self, regions: list[Region]) -> list[tuple[RegionPotential, list[Region], list[int | str] | None]]:
         """Regions by model, so that those of one model are evaluated together, with their share of atomTypes."""
         given = self._options.atomTypes
@@ -103,11 +109,12 @@ class ModelForces:
         groups: dict[str, tuple[RegionPotential, list[Region], list[int | str]]] = {}
         start = 0
         for number, region in enumerate(regions):
-            potential = self._potentials[number if len(self._potentials) > 1 else 0]
+            potential = self._potentials[self._number(number, region) if len(self._potentials) > 1 else 0]
             group = groups.setdefault(potential.source.sha256, (potential, [], []))
             group[1].append(region)
             if given is not None:
-                group[2].extend(given[start : start + len(region.atoms)])
+                places = region.places or range(start, start + len(region.atoms))
+                group[2].extend(given[place] for place in places)
             start += len(region.atoms)
         return [(potential, members, types if given is not None else None) for potential, members, types in
                 groups.values()]  # fmt: skip

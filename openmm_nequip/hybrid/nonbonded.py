@@ -94,7 +94,8 @@ def _silence_exception_offsets(force: openmm.NonbondedForce, exceptions: set[int
 def exclude_regions_custom(force: openmm.CustomNonbondedForce, regions: Sequence[Region]) -> int:
     """Exclude the pairs of each region from a CustomNonbondedForce, in place.
 
-    A force restricted to interaction groups is left alone where no group joins two particles of a region.
+    This also holds for a force whose interaction groups join no two particles of a region, where it changes no
+    energy: all forces of a Context must agree in their excluded pairs on every platform but Reference.
 
     Parameters
     ----------
@@ -116,8 +117,6 @@ def exclude_regions_custom(force: openmm.CustomNonbondedForce, regions: Sequence
             existing.add(ordered(i, j))
     added = 0
     for region in regions:
-        if force.getNumInteractionGroups() and not _groups_inside(force, region):
-            continue
         for pair in region_pairs(region.particles):
             if pair not in existing:
                 force.addExclusion(*pair)
@@ -270,6 +269,11 @@ def excluded_pairs(force: openmm.NonbondedForce) -> set[Pair]:
     return found
 
 
+def exception_pairs(force: openmm.NonbondedForce) -> set[Pair]:
+    """Return the pairs that are exceptions, whatever interaction they leave."""
+    return {ordered(*force.getExceptionParameters(index)[:2]) for index in range(force.getNumExceptions())}
+
+
 def excluded_custom_pairs(force: openmm.CustomNonbondedForce) -> set[Pair]:
     """Return the excluded pairs."""
     return {ordered(*force.getExclusionParticles(index)) for index in range(force.getNumExclusions())}
@@ -336,7 +340,7 @@ def divide_custom_nonbonded(force: openmm.CustomNonbondedForce, task: PairTask) 
         If a boundary scheme changes charges and the force has charges of its own.
     """
     if task.charge_changes:
-        check_custom_charges(force, task.link_charge)
+        check_custom_charges(force, task.link_charge, task.charges)
     hybrid = copy_force(force)
     share = PairShare(hybrid, exclude_regions_custom(hybrid, task.regions))
     part = region_energy_custom(force, task.regions) if task.interpolate else None

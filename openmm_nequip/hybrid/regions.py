@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openmm.app import Topology
+from openmm.app.topology import Atom, Chain, Residue
+
+from .selection_text import select_text
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Region:
     sites : tuple of int
         Virtual sites carried by the atoms alone (the M site of a four-site water).  The model does not see them; the
         force field's interactions between them and the region are removed like those between the atoms.
+    selection : int, optional
+        Which of the caller's selections the region comes from, where one was split; by default its own number.
+    places : tuple of int, optional
+        The place of every atom among all that were selected; by default atoms follow each other, region by region.
     modelParticles : tuple of int
         Atoms, then every M1 once (in the order of the links): the particles that the model's force acts on.
 
@@ -53,6 +60,8 @@ class Region:
     atoms: tuple[int, ...]
     links: tuple[Link, ...] = ()
     sites: tuple[int, ...] = ()
+    selection: int | None = field(default=None, compare=False)
+    places: tuple[int, ...] = field(default=(), compare=False, repr=False)
     modelParticles: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,9 +87,9 @@ def select_atoms(topology: Topology, atoms: Any) -> tuple[int, ...]:
     ----------
     topology : openmm.app.Topology
         The topology that the indices refer to.
-    atoms : iterable of int, iterable of openmm.app.topology.Atom, or str
+    atoms : iterable of int, iterable of openmm.app.topology.Atom, Residue or Chain, or str
         Any iterable, read once (a generator will do), or a selection in mdtraj's language such as
-        ``"resname ALA"``.
+        ``"resname ALA"``.  A residue or a chain stands for its atoms.
 
     Returns
     -------
@@ -91,17 +100,19 @@ def select_atoms(topology: Topology, atoms: Any) -> tuple[int, ...]:
     ------
     ValueError
         If the selection is empty, holds something that is not an index, an index twice, or one outside the topology,
-        or if the text selects nothing or cannot be read.
+        or an atom of another topology, or if the text selects nothing or cannot be read.
     ImportError
         If text is given and mdtraj is not installed.
     """
     if isinstance(atoms, str):
-        return _select_text(topology, atoms)
+        return select_text(topology, atoms)
+    if isinstance(atoms, (Residue, Chain)):
+        atoms = [atoms]
     if not isinstance(atoms, Iterable):
         raise ValueError(
             f"atoms is {atoms!r}. Expected atom indices or selection text; for one atom give [{atoms!r}]."
         )
-    indices = tuple(_as_index(item) for item in atoms)
+    indices = tuple(index for item in atoms for index in _indices(topology, item))
     count = topology.getNumAtoms()
     if not indices:
         raise ValueError("The region has no atoms. Expected at least one atom index; check the selection.")
@@ -173,6 +184,28 @@ def _is_scalar(item: Any) -> bool:
     return getattr(item, "shape", None) == ()
 
 
+def _indices(topology: Topology, item: Any) -> Iterable[int]:
+    """Indices of what one item of a selection stands for."""
+    if isinstance(item, (Residue, Chain)):
+        return [_own_index(topology, atom) for atom in item.atoms()]
+    if isinstance(item, Atom):
+        return [_own_index(topology, item)]
+    return [_as_index(item)]
+
+
+def _own_index(topology: Topology, atom: Atom) -> int:
+    """Index of an atom, which must be one of the topology or the same atom of a copy of it."""
+    if atom.residue.chain.topology is not topology:
+        own = next((other for other in topology.atoms() if other.index == atom.index), None)
+        if own is None or (own.name, own.element, own.residue.name) != (atom.name, atom.element, atom.residue.name):
+            raise ValueError(
+                f"{atom!r} belongs to another topology, and atom {atom.index} here is "
+                + ("not there." if own is None else f"{own.name} of {own.residue.name}.")
+                + " Expected atoms, residues or chains of the topology that was given; select them again from it."
+            )
+    return atom.index
+
+
 def _as_index(item: Any) -> int:
     if isinstance(item, bool) or type(item).__name__ in ("bool_", "bool"):
         raise ValueError(
@@ -181,32 +214,7 @@ def _as_index(item: Any) -> int:
     try:
         return operator.index(item)
     except TypeError:
-        index = getattr(item, "index", None)
-        if isinstance(index, int):
-            return index
         raise ValueError(
-            f"{item!r} of type {type(item).__name__} is not an atom index. Expected whole numbers from 0, or atoms "
-            "of the topology."
+            f"{item!r} of type {type(item).__name__} is not an atom index. Expected whole numbers from 0, or atoms, "
+            "residues or chains of the topology."
         ) from None
-
-
-def _select_text(topology: Topology, text: str) -> tuple[int, ...]:
-    try:
-        import mdtraj
-    except ImportError as error:
-        raise ImportError(
-            f"Selection text such as {text!r} needs mdtraj, which cannot be imported. Install it with "
-            "'pip install mdtraj', or give atom indices."
-        ) from error
-    try:
-        selected = mdtraj.Topology.from_openmm(topology).select(text)
-    except Exception as error:  # mdtraj raises its parser's own classes, which are no part of its interface
-        raise ValueError(
-            f"mdtraj cannot read the selection {text!r}: {error}. Expected its language, for example 'resname ALA' "
-            "or 'residue 3 to 5 and sidechain'."
-        ) from error
-    if len(selected) == 0:
-        raise ValueError(
-            f"The selection {text!r} matches none of the {topology.getNumAtoms()} atoms. Check names and numbers."
-        )
-    return tuple(int(i) for i in selected)

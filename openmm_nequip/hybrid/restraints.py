@@ -1,29 +1,28 @@
 """Telling the terms of a force field from the restraints that a user added.
 
 A hybrid System must lose the former inside a region and keep the latter.  OpenMM does not record where a term came
-from, so it is read off the bonds:
+from, so it is read off the bonds, the other forces and how many such terms there are:
 
-- harmonic bonds: a term over bonded atoms or over the two ends of an angle (Urey-Bradley) is the force field's;
-- harmonic angles: the middle atom is bonded to both others;
-- periodic and Ryckaert-Bellemans torsions, compound bonds: the atoms hang together by bonds among themselves;
-- CMAP terms are always the force field's;
-- custom bonds, angles and torsions: as above, and custom bonds also at 1-4 distance (special Lennard-Jones of CHARMM
-  force fields), unless a harmonic or periodic term binds the same atoms already: then the custom term is on top, as a
-  biased backbone torsion is, and counts as a restraint;
-- centroid bonds and external forces are restraints.
+- a term over atoms that do not hang together by bonds is a restraint, as are centroid bonds and external forces;
+- the first force of each family (harmonic bonds; harmonic angles; periodic or Ryckaert-Bellemans torsions; CMAP) is the
+  force field's;
+- a custom bond, angle or torsion over atoms that a plain term binds already is on top of it: a restraint, as a biased
+  backbone torsion is;
+- everything else (pairs across an angle, special 1-4 terms, further forces of a family, custom and compound terms) is
+  the force field's if it is there throughout, for most such places of the molecule and of all like it, and a restraint
+  if there are a few only: a force field treats equal places alike, a user picks some.
 
-Every class names its rule in the table of force classes.  What the rules cannot tell is told with ``keepForces`` and
-``forceFieldForces`` of the builder.
+A decision by the last rule alone is in doubt and is said in the report and warned about
+(:mod:`openmm_nequip.hybrid.provenance`).  Every class names its rule for bonds in the table of force classes.  What is
+in doubt is settled with ``keepForces`` and ``forceFieldForces`` of the builder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
-import openmm
+from collections.abc import Callable
 
 from .connectivity import Connectivity
-from .force_classes import Atoms, ForceClass, ForceClasses
+from .force_classes import Atoms
 
 #: Pairs with at most so many bonds between them are 1-4 pairs or closer.
 _BONDS_OF_14 = 3
@@ -67,52 +66,3 @@ def not_joined_by_bonds(bonds: Connectivity, atoms: Atoms) -> bool:
     if len(atoms) == 2:
         return bonds.separation(*atoms) > _BONDS_OF_14
     return not bonds.connects(atoms)
-
-
-def _either_way(atoms: Atoms) -> Atoms:
-    """The same key for a term and the term read backwards."""
-    return min(atoms, atoms[::-1])
-
-
-class RestraintJudge:
-    """Decides for every term whether it is a restraint.
-
-    Parameters
-    ----------
-    bonds : Connectivity
-        The bond graph.
-    forces : iterable of openmm.Force
-        All forces of the original System.
-    classes : ForceClasses
-        The table of force classes.
-    """
-
-    def __init__(self, bonds: Connectivity, forces: Iterable[openmm.Force], classes: ForceClasses) -> None:
-        self._bonds = bonds
-        #: Terms that may lie under a custom one, by class.
-        self._covering: dict[str, set[Atoms]] = {}
-        rows = [(force, classes.of(force)) for force in forces]
-        wanted = {name for _, row in rows for name in row.covered_by}
-        for force, row in rows:
-            if row.name in wanted:
-                found = self._covering.setdefault(row.name, set())
-                found.update(_either_way(atoms) for atoms in row.term_atoms(force))
-
-    def is_restraint(self, row: ForceClass, atoms: Atoms) -> bool:
-        """Judge one term.
-
-        Parameters
-        ----------
-        row : ForceClass
-            The class of its force.
-        atoms : tuple of int
-            The particles it binds.
-
-        Returns
-        -------
-        bool
-            True for a restraint, False for a term of the force field.
-        """
-        if any(_either_way(atoms) in self._covering.get(name, ()) for name in row.covered_by):
-            return True
-        return row.restraint_rule is not None and row.restraint_rule(self._bonds, atoms)

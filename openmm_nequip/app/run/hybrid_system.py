@@ -13,9 +13,11 @@ import openmm
 import openmm.app as app
 import openmm.unit as unit
 
+from ...hybrid.bond_search import find_bonds
 from ...potential import create_mixed_system
 from ..single_point import read_types
-from ..structures.bonds import Molecules, find_molecules, nearest_images
+from ..structures.bonds import Molecules, find_molecules, make_whole, nearest_images
+from ..structures.same_atoms import check_bond_lengths, check_same_atoms
 from ..structures.structure_files import Structure, read_structure
 from .run_config import RunConfig
 
@@ -63,7 +65,9 @@ def read_hybrid_structure(config: RunConfig) -> Structure:
     """
     path = config.structure or ""
     if Path(path).suffix.lower() not in (".inpcrd", ".rst7", ".crd"):
-        return read_structure(path, config.box, config.frame).for_dynamics("file")[0]
+        # A topology file has the elements and the bonds; what the structure's names say of them does not matter.
+        structure = read_structure(path, config.box, config.frame, elements=config.topology is None)
+        return structure.for_dynamics("file")[0]
     if config.topology is None:
         raise ValueError(f"structure file {path} holds coordinates alone: give its prmtop with --topology")
     try:
@@ -74,7 +78,12 @@ def read_hybrid_structure(config: RunConfig) -> Structure:
     vectors = coordinates.getBoxVectors()
     box = None if vectors is None else np.array([row.value_in_unit(unit.nanometer) for row in vectors])
     positions = np.array(coordinates.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
-    return Structure(path, topology, positions, box)
+    if len(positions) != topology.getNumAtoms():
+        raise ValueError(
+            f"topology file {config.topology} has {topology.getNumAtoms()} atoms, structure file {path} has "
+            f"{len(positions)}; give files that belong together"
+        )
+    return Structure(path, topology, positions, box).for_dynamics("file")[0]
 
 
 def model_options(config: RunConfig) -> dict[str, Any]:
@@ -171,13 +180,35 @@ def _from_forcefield(config: RunConfig, structure: Structure) -> tuple[Structure
     modeller = app.Modeller(structure.topology, structure.positions_nm * unit.nanometer)
     try:
         if config.solvate is not None:
-            modeller.addSolvent(forcefield, padding=config.solvate * unit.nanometer)
+            modeller.addSolvent(forcefield, _water_model(forcefield), padding=config.solvate * unit.nanometer)
+        # Waters of four and five sites, in the file or new, get the sites that are no atoms.
+        modeller.addExtraParticles(forcefield)
         box = _box(modeller.topology)
         system = forcefield.createSystem(modeller.topology, **_settings(box))
     except (ValueError, KeyError) as error:
         raise ValueError(f"the force field does not fit {structure.path}: {error}") from error
     positions = np.array(modeller.positions.value_in_unit(unit.nanometer))
     return replace(structure, topology=modeller.topology, positions_nm=positions, box_nm=box), system
+
+
+#: OpenMM's boxes of water by the number of sites that are no atoms.
+_WATER_BOXES = {0: "tip3p", 1: "tip4pew", 2: "tip5p"}
+
+
+def _water_model(forcefield: app.ForceField) -> str:
+    """The box of water with as many sites as the force field's water has."""
+    topology = app.Topology()
+    residue = topology.addResidue("HOH", topology.addChain())
+    atoms = [topology.addAtom(name, app.Element.getBySymbol(name[0]), residue) for name in ("O", "H1", "H2")]
+    for hydrogen in atoms[1:]:
+        topology.addBond(atoms[0], hydrogen)
+    places = np.array([[0.0, 0.0, 0.0], [0.09572, 0.0, 0.0], [-0.023999, 0.092663, 0.0]])
+    modeller = app.Modeller(topology, places * unit.nanometer)
+    modeller.addExtraParticles(forcefield)
+    sites = modeller.topology.getNumAtoms() - len(atoms)
+    if sites not in _WATER_BOXES:
+        raise ValueError(f"its water has {sites} sites that are no atoms, for which OpenMM has no box of water")
+    return _WATER_BOXES[sites]
 
 
 def _from_topology(config: RunConfig, structure: Structure) -> tuple[Structure, openmm.System]:
@@ -198,12 +229,25 @@ def _from_topology(config: RunConfig, structure: Structure) -> tuple[Structure, 
         system = file.createSystem(**_settings(box))
     except Exception as error:  # the readers raise anything on a foreign file
         raise ValueError(f"topology file {path} cannot be used: {str(error).splitlines()[0]}") from error
-    if file.topology.getNumAtoms() != len(structure.positions_nm):
-        raise ValueError(
-            f"topology file {path} has {file.topology.getNumAtoms()} atoms, structure file {structure.path} has "
-            f"{len(structure.positions_nm)}; give files that belong together"
-        )
-    return replace(structure, topology=file.topology), system
+    check_same_atoms(structure.topology, file.topology, f"structure file {structure.path}", f"topology file {path}")
+    return _whole(structure, file.topology, system), system
+
+
+def _whole(structure: Structure, topology: app.Topology, system: openmm.System) -> Structure:
+    """The structure with the topology's atoms, all bonds that files and System tell of, and molecules in one piece.
+
+    OpenMM's bonded forces take no images, so a molecule that a file has broken over the faces would be torn.
+    """
+    bonds = find_bonds(topology, system)
+    pairs = np.array([(i, j) for i, near in enumerate(bonds.neighbours) for j in near if i < j], dtype=np.int64)
+    found = nearest_images(pairs, structure.positions_nm, structure.box_nm)
+    check_bond_lengths(structure.path, topology, structure.positions_nm, found, structure.box_nm)
+    molecules = find_molecules(len(structure.positions_nm), found)
+    positions = make_whole(structure.positions_nm, structure.box_nm, molecules)
+    atoms = list(topology.atoms())
+    for i, j in bonds.inferred:
+        topology.addBond(atoms[i], atoms[j])
+    return replace(structure, topology=topology, positions_nm=positions)
 
 
 def _box(topology: app.Topology) -> np.ndarray | None:

@@ -17,15 +17,15 @@ import openmm.unit as unit
 
 from ...crystal import check_cell, partial_sites, reduce_cell
 from ...errors import StructureError
+from ...topology import is_dummy_box
 from ...units import NM_PER_ANGSTROM
 from .bonds import Bonds, Molecules, find_molecules, make_whole, nearest_images, perceive_bonds
+from .element_names import guess_elements
 from .typed_box import parse_box
 
 logger = logging.getLogger(__name__)
 
 BOND_CHOICES = ("auto", "file", "none")
-#: PDB files without a crystal often carry a unit cell of 1 Å.
-_DUMMY_CELL_NM = 0.11
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,9 @@ def copy_topology(topology: app.Topology, pairs: np.ndarray) -> app.Topology:
     return new
 
 
-def read_structure(path: str | os.PathLike[str], box: Sequence[float] | None = None, frame: int = -1) -> Structure:
+def read_structure(
+    path: str | os.PathLike[str], box: Sequence[float] | None = None, frame: int = -1, elements: bool = True
+) -> Structure:
     """Read a structure file.
 
     Parameters
@@ -161,6 +163,9 @@ def read_structure(path: str | os.PathLike[str], box: Sequence[float] | None = N
         Three edge lengths or nine vector components in Å, instead of the file's box.
     frame : int
         Which frame of several, counted from 0, or from the end if negative.
+    elements : bool
+        Whether the elements are needed. If so, names that do not tell them (in GRO, and in PDB without elements) are
+        an error; otherwise such atoms have none.
 
     Returns
     -------
@@ -182,7 +187,7 @@ def read_structure(path: str | os.PathLike[str], box: Sequence[float] | None = N
         )
     given = None if box is None else parse_box(box)
     try:
-        topology, positions, found = _reader(path)(path, frame)
+        topology, positions, found = _reader(path)(path, frame, elements)
     except StructureError as error:
         raise StructureError(f"structure file {path}: {error}", path) from None
     except Exception as error:  # the readers raise anything at all on a foreign file
@@ -203,6 +208,9 @@ def read_structure(path: str | os.PathLike[str], box: Sequence[float] | None = N
         )
     if given is not None:
         found = given
+    elif found is not None and is_dummy_box(found):
+        logger.info("the 1 Å unit cell in %s stands for none: the structure is not periodic", path)
+        found = None
     elif found is not None:
         found = check_cell(found, f"the box in {path} (nm)")
     return Structure(path, topology, positions, found)
@@ -211,7 +219,7 @@ def read_structure(path: str | os.PathLike[str], box: Sequence[float] | None = N
 _Read = tuple[app.Topology, np.ndarray, np.ndarray | None]
 
 
-def _reader(path: str) -> Callable[[str, int], _Read]:
+def _reader(path: str) -> Callable[[str, int, bool], _Read]:
     suffix = Path(path).suffix.lower()
     if suffix in (".pdb", ".ent"):
         return _read_pdb
@@ -241,55 +249,65 @@ def _openmm_frame(file: app.PDBFile | app.PDBxFile, frame: int) -> _Read:
     return file.topology, positions, None if vectors is None else np.array(vectors.value_in_unit(unit.nanometer))
 
 
-def _read_pdb(path: str, frame: int) -> _Read:
+def _read_pdb(path: str, frame: int, elements: bool) -> _Read:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         file = app.PDBFile(path)
     if any("duplicate atom" in str(warning.message) for warning in caught):
         # OpenMM drops atoms that share a name in a residue; programs without names, ASE among them, write such files.
         return _read_ase(path, frame)
-    topology, positions, box = _openmm_frame(file, frame)
-    if box is not None and np.abs(box).max() < _DUMMY_CELL_NM:
-        logger.info("the 1 Å unit cell in %s stands for none: the structure is not periodic", path)
-        box = None
-    return topology, positions, box
+    _name_elements(path, file.topology, elements)
+    return _openmm_frame(file, frame)
 
 
-def _read_mmcif(path: str, frame: int) -> _Read:
+def _name_elements(path: str, topology: app.Topology, needed: bool) -> None:
+    """Elements of the atoms of a PDB file to which it states none: OpenMM takes SOD for sulfur."""
+    blank = set()
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith(("ATOM", "HETATM")) and not line[76:78].strip():
+                blank.add((line[6:11].strip(), line[22:26].strip()))
+    if not blank:
+        return
+    atoms = list(topology.atoms())
+    sizes = Counter(atom.residue.index for atom in atoms)
+    names = [(atom.name, atom.residue.name, sizes[atom.residue.index] == 1) for atom in atoms]
+    wanted = [(atom.id, atom.residue.id) in blank for atom in atoms]
+    for atom, element, asked in zip(atoms, guess_elements(path, names, wanted, needed), wanted, strict=True):
+        if asked:
+            atom.element = element
+
+
+def _read_mmcif(path: str, frame: int, elements: bool) -> _Read:
     return _openmm_frame(app.PDBxFile(path), frame)
 
 
-def _gro_element(atom: str, residue: str) -> app.Element | None:
-    """Element from a GROMACS atom name: ions are named like their residues, all else starts with the symbol."""
-    bare = atom.rstrip("+-0123456789")
-    ion = bare.upper() == residue.rstrip("+-0123456789").upper()
-    for symbol in (bare.capitalize() if ion else "", bare[:1] + "".join(c for c in bare[1:] if c.islower()), bare[:1]):
-        try:
-            return app.Element.getBySymbol(symbol)
-        except KeyError:
-            continue
-    return None
-
-
-def _read_gro(path: str, frame: int) -> _Read:
+def _read_gro(path: str, frame: int, elements: bool) -> _Read:
     file = app.GromacsGroFile(path)
     index = _pick(frame, file.getNumFrames())
+    rows = list(zip(file.residueIds, file.residueNames, strict=True))
+    starts = [k for k in range(len(rows)) if k == 0 or rows[k] != rows[k - 1]]
+    sizes = np.diff([*starts, len(rows)])
+    # Several ions may share a number.
+    single = [len(set(file.atomNames[k : k + size])) == 1 for k, size in zip(starts, sizes, strict=True)]
+    alone = np.repeat(single, sizes)
+    # GromacsGroFile.elements skips atoms whose names have one letter, so elements are found here.
+    names = [(name, row[1], bool(one)) for name, row, one in zip(file.atomNames, rows, alone, strict=True)]
+    guesses = guess_elements(path, names, needed=elements)
     topology = app.Topology()
     chain = topology.addChain()
-    previous, residue = None, None
-    # GromacsGroFile.elements skips atoms whose names have one letter, so elements are found here.
-    for name, number, residue_name in zip(file.atomNames, file.residueIds, file.residueNames, strict=True):
-        if residue is None or (number, residue_name) != previous:
-            previous = (number, residue_name)
-            residue = topology.addResidue(residue_name, chain, str(number))
-        topology.addAtom(name, _gro_element(name, residue_name), residue)
+    residue = None
+    for k, (name, element) in enumerate(zip(file.atomNames, guesses, strict=True)):
+        if residue is None or rows[k] != rows[k - 1]:
+            residue = topology.addResidue(rows[k][1], chain, str(rows[k][0]))
+        topology.addAtom(name, element, residue)
     positions = np.array(file.getPositions(asNumpy=True, frame=index).value_in_unit(unit.nanometer))
     vectors = np.array(file.getPeriodicBoxVectors(frame=index).value_in_unit(unit.nanometer))
     # A box of zeros is how GROMACS writes a structure in vacuum.
     return topology, positions, vectors if vectors.any() else None
 
 
-def _read_ase(path: str, frame: int) -> _Read:
+def _read_ase(path: str, frame: int, elements: bool = True) -> _Read:
     import ase.io
     from ase import Atoms
 
