@@ -141,6 +141,10 @@ class StructureError(OpenMMNequIPError, ValueError):
         self.path = path
 
 
+class ElementDoubtError(OpenMMNequIPError, ValueError):
+    """No element can be told from the names of atoms; the message has them and what to do."""
+
+
 class SimulationError(OpenMMNequIPError, RuntimeError):
     """A simulation cannot go on; what was written so far is whole.
 

@@ -19,6 +19,7 @@ from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.forces import choose_backend
 from openmm_nequip.forces.probe import PluginState
+from openmm_nequip.models import Execution
 from openmm_nequip.potential import NequIPPotentialImpl
 from openmm_nequip.topology import check_box
 from openmm_nequip.units import Units
@@ -361,7 +362,7 @@ def test_nan_positions_and_outputs_are_named(tmp_path):
     )
     with pytest.raises(openmm.OpenMMException, match="NonFiniteError: positions.*indices 3, 8") as caught:
         evaluate(system, bad)
-    assert "Traceback" in str(caught.value) and "wrapper.py" in str(caught.value), "the traceback comes along"
+    assert "Traceback" in str(caught.value) and "evaluator.py" in str(caught.value), "the traceback comes along"
 
 
 @pytest.mark.parametrize(
@@ -425,7 +426,8 @@ class _FakeSpec:
 
     def __init__(self, kind="torchscript", device=None):
         self.source = type("Source", (), {"kind": kind, "path": "model"})()
-        self.device, self.lambda_name, self.layout = device, None, Placement(1, np.zeros(1))
+        self.execution, self.lambda_name = Execution(device), None
+        self.placement = Placement(1, np.zeros(1))
 
 
 def test_choice_of_backend():

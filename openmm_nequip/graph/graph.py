@@ -40,6 +40,9 @@ class Edges:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.index, self.shifts))
 
+    def __getitem__(self, place: int) -> Any:
+        return (self.index, self.shifts)[place]
+
     def tensors(self) -> Edges:
         """The same edges as torch tensors, which share the memory of arrays."""
         return Edges(torch.as_tensor(self.index), torch.as_tensor(self.shifts))

@@ -160,8 +160,8 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
     device = parse_device(execution.device)
     # CUDA graphs are made around a model for each structure; the model inside is the same.
     execution = dataclasses.replace(execution.on(device), cuda_graphs="auto")
-    if device.type == "cpu":  # where nobody's choice is no modifiers
-        execution = dataclasses.replace(execution, modifiers=execution.modifiers or ())
+    if not wanted_modifiers(execution.modifiers, device):  # nobody's choice, and none: one key for both
+        execution = dataclasses.replace(execution, modifiers=())
     key = source.path, source.kind, source.sha256, execution
     return OPEN_MODELS.get(key, lambda: _load(source, device, execution))
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import openmm.app as app
 
+from ...errors import ElementDoubtError
+
 logger = logging.getLogger(__name__)
 
 #: Names of ions in the common force fields that are no chemical symbols.
@@ -36,10 +38,6 @@ _IN_DOUBT = frozenset("CO CR CS CU NI OS PD PT SC SN SR SB BA BE BI IN IR NP PU 
 _EXTRA = re.compile(r"(M|MW|MC|MN|EP|LP|VS|DUM)[A-Z]?\d*")
 
 
-class ElementDoubt(Exception):
-    """Names from which no element can be told; the text has them and what to do."""
-
-
 def guess_element(atom: str, residue: str, alone: bool) -> app.Element | None:
     """Element of an atom by its name.
 
@@ -57,7 +55,7 @@ def guess_element(atom: str, residue: str, alone: bool) -> app.Element | None:
 
     Raises
     ------
-    ElementDoubt
+    ElementDoubtError
         If the name may mean several elements, or none.
     """
     symbol = _symbol(atom, residue, alone)
@@ -71,7 +69,7 @@ def _symbol(atom: str, residue: str, alone: bool) -> str:
     upper, group = letters.upper(), residue.strip().upper()
     bare_group = re.sub(r"[^A-Z]", "", group)
     if not letters:
-        raise ElementDoubt
+        raise ElementDoubtError
     if alone:
         ion = _ion(name.upper(), upper, group, bare_group)
         if ion is not None:
@@ -105,15 +103,15 @@ def _of_a_molecule(upper: str) -> str:
     if pair in _TWO_LETTERS:
         # PRODRG and others number atoms with letters: CLA may be a chlorine or the carbon behind CKA.
         if len(upper) > 2 and pair != "BR" and upper[0] in _ONE_LETTER:
-            raise ElementDoubt
+            raise ElementDoubtError
         return pair.capitalize()
     if pair in _IN_DOUBT and len(upper) == 2:
-        raise ElementDoubt
+        raise ElementDoubtError
     if upper[0] in _ONE_LETTER:
         return upper[0]
     if _EXTRA.fullmatch(upper):
         return ""
-    raise ElementDoubt
+    raise ElementDoubtError
 
 
 def _one_letter(upper: str) -> str:
@@ -123,7 +121,7 @@ def _one_letter(upper: str) -> str:
         return "H"
     if _EXTRA.fullmatch(upper):
         return ""
-    raise ElementDoubt
+    raise ElementDoubtError
 
 
 def _is_symbol(text: str) -> bool:
@@ -156,7 +154,7 @@ def guess_elements(
 
     Raises
     ------
-    ElementDoubt
+    ElementDoubtError
         With the names from which no element can be told, unless it is not `needed`.
     """
     chosen = [True] * len(atoms) if wanted is None else list(wanted)
@@ -166,11 +164,11 @@ def guess_elements(
         if asked and key not in guesses and key not in doubtful:
             try:
                 guesses[key] = guess_element(*key)
-            except ElementDoubt:
+            except ElementDoubtError:
                 doubtful[key] = None
     if doubtful and needed:
         named = [f"{residue}:{atom}" for atom, residue, _ in doubtful]
-        raise ElementDoubt(
+        raise ElementDoubtError(
             f"it states no elements, and the names of {', '.join(named[:10])}{', ...' * (len(named) > 10)} do not "
             "tell them for sure; write the symbol with its second letter small in the name (Cl1, Co), or give a file "
             "with elements (PDB with columns 77 and 78, mmCIF)"
