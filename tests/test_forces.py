@@ -365,6 +365,23 @@ def test_nan_positions_and_outputs_are_named(tmp_path):
     assert "Traceback" in str(caught.value) and "evaluator.py" in str(caught.value), "the traceback comes along"
 
 
+def test_atoms_of_a_subset_are_named_by_their_place_in_the_system(tmp_path):
+    """Not by that within the force, which is given the subset alone; the same in a copy from XML."""
+    positions, box = lattice(3, 0.40, 0.02)
+    positions[20], positions[3] = 0, 1e-30
+    topology = make_topology(["Ar"] * 27, box)
+    system = openmm.System()
+    for _ in range(27):
+        system.addParticle(40.0)
+    system.setDefaultPeriodicBoxVectors(*[openmm.Vec3(*row) for row in box])
+    potential = NequIPPotentialImpl("nequip", write_toy(tmp_path / "toy.nequip.pth"))
+    potential.addForces(topology, system, [20, 7, 3, 9], 0, backend="PythonForce")
+    words = r"NaN or infinite for 2 of \d+ atoms \(indices (20, 3|3, 20)\)"
+    for each in (system, openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))):
+        with pytest.raises(openmm.OpenMMException, match=words):
+            evaluate(each, positions)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -128,10 +128,10 @@ def make_force(
     elif chosen == "PythonTorchForce":
         from openmmtorch import PythonTorchForce
 
-        force = PythonTorchForce(TensorComputation(spec), parameters, list(particles or ()))
+        force = PythonTorchForce(TensorComputation(spec, particles), parameters, list(particles or ()))
         force.setUsesPeriodicBoundaryConditions(spec.periodic)
     else:
-        force = openmm.PythonForce(Computation(spec), parameters)
+        force = openmm.PythonForce(Computation(spec, particles), parameters)
         force.setUsesPeriodicBoundaryConditions(spec.periodic)
         if particles is not None:
             force.setParticles(list(particles))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..errors import ComputationError
+from ..errors import ComputationError, NonFiniteError
 from ..evaluate.evaluator import Evaluator
 from ..kept_error import keep_error
 from ..upstream.openmm_state import box_of, positions_of
@@ -32,13 +33,16 @@ class LazyEvaluator:
     ----------
     spec : PotentialSpec or SumSpec
         What to open.
+    particles : sequence of int, optional
+        System index of each particle that the force is given, for messages; all in order by default.
     """
 
     #: How OpenMM calls it.
     call = STATE
 
-    def __init__(self, spec: PotentialSpec | SumSpec) -> None:
+    def __init__(self, spec: PotentialSpec | SumSpec, particles: Sequence[int] | None = None) -> None:
         self.spec = spec
+        self.particles = None if particles is None else [int(i) for i in particles]
         self._evaluator: Evaluator | SumEvaluator | None = None
         self._lock = threading.Lock()
 
@@ -52,7 +56,16 @@ class LazyEvaluator:
 
     def saved(self) -> SavedPotential:
         """The saved form."""
-        return SavedPotential(VERSION, {"call": self.call, "parts": to_plain(self.spec)})
+        return SavedPotential(
+            VERSION, {"call": self.call, "parts": to_plain(self.spec), "particles": self.particles}
+        )
+
+    def explain(self, error: BaseException) -> ComputationError:
+        """What is raised to OpenMM for an error inside: its text and traceback, with atoms by their System index."""
+        if isinstance(error, NonFiniteError) and self.particles is not None:
+            named = [self.particles[i] for i in error.indices]
+            error = NonFiniteError(error.what, named, error.n_atoms).with_traceback(error.__traceback__)
+        return _explain(error)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return restore, tuple(self.saved())
@@ -79,7 +92,7 @@ class Computation(LazyEvaluator):
             box = box_of(state) if self.spec.periodic else None
             return self.get()(positions_of(state), box)
         except Exception as error:
-            raise _explain(error) from error
+            raise self.explain(error) from error
 
 
 class TensorComputation(LazyEvaluator):
@@ -112,4 +125,4 @@ class TensorComputation(LazyEvaluator):
             answer = torch.from_numpy(forces).to(device=positions.device, dtype=positions.dtype).contiguous()
             return torch.tensor(energy, dtype=torch.float64), answer
         except Exception as error:
-            raise _explain(error) from error
+            raise self.explain(error) from error

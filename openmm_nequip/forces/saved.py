@@ -31,7 +31,8 @@ class SavedPotential(NamedTuple):
         Version of the form of ``data``.
     data : dict
         ``call``: :data:`STATE` or :data:`TENSOR`; ``parts``: one dictionary for each potential, see
-        :func:`openmm_nequip.forces.spec.to_plain`.
+        :func:`openmm_nequip.forces.spec.to_plain`; ``particles``: System index of each particle that the force is
+        given, or None for all.
     """
 
     version: int
@@ -73,7 +74,7 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
         raise SavedSystemError(
             f"the saved potential is damaged: {type(error).__name__}: {error}; save the System again", version
         ) from error
-    return computation(spec)
+    return computation(spec, data.get("particles"))
 
 
 #: What a pickle may name: our one function, and the classes that release 0.1 pickled.
