@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import nequip_extension, registration
 from ._version import __version__
-from .upstream import openmm_plugins
+from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
     from . import crystal, reporters
@@ -89,6 +89,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
 
+old_addresses.keep_old_addresses()
 registration.register_when_imported()
 nequip_extension.register_when_imported()
 openmm_plugins.prepare_for_torch_forces()

@@ -1,9 +1,12 @@
 """Hooks on the imports of other packages' modules: once, at the right time, whatever the order."""
 
+import importlib
 import sys
+import warnings
 
 import pytest
 
+from openmm_nequip.upstream import old_addresses
 from openmm_nequip.upstream.import_hooks import after_import, before_import
 
 pytestmark = pytest.mark.torchforce_stack
@@ -72,3 +75,37 @@ def test_other_modules_are_left_alone(module):
     from hooked_package import inner  # noqa: F401
 
     assert hook not in sys.meta_path or hook.find_spec(module, None) is None
+
+
+@pytest.mark.parametrize(("old", "new"), old_addresses.MOVED.items())
+def test_modules_of_release_0_1_are_found_at_their_new_address(old, new, monkeypatch):
+    """With a warning; what they hold is the very same."""
+    name = f"openmm_nequip.{old}"
+    for key in [key for key in sys.modules if key == name or key.startswith(name + ".")]:
+        monkeypatch.delitem(sys.modules, key)
+    with pytest.warns(DeprecationWarning, match=f"{name} is openmm_nequip.{new} now"):
+        found = importlib.import_module(name)
+    module = importlib.import_module(f"openmm_nequip.{new}")
+    public = [key for key in vars(module) if not key.startswith("_")]
+    assert all(getattr(found, key) is getattr(module, key) for key in public)
+    monkeypatch.delitem(sys.modules, name)
+
+
+def test_names_that_were_never_there_are_not_found():
+    for name in ("openmm_nequip.simulation", "openmm_nequip.mixed.nothing", "openmm_nequip.wrapper.inner"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(ModuleNotFoundError):
+                importlib.import_module(name)
+
+
+def test_scripts_of_release_0_1_go_on():
+    from openmm_nequip.mixed import build_mixed_system, selectAtoms
+    from openmm_nequip.simulate.config import make_config
+    from openmm_nequip.simulate.structures import read_structure
+
+    from openmm_nequip import hybrid
+    from openmm_nequip.app.run import run_config
+
+    assert selectAtoms is hybrid.select_atoms and build_mixed_system is hybrid.build_mixed_system
+    assert make_config is run_config.make_config and callable(read_structure)

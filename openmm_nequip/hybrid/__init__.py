@@ -13,6 +13,9 @@ from .force_table import FORCE_CLASSES
 from .hybrid_report import MixedReport
 from .regions import Link, Region, select_atoms, select_regions
 
+#: Their names in release 0.1, in OpenMM's convention.
+selectAtoms, selectRegions = select_atoms, select_regions
+
 __all__ = [
     "FORCE_CLASSES",
     "AddModelForces",
@@ -25,6 +28,8 @@ __all__ = [
     "Region",
     "Role",
     "build_mixed_system",
+    "selectAtoms",
+    "selectRegions",
     "select_atoms",
     "select_regions",
 ]
