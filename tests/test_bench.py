@@ -282,6 +282,7 @@ def _edges(edge_index, shifts):
     return set(map(tuple, np.vstack([edge_index, shifts.T]).T.astype(int).tolist()))
 
 
+@pytest.mark.slow
 def test_what_cannot_run_is_named(tmp_path, backend):
     """A scripted file: openmm-ml cannot read it, there are no kernels for it and nothing to run eagerly."""
     settings = BenchSettings(

@@ -116,6 +116,7 @@ def test_energy_agrees_with_the_evaluator(capsys, tmp_path):
     assert np.isclose(found["max_force_kj_per_mol_nm"], np.linalg.norm(direct["forces"], axis=1).max(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_energy_is_the_same_in_every_cell_of_the_crystal(capsys, tmp_path):
     atoms = crystal()
     cells = {"reduced": atoms}
@@ -150,6 +151,7 @@ def test_energy_box_argument(capsys, tmp_path):
     assert answer(capsys, "energy", MODEL, path)["stress_bar"] is None
 
 
+@pytest.mark.slow
 def test_energy_units_and_types(capsys, tmp_path):
     plain = answer(capsys, "energy", MODEL, PEPTIDE)
     stated = answer(capsys, "energy", MODEL, PEPTIDE, "--length-unit", "angstrom", "--energy-unit", "kcal/mol")
@@ -275,6 +277,7 @@ def test_every_setting_is_an_option(capsys):
         assert f"--{name.replace('_', '-')}" in text
 
 
+@pytest.mark.slow
 def test_compile_ahead(capsys, tmp_path, monkeypatch):
     """What it makes is in the cache, and the second time there is nothing to make."""
     monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path / "cache"))

@@ -408,6 +408,7 @@ def trajectory(evaluator, positions, box, steps=STEPS):
     return positions, abs(energy + 0.5 * mass * (velocities**2).sum() - start)
 
 
+@pytest.mark.slow
 def test_trajectories_agree_as_two_runs_do(tmp_path):
     """With and without constant shapes, and once more with the last bit of one coordinate changed."""
     positions, box = lattice(4, 0.38, 0.01)
@@ -460,6 +461,7 @@ def scripted(name, layout, periodic, static, path=None):
     return torch_force.script(model, spec, static), Evaluator(model, spec.units, layout, periodic, 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nequip", "allegro"])
 @pytest.mark.parametrize(("n", "periodic"), [(3, False), (4, True)])
 def test_scripted_modules_with_constant_shapes(name, n, periodic):
@@ -485,6 +487,7 @@ def test_scripted_modules_with_constant_shapes(name, n, periodic):
             assert forces.is_contiguous() and forces.dtype == torch.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["some", "caps"])
 def test_scripted_modules_with_constant_shapes_on_layouts(name):
     positions, box = (array * 0.1 for array in structure(True, n=4))
@@ -495,6 +498,7 @@ def test_scripted_modules_with_constant_shapes_on_layouts(name):
     assert float(energy) == pytest.approx(expected[0], abs=ENERGY) and np.abs(forces.numpy() - expected[1]).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_scripted_modules_with_constant_shapes_say_when_they_cannot(monkeypatch):
     """A box narrower than two cutoffs, and more pairs than there is room for: NaN, at which OpenMM stops."""
     positions, box = (torch.from_numpy(array) for array in lattice(4, 0.22, 0.012))
@@ -511,6 +515,7 @@ def test_scripted_modules_with_constant_shapes_say_when_they_cannot(monkeypatch)
     assert module(positions * 1.5, box * 1.5)[1].isfinite().all(), "and where there is room, a result again"
 
 
+@pytest.mark.slow
 def test_a_scripted_step_neither_waits_nor_depends_on_data():
     positions, box = (torch.from_numpy(array) for array in lattice(4, 0.22, 0.012))
     names = {}

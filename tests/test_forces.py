@@ -154,6 +154,7 @@ def test_atom_types_by_index_and_name(backend):
     assert evaluate(system, positions)[0] != pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_moves_that_change_nothing(backend):
     """Permutation, rotation and splitting across the box leave the energy; a 2x2x2 replica has eight times it."""
     symbols, positions, box = small_system()

@@ -45,6 +45,7 @@ def test_the_run_log_has_the_report_and_the_molecule_its_cut_bonds(tmp_path):
     assert summary["steps"] == 20
 
 
+@pytest.mark.slow
 def test_a_solvated_run_restarts_as_it_was(tmp_path):
     """Solvation need not repeat itself atom for atom: System and structure are read back, nothing is built anew."""
     arguments = ["--solvate", "0.5", "--ensemble", "nve"]

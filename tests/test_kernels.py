@@ -223,6 +223,7 @@ def test_tables_cannot_promise_everything():
         tabulate(program, program.layers[0].radial, (1e-18, 1e-18))
 
 
+@pytest.mark.slow
 def test_a_real_trained_model(cp2k):
     """CP2K's float64 water model: TorchScript keeps no source form, but its weights fit a model made anew."""
     path = cp2k / "waterscan-neq0.16.nequip.pth"
@@ -350,6 +351,7 @@ def test_a_failing_compiler_is_reported_and_leaves_nothing(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path / "cache"))
     model = unopened(tmp_path)

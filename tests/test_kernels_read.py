@@ -99,6 +99,7 @@ def test_an_obstacle_is_said_before_anything_is_made(monkeypatch):
     assert "CXX='no-such-compiler' is not a program" in CPU.obstacle(torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_a_backend_alone_runs_a_model():
     """From the model to numbers through the row, as the rest of the package does."""
     with default_dtype(torch.float64):

@@ -76,6 +76,7 @@ def water_box(count):
     return topology, system
 
 
+@pytest.mark.slow
 def test_large_region_is_set_up_in_seconds():
     topology, system = water_box(BOX_ATOMS // 3)
     start = time.perf_counter()

@@ -177,6 +177,7 @@ def test_modifiers_that_nobody_named_are_left_out_where_they_fail(monkeypatch):
         open_model(source, Execution("cpu", compile=True, modifiers=["enable_Bad"]))
 
 
+@pytest.mark.slow
 def test_compile_worker_applies_modifiers(tmp_path):
     """An unknown name ends the worker with its reason, which the caller hands on."""
     with pytest.raises(CompileError, match="modifiers: the model has no 'enable_Nothing'; on cpu it can take none"):

@@ -56,6 +56,7 @@ def scripted(source, units, placement, periodic, static):
     return torch_force.script(load_model(source.path), spec, static)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("units", [ANGSTROM, NM], ids=["angstrom, eV", "angstrom, 2 eV"])
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("name", PLACEMENTS)
