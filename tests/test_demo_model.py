@@ -74,7 +74,7 @@ def test_nve_drift_is_bounded(peptide, system, record_property):
         times.append(state.getTime()._value * 1e-3)
         totals.append(state.getPotentialEnergy()._value + state.getKineticEnergy()._value)
     drift = np.polyfit(times, totals, 1)[0] / 22
-    record_property("drift_kj_per_mol_per_atom_per_ns", drift)
+    record_property("drift_kj_per_mol_per_atom_per_ns", float(drift))
     assert abs(drift) < DRIFT
     assert np.std(totals) / 22 < 0.02
 
