@@ -81,7 +81,8 @@ class Format:
         :class:`ModelSource` -> :class:`ModelInfo`, without compiling anything or running code of the file; None where
         the file tells its facts to its own code alone.
     obstacle : callable
-        :class:`ModelSource` -> why the file must not be run here, with the cure; empty if nothing speaks against it.
+        :class:`ModelSource` and :class:`Execution` -> why the file cannot be run here or in this way, with the cure;
+        empty if nothing speaks against it. Nothing is loaded.
     open : callable
         :class:`ModelSource`, ``torch.device`` and :class:`Execution` -> :class:`Model`, as the file is: neither
         compiled nor fused.
@@ -95,4 +96,4 @@ class Format:
     recognise: Callable[[Contents], bool]
     read_info: Callable[[ModelSource], ModelInfo | None]
     open: Callable[[ModelSource, torch.device, Execution], Model]
-    obstacle: Callable[[ModelSource], str] = lambda source: ""
+    obstacle: Callable[[ModelSource, Execution], str] = lambda source, execution: ""

@@ -65,14 +65,15 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
     Raises
     ------
     ModelFileError
-        If the file must not be run here: a checkpoint that the installed nequip would give other energies.
+        If the file cannot be run here: a checkpoint that the installed nequip would give other energies, a file that
+        was compiled for another device.
     ModifierError
         If modifiers are asked for and the file is compiled already.
     KernelsError
         If fused kernels are asked for and cannot be had for this format or device.
     """
     row = format_of(source.kind)
-    reason = row.obstacle(source)
+    reason = row.obstacle(source, execution)
     if reason:
         raise ModelFileError(reason, source.path)
     if execution.modifiers and not row.can_compile:

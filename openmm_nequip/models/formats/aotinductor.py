@@ -110,6 +110,35 @@ def read_info(source: ModelSource) -> ModelInfo:
     )
 
 
+def obstacle(source: ModelSource, execution: Execution) -> str:
+    """Why a package cannot run on a device: it was compiled for another kind.
+
+    Parameters
+    ----------
+    source : ModelSource
+        An AOTInductor package.
+    execution : Execution
+        Its device; without one it follows the Context, which is on a CPU where there is no CUDA device.
+
+    Returns
+    -------
+    str
+        Empty if nothing speaks against it.
+    """
+    compiled_for = _read_metadata(source).get("AOTI_DEVICE_KEY", "cpu")
+    device = execution.device
+    if device is None:
+        device = compiled_for if torch.cuda.is_available() else "cpu"
+    kind = torch.device(device).type
+    if torch.device(compiled_for).type == kind:
+        return ""
+    return (
+        f"{source.path} was compiled for {compiled_for!r} and cannot run on {kind!r}; compile it again with "
+        f"`nequip-compile ... --mode aotinductor --target openmm --device {kind}`, choose "
+        f"device={compiled_for!r}, or give the .ckpt or .nequip.zip it came from"
+    )
+
+
 def open_aotinductor(source: ModelSource, device: torch.device, execution: Execution) -> AOTInductorModel:
     """Open a ``.nequip.pt2`` package.
 
@@ -132,7 +161,9 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
         If the package is damaged, made for another device, a batched or a ghost-atom target, or not from nequip.
     """
     metadata = _read_metadata(source)
-    _check_device(source, metadata, device)
+    reason = obstacle(source, execution.on(device))
+    if reason:
+        raise ModelFileError(reason, source.path)
     info = read_info(source)
     inputs, outputs = _fields(source, metadata)
     with preserved_global_state():
@@ -178,17 +209,6 @@ def _load_failure(source: ModelSource, metadata: dict[str, str], error: Exceptio
     )
 
 
-def _check_device(source: ModelSource, metadata: dict[str, str], device: torch.device) -> None:
-    compiled_for = metadata.get("AOTI_DEVICE_KEY", "cpu")
-    if torch.device(compiled_for).type != device.type:
-        raise ModelFileError(
-            f"{source.path} was compiled for {compiled_for!r} and cannot run on {device.type!r}; compile it again with "
-            f"`nequip-compile ... --mode aotinductor --target openmm --device {device.type}`, choose "
-            f"device={compiled_for!r}, or give the .ckpt or .nequip.zip it came from",
-            source.path,
-        )
-
-
 def _fields(source: ModelSource, metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     path = source.path
     if "r_max" not in metadata or "type_names" not in metadata:
@@ -223,4 +243,5 @@ FORMAT = Format(
     recognise=recognise,
     read_info=read_info,
     open=open_aotinductor,
+    obstacle=obstacle,
 )

@@ -16,6 +16,7 @@ from ..archive import read_end
 from ..base import ModelInfo
 from ..compiling.aot import package_version
 from ..eager import ALL_OUTPUTS, open_eager
+from ..execution import Execution
 from ..format import CHECKPOINT, Contents, Format
 from ..metadata import parse_cutoffs
 from ..source import ModelSource
@@ -65,13 +66,15 @@ def read_info(source: ModelSource) -> ModelInfo | None:
         return None
 
 
-def obstacle(source: ModelSource) -> str:
+def obstacle(source: ModelSource, execution: Execution) -> str:
     """Why the installed nequip would give a checkpoint other energies than the one that trained it.
 
     Parameters
     ----------
     source : ModelSource
         The file.
+    execution : Execution
+        Not used: it would on every device.
 
     Returns
     -------
