@@ -162,8 +162,8 @@ def test_setting_up_opens_nothing(nothing_opens, name):
     system = potential.createSystem(topology)
     assert [force.getName() for force in system.getForces()][0] == "NequIP"
     mm = openmm.System()
-    for _ in range(4):
-        mm.addParticle(12.0)
+    for atom in topology.atoms():
+        mm.addParticle(atom.element.mass)
     mixed = create_mixed_system(topology, mm, [0, 1], DATA / name, backend="PythonForce")
     assert mixed.report is not None
     assert not nothing_opens.exists() or not any(nothing_opens.rglob("*.so"))
