@@ -7,6 +7,7 @@ gives the model edge vectors, as :mod:`openmm_nequip.models.edge_vectors` explai
 
 # No `from __future__ import annotations` here: TorchScript reads the annotations of the class as types.
 
+import dataclasses
 import math
 
 import numpy as np
@@ -222,7 +223,8 @@ def make_torch_force(spec: PotentialSpec, properties: dict[str, str]) -> openmm.
     from openmmtorch import TorchForce
 
     spec.source.verify()
-    model = open_model(spec.source, spec.execution.on("cpu"))
+    # CUDA graphs are the plugin's, on the device of its Context; the module is made on a CPU.
+    model = open_model(spec.source, dataclasses.replace(spec.execution, device="cpu", cuda_graphs="auto"))
     if not isinstance(model, TorchScriptModel):
         raise ModelFileError(
             f"{spec.source.path} did not load as a TorchScript model but as {type(model).__name__}; use "
