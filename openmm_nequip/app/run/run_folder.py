@@ -60,6 +60,8 @@ class RunFolder:
         self.failed_current = self.path / "failed-current.cif"
         self.energy_picture = self.path / "energy.png"
         self.rdf_picture = self.path / "rdf.png"
+        self.rdf_table = self.path / "rdf.csv"
+        self.findings = self.path / "findings.json"
 
     def trajectory(self, suffix: str) -> Path:
         """The trajectory in the format of this suffix."""
