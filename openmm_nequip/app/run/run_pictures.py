@@ -9,6 +9,10 @@ import numpy as np
 
 from .rdf import RdfTable
 
+#: Lines after the tenth colour are drawn otherwise.
+_COLOURS = 10
+_STYLES = ("-", "--", ":")
+
 
 def _figure(rows: int, columns: int = 1, size: tuple[float, float] = (7.0, 2.4)):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -61,12 +65,12 @@ def draw_energies(
     for axis in axes:
         axis.grid(alpha=0.3)
         for when, _ in marks:
-            axis.axvline(when, color="tab:orange", lw=1.5, ls=":")
+            axis.axvline(when, color="tab:purple", lw=1.5, ls=":")
     axes[-1].set_xlabel("time (ps)")
     figure.suptitle(title)
     if marks:
         words = "; ".join(f"{what} at {when:.3g} ps" for when, what in marks)
-        figure.text(0.5, -0.02, f"NOT TO BE TRUSTED: {words}", ha="center", va="top", color="tab:orange", weight="bold")
+        figure.text(0.5, -0.02, f"NOT TO BE TRUSTED: {words}", ha="center", va="top", color="tab:purple", weight="bold")
     figure.savefig(path, dpi=130, format="png", bbox_inches="tight" if marks else None)
 
 
@@ -81,15 +85,16 @@ def draw_rdfs(table: RdfTable, path: Path) -> None:
         PNG to write.
     """
     figure, axes = _figure(1, size=(7.0, 4.0))
-    for name, values in table.functions.items():
-        axes[0].plot(table.r_nm, values, lw=1.2, label=name)
+    for number, (name, values) in enumerate(table.functions.items()):
+        style = _STYLES[number // _COLOURS % len(_STYLES)]
+        axes[0].plot(table.r_nm, values, lw=1.2, ls=style, color=f"C{number % _COLOURS}", label=name)
     axes[0].axhline(1.0, color="grey", lw=0.8, ls="--")
     axes[0].set_xlabel("r (nm)")
     axes[0].set_ylabel("g(r), atoms of different molecules")
     axes[0].set_xlim(0.0, float(table.edges_nm[-1]))
     axes[0].set_ylim(bottom=0.0)
     axes[0].grid(alpha=0.3)
-    axes[0].legend(frameon=False, ncols=2 if len(table.functions) > 8 else 1)
+    axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     figure.suptitle(f"radial distribution functions, {table.n_frames} frames")
     figure.savefig(path, dpi=130, format="png")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: Steps between looks at most; frames farther apart than that get looks between them.
 MOST_STEPS = 1000
+#: Fewest steps between looks at all pairs, which take a microsecond an atom; the first look and the last step have one.
+PAIR_STEPS = 500
 
 
 class RunWatch:
@@ -52,12 +53,10 @@ class RunWatch:
         atoms = Atoms.of(structure.topology)
         self._box = structure.box_nm is not None
         start = structure.positions_nm, structure.box_nm
-        self._frame_checks: list[Callable[..., Finding | None]] = [
-            ContactCheck(atoms, config.reactive, self._box).look,
-            LostAtomsCheck(atoms, *start).look,
-        ]
-        if not config.reactive:
-            self._frame_checks.insert(0, BondCheck(atoms, *start).look)
+        self._bonds = None if config.reactive else BondCheck(atoms, *start)
+        self._pair_checks = ContactCheck(atoms, config.reactive, self._box), LostAtomsCheck(atoms, *start)
+        self._looked_at_pairs: int | None = None
+        self._last = config.steps if stage == PRODUCTION else None
         degrees = degrees_of_freedom(setup.system)
         thermostat = config.ensemble != "nve" or stage == EQUILIBRATION
         friction = max(config.friction, EQUILIBRATION_FRICTION) if stage == EQUILIBRATION else config.friction
@@ -94,12 +93,16 @@ class RunWatch:
             return  # what is not finite is told by what stops it
         vectors = state.getPeriodicBoxVectors(asNumpy=True) if self._box else None
         box = None if vectors is None else np.asarray(vectors.value_in_unit(unit.nanometer))
-        found = [check(positions, box) for check in self._frame_checks]
+        found = [] if self._bonds is None else [self._bonds.look(positions, box)]
+        step = simulation.currentStep
+        if self._looked_at_pairs is None or step - self._looked_at_pairs >= PAIR_STEPS or step == self._last:
+            self._looked_at_pairs = step
+            found += [check.look(positions, box) for check in self._pair_checks]
         time = state.getTime().value_in_unit(unit.picosecond)
         found.append(self._temperature.look(kinetic, time))
         if self._drift is not None:
             found.append(self._drift.look(time, kinetic + potential))
-        self.note([finding for finding in found if finding is not None], simulation.currentStep)
+        self.note([finding for finding in found if finding is not None], step)
 
     def note(self, found: list[Finding], step: int) -> None:
         """Record findings and log what is new of them.

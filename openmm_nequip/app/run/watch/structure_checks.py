@@ -224,7 +224,7 @@ class LostAtomsCheck:
     """
 
     #: The list reaches far, so one look in so many is enough for what does not come back.
-    EVERY = 10
+    EVERY = 4
 
     def __init__(self, atoms: Atoms, positions: np.ndarray, box: np.ndarray | None) -> None:
         self._atoms = atoms
