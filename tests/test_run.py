@@ -358,7 +358,7 @@ def test_file_size_limit_of_the_system(tmp_path):
     output = tmp_path / "out"
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))
 
     # A TorchForce's XML holds the model, which is beyond the limit.
     words = arguments(settings(PEPTIDE, output, steps=100000, report_interval=1, backend="PythonForce"))
