@@ -9,7 +9,6 @@ import openmm.app as app
 
 from ...forces.live import forget_lists
 
-
 #: Evaluations after which TorchScript has optimised a model, its derivatives included, and rounds as it goes on to.
 _SETTLED = 3
 #: Classes of force that draw random numbers.

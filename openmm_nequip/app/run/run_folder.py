@@ -301,7 +301,7 @@ class RunFolder:
         """Warn of what was written up to a checkpoint and is another now."""
         for name in self._written.differing((found.facts or {}).get("files", {})):
             logger.warning(
-                "%s is not as the run wrote it: what it holds up to the last checkpoint has another SHA-256, and so may "
-                "averages and pictures made from it",
+                "%s is not as the run wrote it: up to the last checkpoint its SHA-256 is another; averages and "
+                "pictures made from it may be wrong",
                 self.path / name,
             )

@@ -201,8 +201,8 @@ def _find(item: RunInput, named: str, folder: Path, given: bool, optional: bool)
 def _guesses(item: RunInput, folder: Path) -> Iterator[str]:
     """Other places where the content may be."""
     name = Path(item.path).name
-    places = [item.path, *(folder / path for path in (item.relative, item.copy) if path)]
-    places += [folder / COPIES / name, folder / name, folder.parent / name, Path.cwd() / name]
+    stated = (folder / path for path in (item.relative, item.copy) if path)
+    places = [Path(item.path), *stated, folder / COPIES / name, folder / name, folder.parent / name, Path.cwd() / name]
     yield from dict.fromkeys(os.path.abspath(place) for place in places)
 
 

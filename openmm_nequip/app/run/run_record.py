@@ -84,8 +84,8 @@ class RunRecord:
                 raise ValueError("its content is not that of its SHA-256")
             if known["form"] != FORM:
                 raise RunFolderError(
-                    f"--restart: {path} was written by another release (form {known['form']!r}, this one reads {FORM}); "
-                    "go on with that release",
+                    f"--restart: {path} was written by another release (form {known['form']!r}, this one reads "
+                    f"{FORM}); go on with that release",
                     str(path),
                 )
             more = {key: known[key] for key in ("versions", "command")}
