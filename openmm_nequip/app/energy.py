@@ -50,7 +50,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--kernels", choices=KERNELS, default="auto",
-        help="fused: run a checkpoint or package by the fused CPU kernels (auto: with --compile, or where the cache has them)",
+        help="fused: run a checkpoint or package by the fused CPU kernels (auto: with --compile or from the cache)",
     )  # fmt: skip
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=energy)
