@@ -190,7 +190,8 @@ def test_a_folder_of_release_0_1_moves(tmp_path):
 
 def test_provenance_has_the_digests(run):
     known = json.loads((run / "provenance.json").read_text())
-    assert set(known["files"]) == {"config.toml", "system.xml", "start.pdb"}
+    results = {"log.csv", "trajectory.dcd", "final.pdb", "final.cif", "final-state.xml"}
+    assert set(known["files"]) == {"config.toml", "system.xml", "start.pdb", *results}
     for name, digests in known["files"].items():
         assert digests == [hashlib.sha256((run / name).read_bytes()).hexdigest()]
     assert {item["setting"]: item["sha256"] for item in known["inputs"]} == {
@@ -400,6 +401,28 @@ def test_npt_goes_on_with_other_volume_moves(tmp_path):
     start_run(make_config({**settings, "steps": 100}))
     volumes = read_log(tmp_path / "run" / "log.csv")["volume_nm3"]
     assert len(volumes) == 4 and len(set(np.diff(volumes).tolist())) > 1
+
+
+@pytest.mark.parametrize("kind", ["pure", "hybrid"])
+def test_a_run_killed_before_its_first_step_begins_anew(tmp_path, monkeypatch, kind):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    settings = {**FAST, "model": str(FILES["model"]), "structure": str(PEPTIDE), "steps": 5, "timestep": 0.01,
+                "output": str(tmp_path / "run"), "platform": "CPU"}  # fmt: skip
+    if kind == "hybrid":
+        names = {"structure": "peptide-water.inpcrd", "topology": "peptide-water.prmtop"}
+        settings |= {key: str(DATA / name) for key, name in names.items()} | {"ml_atoms": "resname ALA"}
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(RunFolder, "write_structure", kill)
+        start_run(make_config(settings))
+    (tmp_path / "run" / ".start.pdb.12345.tmp").write_text("half")
+    assert not (tmp_path / "run" / "system.xml").exists()
+    assert restart_run(str(tmp_path / "run"), {}).summary["steps"] == 5
+    assert is_whole(tmp_path / "run", 5) and not list((tmp_path / "run").glob(".*"))
 
 
 def test_folders_have_nothing_left_over(run):

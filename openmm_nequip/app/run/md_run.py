@@ -76,17 +76,26 @@ def start_run(config: RunConfig) -> Outcome:
             record = RunRecord.new(config, folder)
             record.write_text(folder.config, config.to_toml(folder.path))
             _write_start(setup, folder, record)
-            return _run(config, setup, folder)
+            return _finished(_run(config, setup, folder), record)
 
 
 def _write_start(setup: Setup, folder: RunFolder, record: RunRecord) -> None:
-    """System and structure of a run, where they are not there as they should be."""
-    if not record.is_whole(folder.system):
-        record.write_text(folder.system, with_models_inside(openmm.XmlSerializer.serialize(setup.system)))
-    if not record.is_whole(folder.start):
-        positions = setup.structure.positions_nm * unit.nanometer
-        folder.write_structure(folder.start, setup.structure.topology, positions)
-        record.note(folder.start)
+    """System and structure of a run, where they are not there as they should be; they belong together."""
+    if record.has_start:
+        return
+    positions = setup.structure.positions_nm * unit.nanometer
+    folder.write_structure(folder.start, setup.structure.topology, positions)
+    record.note(folder.start)
+    record.write_text(folder.system, with_models_inside(openmm.XmlSerializer.serialize(setup.system)))
+
+
+def _finished(outcome: Outcome, record: RunRecord) -> Outcome:
+    """Take the digests of what a run left behind; a full disk costs them, not the outcome."""
+    try:
+        record.note_results()
+    except OSError as error:
+        logger.warning("the digests of the results were not written: %s", error.strerror or error)
+    return outcome
 
 
 def restart_run(output: str, given: Mapping[str, Any]) -> Outcome:
@@ -120,10 +129,14 @@ def restart_run(output: str, given: Mapping[str, Any]) -> Outcome:
         now, record = settings_of_restart(folder, given)
         log.open(folder.text_log)
         folder.require_checkpoint()
-        setup = make_setup(now, folder.steps_done(), folder)
+        folder.sweep()
+        # A run that was killed before anything was computed begins anew.
+        begun = folder.latest_stage() is not None or record.has_start
+        setup = make_setup(now, folder.steps_done(), folder if begun else None)
+        record.forget_results()
         record.write_text(folder.config, now.to_toml(folder.path))
         _write_start(setup, folder, record)
-        return _run(now, setup, folder)
+        return _finished(_run(now, setup, folder), record)
 
 
 class _RunLog(logging.Handler):

@@ -58,8 +58,8 @@ def settings_of_restart(folder: RunFolder, given: Mapping[str, Any]) -> tuple[Ru
                 f"{getattr(now, name)!r}; only {', '.join(map(option_name, CHANGEABLE))} may change, and files may "
                 "have moved: start another run"
             )
-    hybrid = is_hybrid(now)
     # A hybrid System is read back from the folder; files of its force field are not needed again.
+    hybrid = is_hybrid(now) and (folder.latest_stage() is not None or record.has_start)
     optional = tuple(name for name in FILE_SETTINGS if name != "model") if hybrid else ()
     now = find_inputs(now, record.inputs, folder.path, given, optional)
     for path in (folder.system, folder.start):

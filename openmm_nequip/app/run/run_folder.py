@@ -73,6 +73,18 @@ class RunFolder:
         """The trajectory in the format of this suffix."""
         return self.path / f"trajectory.{suffix}"
 
+    @property
+    def results(self) -> list[Path]:
+        """What a run leaves behind that is read by others."""
+        trajectories = [self.trajectory(suffix) for suffix in ("dcd", "xtc", "h5")]
+        return [self.log, *trajectories, self.final_pdb, self.final_cif, self.final_state]
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed had half written; nobody else is in the folder."""
+        for path in self.path.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     def checkpoint(self, stage: str) -> tuple[Path, Path]:
         """OpenMM checkpoint and state XML of a stage."""
         name = _CHECKPOINTS[stage]

@@ -103,23 +103,24 @@ def take_inputs(config: RunConfig, folder: Path) -> list[RunInput]:
     -------
     list of RunInput
     """
-    found = []
+    found: list[RunInput] = []
     for setting, place, path in named_files(config):
         there = locate(path).path if setting == "model" else path
         digest = sha256_of_file(there)
         relative = os.path.relpath(path, folder) if is_near(path, folder) else None
-        found.append(RunInput(setting, place, path, relative, digest, _copy(there, folder, digest)))
+        taken = {item.copy for item in found}
+        found.append(RunInput(setting, place, path, relative, digest, _copy(there, folder, digest, taken)))
     return found
 
 
-def _copy(path: str, folder: Path, digest: str) -> str | None:
+def _copy(path: str, folder: Path, digest: str, taken: set[str | None]) -> str | None:
     """Copy a small file; from the run folder, None where that was not done."""
     name = Path(COPIES, Path(path).name)
     try:
         if os.path.getsize(path) > MOST_BYTES:
             logger.info("%s is large and not copied into the run folder: keep it, or its content, within reach", path)
             return None
-        if (folder / name).exists() and sha256_of_file(folder / name) != digest:
+        if name.as_posix() in taken:
             name = Path(COPIES, f"{digest[:8]}-{Path(path).name}")
         (folder / COPIES).mkdir(exist_ok=True)
         shutil.copyfile(path, folder / name)

@@ -136,6 +136,25 @@ class RunRecord:
         self.files[path.name] = [sha256_of_file(path)]
         self.write()
 
+    @property
+    def has_start(self) -> bool:
+        """Whether System and start are there as they were written."""
+        return self.is_whole(self.folder.system) and self.is_whole(self.folder.start)
+
+    def note_results(self) -> None:
+        """Take the digests of what the run left behind."""
+        self.files |= {path.name: [sha256_of_file(path)] for path in self.folder.results if path.is_file()}
+        self.write()
+
+    def forget_results(self) -> None:
+        """Drop these digests before the run goes on; what only they could tell is told now."""
+        # Logs, DCD and XTC are compared up to the checkpoint, since a crash may have left more behind it.
+        path = self.folder.trajectory("h5")
+        if not self.is_whole(path) and path.name in self.files:
+            logger.warning("%s is not as the run wrote it: its SHA-256 is another", path)
+        for path in self.folder.results:
+            self.files.pop(path.name, None)
+
     def is_whole(self, path: Path) -> bool:
         """Whether a file is there as it was written; one of which no digest is known counts as whole."""
         try:
