@@ -8,6 +8,7 @@ The module imports nothing, so that the command line can name errors before anyt
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 #: Atoms named in a message at most.
 MOST_NAMED = 10
@@ -175,6 +176,30 @@ class SimulationError(OpenMMNequIPError, RuntimeError):
     def __init__(self, message: str, indices: Iterable[int] = ()) -> None:
         super().__init__(message)
         self.indices: Sequence[int] = tuple(int(i) for i in indices)
+
+
+class UnphysicalError(SimulationError):
+    """A simulation has gone where no right one goes: broken bonds, atoms in each other, heat without end.
+
+    Parameters
+    ----------
+    message : str
+        What was seen, with values.
+    indices : iterable of int, optional
+        Atoms concerned.
+
+    Attributes
+    ----------
+    state : openmm.State or None
+        Where it was; set by whoever still has the simulation.
+    stage : str
+        Stage of the run, where known.
+    """
+
+    def __init__(self, message: str, indices: Iterable[int] = ()) -> None:
+        super().__init__(message, indices)
+        self.state: Any = None
+        self.stage = ""
 
 
 class UsageError(OpenMMNequIPError, ValueError):

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 PROGRAM = "openmm-nequip"
 OK, FAILED = 0, 1
+#: A run has come to its end, and something in it is not as in a right one.
+SUSPICIOUS = 3
 
 
 class Answer(NamedTuple):

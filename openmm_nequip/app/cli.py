@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 1 failed, 128 + n ended by signal n. Wrong usage exits with 2.
+        Exit code: 0 done, 1 failed, 3 a run that is not to be trusted, 128 + n ended by signal n. Wrong usage exits
+        with 2.
     """
     parser = make_parser()
     arguments = parser.parse_args(argv)

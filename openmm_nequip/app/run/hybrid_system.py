@@ -19,6 +19,7 @@ from ..single_point import read_types
 from ..structures.bonds import Molecules, find_molecules, make_whole, nearest_images
 from ..structures.same_atoms import check_bond_lengths, check_same_atoms
 from ..structures.structure_files import Structure, read_structure
+from .density import relax_density
 from .run_config import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -188,6 +189,14 @@ def _from_forcefield(config: RunConfig, structure: Structure) -> tuple[Structure
     except (ValueError, KeyError) as error:
         raise ValueError(f"the force field does not fit {structure.path}: {error}") from error
     positions = np.array(modeller.positions.value_in_unit(unit.nanometer))
+    if config.solvate is not None and box is not None:
+
+        def make(narrow: np.ndarray) -> openmm.System:
+            return forcefield.createSystem(modeller.topology, **_settings(narrow))
+
+        positions, box = relax_density(config, modeller.topology, make, positions, box)
+        modeller.topology.setPeriodicBoxVectors([openmm.Vec3(*vector) for vector in box] * unit.nanometer)
+        system = forcefield.createSystem(modeller.topology, **_settings(box))
     return replace(structure, topology=modeller.topology, positions_nm=positions, box_nm=box), system
 
 

@@ -5,33 +5,33 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import openmm
-import openmm.app as app
 import openmm.unit as unit
 import torch
 
-from ...reporters import EnergyLog
-from ...upstream.openmm_reporters import close_reporter
-from . import run_analysis, trajectory_files
+from ...errors import UnphysicalError
+from . import trajectory_files
 from .breakdown import save_failure
-from .finish import Production, finish
+from .equilibrate import equilibrate
+from .finish import Finished, finish
 from .interrupt import StopRequest
-from .md_system import Setup, has_plugin_force, make_integrator, make_setup, make_simulation
+from .md_system import Setup, make_setup
+from .production import produce
 from .restart_settings import settings_of_restart
 from .run_config import RunConfig
-from .run_folder import EQUILIBRATION, PRODUCTION, RunFolder
+from .run_folder import PRODUCTION, RunFolder
 from .run_lock import locked
 from .run_record import RunRecord
 from .setting_values import checked
-from .stepping import StageRunner, minimize
 from .system_models import with_models_inside
+from .watch.finding import Record
 
 logger = logging.getLogger(__name__)
+
 
 class Outcome(NamedTuple):
     """What came of a run."""
@@ -193,21 +193,27 @@ def _threads(count: int | None) -> Iterator[None]:
 
 def _run(config: RunConfig, setup: Setup, folder: RunFolder) -> Outcome:
     stage = folder.latest_stage()
+    record = Record(folder.findings)
     with StopRequest() as stop, _threads(config.threads):
         try:
             start = None
             if stage != PRODUCTION:
-                start = _prepare(config, setup, folder, stop, stage is not None)
-            if start is None and stage != PRODUCTION:
-                return _stopped_early(stop)
-            done = _produce(config, setup, folder, stop, start)
+                start = equilibrate(config, setup, folder, stop, record)
+                if start is None:
+                    return _stopped_early(stop)
+            done = produce(config, setup, folder, stop, start, record)
+        except UnphysicalError as error:
+            if error.state is None:
+                raise
+            logger.error("%s", error)
+            done = Finished(error.state, stopped=str(error), produced=error.stage == PRODUCTION)
         except Exception as error:
             failure = save_failure(error, config, folder)
             if failure is error:
                 raise
             raise failure from error
     try:
-        summary = finish(config, setup, folder, done, stop.signal is not None)
+        summary = finish(config, setup, folder, done, record, stop.signal is not None)
     except OSError as error:
         failure = save_failure(error, config, folder)
         if failure is error:
@@ -219,73 +225,3 @@ def _run(config: RunConfig, setup: Setup, folder: RunFolder) -> Outcome:
 def _stopped_early(stop: StopRequest) -> Outcome:
     logger.warning("stopped before production; continue with --restart")
     return Outcome({"interrupted": True, "steps": 0}, stop.signal or signal.SIGINT)
-
-
-def _prepare(
-    config: RunConfig, setup: Setup, folder: RunFolder, stop: StopRequest, resume: bool
-) -> openmm.State | None:
-    """Minimise and equilibrate; the State production starts from, or None if a stop was asked for."""
-    simulation = make_simulation(config, setup, make_integrator(config, thermostat=True))
-    context = simulation.context
-    logger.info("platform %s", context.getPlatform().getName())
-    if resume:
-        folder.load_checkpoint(simulation, EQUILIBRATION)
-    else:
-        context.setPositions(setup.structure.positions_nm * unit.nanometer)
-        if config.minimize and not minimize(simulation, folder, stop):
-            return None
-        context.setVelocitiesToTemperature(config.temperature * unit.kelvin, config.seed or 0)
-    if config.equilibrate > 0:
-        stepper = StageRunner(simulation, config, folder, EQUILIBRATION, config.equilibrate, stop)
-        if not stepper.advance():
-            return None
-    return context.getState(positions=True, velocities=True)
-
-
-def _produce(
-    config: RunConfig, setup: Setup, folder: RunFolder, stop: StopRequest, start: openmm.State | None
-) -> Production:
-    """Production, from a State or else the checkpoint."""
-    integrator = make_integrator(config, config.ensemble != "nve", offset=2)
-    simulation = make_simulation(config, setup, integrator)
-    if start is None:
-        folder.load_checkpoint(simulation, PRODUCTION)
-        logger.info("continuing from step %d", simulation.currentStep)
-    else:
-        simulation.context.setPeriodicBoxVectors(*start.getPeriodicBoxVectors())
-        simulation.context.setPositions(start.getPositions())
-        simulation.context.setVelocities(start.getVelocities())
-        folder.save_checkpoint(simulation, PRODUCTION)
-    before, began = simulation.currentStep, time.perf_counter()
-    if before < config.steps:
-        with _reporters(config, setup, folder, simulation):
-            StageRunner(simulation, config, folder, PRODUCTION, config.steps, stop).advance()
-    else:
-        logger.info("nothing left to do: %d steps of %d are done", before, config.steps)
-    seconds = time.perf_counter() - began
-    periodic = setup.structure.box_nm is not None
-    final = simulation.context.getState(positions=True, velocities=True, enforcePeriodicBox=periodic)
-    return Production(simulation.currentStep - before, seconds, final)
-
-
-@contextlib.contextmanager
-def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: app.Simulation) -> Iterator[None]:
-    """Trajectory and log, cut back to the present step and closed at the end."""
-    path = folder.trajectory(config.trajectory)
-    expected = simulation.currentStep // config.report_interval
-    frames = trajectory_files.truncate(path, expected)
-    rows = run_analysis.truncate_log(folder.log, expected)
-    if min(frames, max(rows, 0)) < expected:
-        logger.warning(
-            "the run is at step %d, yet %s has %d frames and %s %d rows of %d; what is missing stays missing",
-            simulation.currentStep, path.name, frames, folder.log.name, max(rows, 0), expected,
-        )  # fmt: skip
-    with contextlib.ExitStack() as stack:
-        periodic = setup.structure.box_nm is not None
-        writer = trajectory_files.make_reporter(path, config.report_interval, frames > 0, periodic)
-        stack.callback(close_reporter, writer)
-        barostat = None if has_plugin_force(setup.system) else setup.barostat
-        log = EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
-        stack.callback(close_reporter, log)
-        simulation.reporters.extend([writer, log])
-        yield

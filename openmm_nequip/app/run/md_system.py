@@ -22,6 +22,8 @@ from .system_models import with_models_of
 logger = logging.getLogger(__name__)
 
 _BAROSTAT_INTERVAL = 25
+#: Friction while equilibrating, 1/ps, where production has less: heat comes in and goes out in a tenth of a picosecond.
+EQUILIBRATION_FRICTION = 10.0
 #: Platforms that compute in single precision unless told otherwise.
 _GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
 

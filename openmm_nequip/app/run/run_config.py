@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...choices import BACKENDS, KERNELS, RULES
-from .setting_values import absolute, checked, present_file
+from .setting_values import AUTO, absolute, checked, present_file
 
 ENSEMBLES = ("nve", "nvt", "npt")
 TRAJECTORIES = ("dcd", "xtc", "h5")
@@ -19,7 +19,8 @@ _MOST_UP = 3
 
 
 def _option(default: Any, kind: str, help: str, **more: Any) -> Any:
-    """A setting: ``kind`` is float, int, str, bool, path, floats, strings or count (an int >= 0)."""
+    """A setting: ``kind`` is float, int, str, bool, path, floats, strings, count (an int >= 0)
+    or count_or_auto."""
     return field(default=default, metadata={"kind": kind, "help": help, **more})
 
 
@@ -40,12 +41,20 @@ class RunConfig:
     timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0)
     steps: int = _option(10000, "count", "production steps in total, those before a restart included", metavar="N")
     minimize: bool = _option(True, "bool", "relax the structure first")
-    equilibrate: int = _option(1000, "count", "steps with a thermostat before production", metavar="N")
+    equilibrate: int | str = _option(
+        AUTO, "count_or_auto", "steps with a thermostat before production; auto: until temperature, energy and density "
+        "have settled, at most as many as --steps", metavar="N",
+    )  # fmt: skip
     friction: float = _option(1.0, "float", "friction of the Langevin thermostat", metavar="1/ps", least=0.0)
     seed: int | None = _option(None, "count", "seed of all random numbers (default: drawn)", metavar="N")
     report_interval: int = _option(100, "int", "steps between frames and log rows", metavar="N", least=1)
     checkpoint_interval: int = _option(1000, "int", "steps between checkpoints", metavar="N", least=1)
     trajectory: str = _option("dcd", "str", "format of the trajectory", choices=TRAJECTORIES)
+    wrap: str = _option(
+        "none", "str", "molecules: put whole into the box in each frame; none: followed through its faces, as "
+        "diffusion needs it", choices=("molecules", "none"),
+    )  # fmt: skip
+    reactive: bool = _option(False, "bool", "bonds may break and form: do not watch them")
     box: tuple[float, ...] | None = _option(
         None, "floats", "3 edges or 9 vector components, instead of the file's box", metavar="Å"
     )

@@ -65,6 +65,8 @@ class RunFolder:
         self.failed_current = self.path / "failed-current.cif"
         self.energy_picture = self.path / "energy.png"
         self.rdf_picture = self.path / "rdf.png"
+        self.rdf_table = self.path / "rdf.csv"
+        self.findings = self.path / "findings.json"
         #: Whether a checkpoint without a digest is taken for damaged; those of release 0.1 have none.
         self.sealed = True
         self._written = AppendDigests([self.log, *(self.trajectory(suffix) for suffix in ("dcd", "xtc"))])
@@ -77,7 +79,7 @@ class RunFolder:
     def results(self) -> list[Path]:
         """What a run leaves behind that is read by others."""
         trajectories = [self.trajectory(suffix) for suffix in ("dcd", "xtc", "h5")]
-        return [self.log, *trajectories, self.final_pdb, self.final_cif, self.final_state]
+        return [self.log, self.rdf_table, *trajectories, self.final_pdb, self.final_cif, self.final_state]
 
     def sweep(self) -> None:
         """Remove what a process that was killed had half written; nobody else is in the folder."""

@@ -10,6 +10,9 @@ from typing import Any
 
 from ...choices import NEQUIP_NET
 
+#: What leaves a number to the run.
+AUTO = "auto"
+
 
 def checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
     """A value after checking it.
@@ -21,7 +24,7 @@ def checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
     value
         What the user gave; None stays None.
     facts : mapping
-        ``kind`` of the setting: float, int, str, bool, path, floats, strings or count; and its range: ``choices``,
+        ``kind`` of the setting, one of those of :data:`_CHECKS`; and its range: ``choices``,
         ``above`` or ``least``.
 
     Returns
@@ -125,6 +128,16 @@ def _count(name: str, value: Any, facts: Mapping[str, Any]) -> float:
     return _int(name, value, {"least": 0})
 
 
+def _count_or_auto(name: str, value: Any, facts: Mapping[str, Any]) -> float | str:
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, str):
+        raise _wrong(name, value, f"a whole number or {AUTO}")
+    return _count(name, value, facts)
+
+
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and len(value) > 0
 
@@ -145,5 +158,5 @@ def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
 
 _CHECKS: dict[str, Callable[[str, Any, Mapping[str, Any]], Any]] = {
     "path": _path, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float, "int": _int,
-    "count": _count,
+    "count": _count, "count_or_auto": _count_or_auto,
 }  # fmt: skip
