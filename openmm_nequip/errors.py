@@ -142,6 +142,22 @@ class StructureError(OpenMMNequIPError, ValueError):
         self.path = path
 
 
+class RunFolderError(OpenMMNequIPError, ValueError):
+    """A run folder is in use, damaged, or lacks a file that its run needs; nothing in it was changed.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the cure.
+    path : str, optional
+        The folder, or the file in question.
+    """
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class ElementDoubtError(OpenMMNequIPError, ValueError):
     """No element can be told from the names of atoms; the message has them and what to do."""
 

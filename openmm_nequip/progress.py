@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +18,20 @@ from tqdm.auto import tqdm
 logger = logging.getLogger(__name__)
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+
+#: Whether programs may be started; False where nobody asked for the minute that a compilation takes.
+_PROGRAMS_ALLOWED = ContextVar("programs_allowed", default=True)
+
+
+@contextlib.contextmanager
+def no_programs() -> Iterator[None]:
+    """Start no program inside the block: :func:`run_program` raises OSError, and what was made before is used."""
+    token = _PROGRAMS_ALLOWED.set(False)
+    try:
+        yield
+    finally:
+        _PROGRAMS_ALLOWED.reset(token)
 
 
 def run_program(
@@ -51,10 +67,12 @@ def run_program(
     Raises
     ------
     OSError
-        If it cannot be started.
+        If it cannot be started, or must not be here (:func:`no_programs`).
     TimeoutError
         If it runs into the limit.
     """
+    if not _PROGRAMS_ALLOWED.get():
+        raise OSError(f"nobody asked for this: {what}")
     logger.info("%s", what)
     if not sys.stderr.isatty() and not logger.isEnabledFor(logging.INFO):  # who logs has heard it
         tqdm.write(what, file=sys.stderr)

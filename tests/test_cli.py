@@ -28,6 +28,10 @@ ENERGY_KEYS = [
     "atomic_energies_kj_per_mol",
     "stress_bar",
     "pressure_bar",
+    "atoms",
+    "periodic",
+    "units_of_model",
+    "kernels",
 ]
 
 

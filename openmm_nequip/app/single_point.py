@@ -156,11 +156,32 @@ def write_forces(path: str | os.PathLike[str], structure: Structure, result: Sin
                 file.write(f"{i},{symbol},{force[0]!r},{force[1]!r},{force[2]!r}\n")
         return "kJ/mol/nm"
     import ase.io
+
+    ase.io.write(Path(path), [to_ase(structure, result)], format="extxyz")
+    return "eV/Å"
+
+
+def to_ase(structure: Structure, result: SinglePoint) -> Any:
+    """A structure with a model's answer, as ASE has it.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms.
+    result : SinglePoint
+        Their energy, forces and stress.
+
+    Returns
+    -------
+    ase.Atoms
+        In Å and eV, with a calculator that holds the answer.
+    """
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
     periodic = structure.box_nm is not None
-    atoms = Atoms([symbol or "X" for symbol in symbols], structure.positions_nm / NM_PER_ANGSTROM, pbc=periodic)
+    symbols = [symbol or "X" for symbol in structure.symbols]
+    atoms = Atoms(symbols, structure.positions_nm / NM_PER_ANGSTROM, pbc=periodic)
     if structure.box_nm is not None:
         atoms.cell = structure.box_nm / NM_PER_ANGSTROM
     answers = {
@@ -171,5 +192,4 @@ def write_forces(path: str | os.PathLike[str], structure: Structure, result: Sin
         stress = result.stress / BAR_PER_KJ_PER_MOL_PER_NM3 * NM_PER_ANGSTROM**3 / KJ_PER_MOL_PER_EV
         answers["stress"] = (stress + stress.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / 2
     atoms.calc = SinglePointCalculator(atoms, **answers)
-    ase.io.write(Path(path), atoms, format="extxyz")
-    return "eV/Å"
+    return atoms

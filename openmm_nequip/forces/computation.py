@@ -14,6 +14,7 @@ from ..errors import ComputationError, NonFiniteError
 from ..evaluate.evaluator import Evaluator
 from ..kept_error import keep_error
 from ..upstream.openmm_state import box_of, positions_of
+from .live import LIVE
 from .saved import STATE, TENSOR, VERSION, SavedPotential, restore
 from .spec import PotentialSpec, SumEvaluator, SumSpec, to_plain
 
@@ -45,6 +46,12 @@ class LazyEvaluator:
         self.particles = None if particles is None else [int(i) for i in particles]
         self._evaluator: Evaluator | SumEvaluator | None = None
         self._lock = threading.Lock()
+        LIVE.add(self)
+
+    def forget_lists(self) -> None:
+        """Drop the neighbour lists that were kept, if the model was opened; see :mod:`.live`."""
+        if self._evaluator is not None:
+            self._evaluator.forget_lists()
 
     def get(self) -> Evaluator | SumEvaluator:
         """The evaluator, opened now if this is the first call in this process."""

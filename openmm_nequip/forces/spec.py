@@ -172,6 +172,11 @@ class SumEvaluator:
         results = [part(positions, box) for part in self._parts]
         return sum(energy for energy, _ in results), np.sum([forces for _, forces in results], axis=0)
 
+    def forget_lists(self) -> None:
+        """As :meth:`Evaluator.forget_lists`."""
+        for part in self._parts:
+            part.forget_lists()
+
 
 def from_release_0_1(state: dict) -> dict:
     """Fields of a :class:`PotentialSpec` from those that release 0.1 pickled.

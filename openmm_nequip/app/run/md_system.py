@@ -17,6 +17,7 @@ from ..structures.structure_files import Structure, read_structure
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
 from .run_config import RunConfig
 from .run_folder import RunFolder
+from .system_models import with_models_of
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Set
         structure, system = make_hybrid(config, read_hybrid_structure(config))
     else:
         structure = read_structure(folder.start)
-        system = read_system(folder.system)
+        system = read_system(with_models_of(folder.system.read_text(encoding="utf-8"), config))
         for index in reversed(range(system.getNumForces())):
             if isinstance(system.getForce(index), openmm.MonteCarloBarostat):
                 system.removeForce(index)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ...choices import BACKENDS, KERNELS, RULES
-from .setting_values import AUTO, absolute, checked
+from .setting_values import AUTO, absolute, checked, present_file
 
 ENSEMBLES = ("nve", "nvt", "npt")
 TRAJECTORIES = ("dcd", "xtc", "h5")
+#: How many folders above a run folder a file may lie and still be named relative to it.
+_MOST_UP = 3
 
 
 def _option(default: Any, kind: str, help: str, **more: Any) -> Any:
@@ -66,7 +68,7 @@ class RunConfig:
     )
     types: tuple[str, ...] | None = _option(
         None, "strings", "model type (name or index) of each atom, or one file with them (default: by element)",
-        metavar="TYPE",
+        metavar="TYPE", files=True,
     )  # fmt: skip
     ml_atoms: str | None = _option(
         None, "str", "atoms that the model describes, in mdtraj's language; a force field describes the rest",
@@ -74,7 +76,7 @@ class RunConfig:
     )  # fmt: skip
     forcefield: tuple[str, ...] | None = _option(
         None, "strings", "OpenMM force-field files for a hybrid run, e.g. amber14-all.xml amber14/tip3p.xml",
-        metavar="FILE",
+        metavar="FILE", files=True,
     )  # fmt: skip
     topology: str | None = _option(
         None, "path", "Amber prmtop or GROMACS top for a hybrid run, instead of --forcefield", metavar="FILE"
@@ -112,14 +114,38 @@ class RunConfig:
         values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def to_toml(self) -> str:
-        """The settings as a TOML file that ``--config`` reads."""
+    def to_toml(self, folder: Path | None = None) -> str:
+        """The settings as a TOML file that ``--config`` reads.
+
+        Parameters
+        ----------
+        folder : pathlib.Path, optional
+            Where the file will lie: paths near it are written relative to it.
+        """
         lines = []
         for name, value in self.as_settings().items():
+            facts = type(self).__dataclass_fields__[name].metadata
+            if folder is not None and facts["kind"] == "path":
+                value = _relative(value, folder)
+            elif folder is not None and facts.get("files"):
+                value = tuple(_relative(item, folder) for item in value)
             # JSON's strings, numbers, booleans and arrays of these are TOML's.
             written = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
             lines.append(f"{name.replace('_', '-')} = {written}")
         return "\n".join(lines) + "\n"
+
+
+def is_near(path: str, folder: Path) -> bool:
+    """Whether a file and a folder lie near each other, so that they may well be moved together."""
+    if not os.path.isabs(path):
+        return False
+    up = os.path.relpath(path, folder).split(os.sep).count(os.pardir)
+    return up <= _MOST_UP and os.path.commonpath([path, os.path.abspath(folder)]) != os.path.abspath(os.sep)
+
+
+def _relative(path: str, folder: Path) -> str:
+    """A path as it is written into a file of this folder."""
+    return Path(os.path.relpath(path, folder)).as_posix() if is_near(path, folder) else path
 
 
 def option_name(name: str) -> str:
@@ -188,12 +214,15 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"config file {path} is no TOML: {error}") from error
     kinds = {setting.name: setting.metadata["kind"] for setting in fields(RunConfig)}
+    with_files = {setting.name for setting in fields(RunConfig) if setting.metadata.get("files")}
     folder = Path(path).resolve().parent
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in kinds:
             known = ", ".join(option_name(name) for name in kinds)
             raise ValueError(f"config file {path} has the unknown key {key!r}; the keys are {known}")
-        if kinds[name] == "path" and isinstance(value, str):
+        if kinds[name] == "path" and isinstance(value, str) and value.strip():
             values[key] = absolute(value, folder)
+        elif name in with_files and isinstance(value, list):
+            values[key] = [present_file(item, folder) for item in value]
     return values

@@ -57,6 +57,20 @@ def absolute(path: str, folder: Path) -> str:
     return path if path.startswith(NEQUIP_NET) else os.path.abspath(folder / os.path.expanduser(path))
 
 
+def present_file(item: Any, folder: Path) -> Any:
+    """A name as an absolute path if there is such a file, else as it is: a type, or a file of OpenMM's own.
+
+    Parameters
+    ----------
+    item
+        What the user gave.
+    folder : pathlib.Path
+        Where relative paths start.
+    """
+    path = absolute(item, folder) if isinstance(item, str) and item.strip() else ""
+    return path if os.path.isfile(path) else item
+
+
 def _wrong(name: str, value: Any, wanted: str) -> ValueError:
     return ValueError(f"{name} = {value!r}: give {wanted}")
 
@@ -64,6 +78,8 @@ def _wrong(name: str, value: Any, wanted: str) -> ValueError:
 def _path(name: str, value: Any, facts: Mapping[str, Any]) -> str:
     if not isinstance(value, (str, os.PathLike)):
         raise _wrong(name, value, "a text")
+    if not str(value).strip():
+        raise _wrong(name, value, "a path ('.' is the current folder)")
     return absolute(os.fspath(value), Path.cwd())
 
 
@@ -76,7 +92,10 @@ def _floats(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[float, ...
 def _strings(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[str, ...]:
     if not _is_list(value) or not all(isinstance(item, (str, int)) for item in value):
         raise _wrong(name, value, "a list of names")
-    return tuple(str(item) for item in value)
+    if not all(str(item).strip() for item in value):
+        raise _wrong(name, value, "names that are not empty")
+    texts = tuple(str(item) for item in value)
+    return tuple(present_file(item, Path.cwd()) for item in texts) if facts.get("files") else texts
 
 
 def _bool(name: str, value: Any, facts: Mapping[str, Any]) -> bool:

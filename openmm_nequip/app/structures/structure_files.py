@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm
@@ -319,6 +320,29 @@ def _read_ase(path: str, frame: int, elements: bool = True) -> _Read:
         raise StructureError(f"frame {frame} was asked for, but the file has fewer") from None
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise StructureError("no atoms")
+    box = box_of_atoms(atoms)
+    positions = atoms.positions * NM_PER_ANGSTROM
+    return _topology_of(atoms.get_chemical_symbols(), positions, box), positions, box
+
+
+def box_of_atoms(atoms: Any) -> np.ndarray | None:
+    """The box of ASE's atoms, None where nothing is periodic.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Any.
+
+    Returns
+    -------
+    numpy.ndarray, (3, 3) float64, or None
+        nm.
+
+    Raises
+    ------
+    StructureError
+        If they are periodic in some directions only, or have partial occupancies.
+    """
     periodic = np.asarray(atoms.pbc)
     if periodic.any() and not periodic.all():
         raise StructureError(
@@ -328,9 +352,7 @@ def _read_ase(path: str, frame: int, elements: bool = True) -> _Read:
     partial = partial_sites(atoms)
     if partial:
         raise StructureError(f"partial occupancies: {'; '.join(partial)}; a model needs one whole atom at each site")
-    box = np.array(atoms.cell[:]) * NM_PER_ANGSTROM if periodic.all() else None
-    positions = atoms.positions * NM_PER_ANGSTROM
-    return _topology_of(atoms.get_chemical_symbols(), positions, box), positions, box
+    return np.array(atoms.cell[:]) * NM_PER_ANGSTROM if periodic.all() else None
 
 
 def _topology_of(symbols: list[str], positions: np.ndarray, box: np.ndarray | None) -> app.Topology:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..run_folder import written_atomically
+
+logger = logging.getLogger(__name__)
 
 #: How grave a finding is: something to know, something that should not be, something that ends the run.
 NOTE, SUSPICION, CERTAINTY = 0, 1, 2
@@ -74,10 +77,12 @@ class Record:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._kept: dict[str, Finding] = {}
-        if path.exists():
-            for row in json.loads(path.read_text(encoding="utf-8")):
-                found = Finding(**{**row, "atoms": tuple(row["atoms"])})
-                self._kept[found.kind] = found
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+            found = [Finding(**{**row, "atoms": tuple(row["atoms"])}) for row in rows]
+            self._kept = {each.kind: each for each in found}
+        except (ValueError, KeyError, TypeError) as error:
+            logger.warning("%s is damaged (%s): what was found before is in run.log alone", path, error)
 
     @property
     def findings(self) -> Sequence[Finding]:
