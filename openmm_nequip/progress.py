@@ -24,6 +24,7 @@ def run_program(
     output: IO[bytes],
     environment: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
+    folder: str | None = None,
 ) -> int:
     """Run a program, telling a person at the terminal what it does and for how long it has been going.
 
@@ -42,6 +43,9 @@ def run_program(
         Its environment; that of this process by default.
     timeout_s : float, optional
         Time limit in seconds.
+
+    folder : str, optional
+        Where it starts; in the current folder by default.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def run_program(
         raise FileNotFoundError(f"{command[0]} is not a program that can be run")
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", str(_SUPERVISOR), *command], env=environment, stdout=output,
-        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True,
+        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True, cwd=folder,
     )  # fmt: skip
     try:
         with tqdm(desc=what, bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:

@@ -130,7 +130,7 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
     target = "openmm (fused at first use)"
-    stated = {"versions": package_versions(source.path)} if source.kind == PACKAGE else {}
+    stated = {"versions": package_versions(source)} if source.kind == PACKAGE else {}
     info = make_info(facts, outputs=ALL_OUTPUTS, compiled=True, target=target, kernels=fused.summary, **stated)
     return FusedModel(info, backend, library)
 

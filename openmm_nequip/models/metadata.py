@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import ModelFileError
 from .archive import read_end
 from .base import ModelInfo
+from .source import ModelSource
 
 #: Entry of a compiled file's metadata that says which fused kernels are in it.
 KERNELS_KEY = "openmm_nequip_kernels"
@@ -78,12 +79,12 @@ def parse_versions(facts: Mapping[str, str]) -> dict[str, str]:
     return {key.removesuffix("_version"): value for key, value in facts.items() if key.endswith("_version") and value}
 
 
-def package_versions(path: str) -> dict[str, str]:
+def package_versions(source: ModelSource) -> dict[str, str]:
     """Versions with which nequip-package made a file; empty where it does not say.
 
     Parameters
     ----------
-    path : str
+    source : ModelSource
         A package.
 
     Returns
@@ -93,6 +94,12 @@ def package_versions(path: str) -> dict[str, str]:
     # A dependency of nequip, and without nequip no package is read.
     import yaml
 
-    text = read_end(path, _PACKAGE_METADATA)
-    stated = {} if text is None else yaml.safe_load(text) or {}
-    return {key: str(value) for key, value in (stated.get("versions") or {}).items() if value is not None}
+    text = read_end(source, _PACKAGE_METADATA)
+    try:
+        stated = {} if text is None else yaml.safe_load(text)
+        versions = stated.get("versions") or {}
+        pairs = list(versions.items())
+    except (yaml.YAMLError, AttributeError, RecursionError, ValueError):
+        return {}
+    # Only scalars: the text of nested aliases may be of any length.
+    return {str(key): str(value) for key, value in pairs if isinstance(value, (str, int, float))}

@@ -15,6 +15,7 @@ import torch
 from ..errors import CompileError, KernelsError, ModelFileError, ModifierError
 from .base import Model, ModelInfo
 from .compiling.aot import cached_package
+from .compiling.modifier_names import check_names
 from .compiling.modifiers import PREFERRED, wanted_modifiers
 from .execution import Execution
 from .format import CHECKPOINT, Format
@@ -82,6 +83,8 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
             f"{source.kind} file; give the .ckpt or .nequip.zip it came from, or compile it with "
             "`nequip-compile --modifiers`"
         )
+    if execution.modifiers:
+        check_names(source, execution.modifiers)
     on_cpu = execution.device is not None and execution.device.startswith("cpu")
     for name in set(execution.modifiers or ()) & {name for name, _ in PREFERRED} if on_cpu else ():
         raise ModifierError(f"modifiers: {name!r} does not support the device 'cpu'; leave it out")

@@ -129,14 +129,20 @@ def compile_in_worker(
         environment |= for_inductor(command, scratch)
         # The worker must find this very package, installed or not.
         root = str(Path(__file__).resolve().parents[3])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        # `python -m` looks for modules in the current folder first: the user's may hold an argparse.py. So the worker
+        # starts in an empty folder, and nothing on its path is relative.
+        given = [os.path.abspath(path) for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+        environment["PYTHONPATH"] = os.pathsep.join([root, *given])
+        empty = os.path.join(scratch, "empty")
+        os.mkdir(empty)
         worker = [sys.executable, "-m", WORKER, source.path, str(output), "--device", device.type]
+        worker += ["--sha256", source.sha256]
         worker += ["--modifiers", *modifiers] if modifiers else []
         worker += ["--optional"] if optional else []
         with open(os.path.join(scratch, "log"), "w+b") as log:
             name = Path(source.path).name
             what = f"Compiling {name} for {device.type}: a minute, for large models some, once; the result is kept"
-            code = run_program(worker, what, log, environment)
+            code = run_program(worker, what, log, environment, folder=empty)
             log.seek(0)
             text = log.read().decode(errors="replace").strip()
         if code != 0 or not output.exists():

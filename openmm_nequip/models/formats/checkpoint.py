@@ -120,7 +120,7 @@ def warn_of_age(source: ModelSource) -> None:
 def _parameters(source: ModelSource) -> Mapping[str, Any]:
     """The hyperparameters; empty where they cannot be read without running the file's code."""
     try:
-        return peek(read_end(source.path, "/data.pkl") or b"")["hyper_parameters"]
+        return peek(read_end(source, "/data.pkl") or b"")["hyper_parameters"]
     except (ValueError, KeyError, TypeError):
         return {}
 

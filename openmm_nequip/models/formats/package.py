@@ -40,11 +40,11 @@ def read_info(source: ModelSource) -> ModelInfo | None:
     ModelFileError
         If the file is damaged.
     """
-    content = read_end(source.path, "/model/eager_model.pkl")
+    content = read_end(source, "/model/eager_model.pkl")
     try:
         model = _graph_model(peek(content or b""))
         metadata = {key: str(value) for key, value in state_of(model)["_metadata"].items()}
-        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source.path))
+        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
