@@ -25,6 +25,7 @@ def run_program(
     environment: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
     folder: str | None = None,
+    scratch: Path | None = None,
 ) -> int:
     """Run a program, telling a person at the terminal what it does and for how long it has been going.
 
@@ -46,6 +47,8 @@ def run_program(
 
     folder : str, optional
         Where it starts; in the current folder by default.
+    scratch : pathlib.Path, optional
+        Goes as well where this process dies before the program ends.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def run_program(
     if shutil.which(command[0]) is None:
         raise FileNotFoundError(f"{command[0]} is not a program that can be run")
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_SUPERVISOR), *command], env=environment, stdout=output,
+        [sys.executable, "-I", "-S", str(_SUPERVISOR), str(scratch or ""), *command], env=environment, stdout=output,
         stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True, cwd=folder,
     )  # fmt: skip
     try:
