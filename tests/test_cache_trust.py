@@ -28,9 +28,9 @@ from openmm_nequip.kernels.cpu import CPU
 from openmm_nequip.kernels.cpu.build import build, library_name, refusal
 from openmm_nequip.kernels.fuse import fuse
 from openmm_nequip.models import locate
-from openmm_nequip.models.agreement import References, check_library, make_references
 from openmm_nequip.models.compiling import aot
 from openmm_nequip.models.fused import open_kernels
+from openmm_nequip.models.own_answers import References, check_library, make_references
 from openmm_nequip.upstream.nequip_state import default_dtype
 
 SOURCE = 'extern "C" int answer() { return 42; }\n'

@@ -23,7 +23,7 @@ from openmm_nequip.kernels.fuse import fuse
 from openmm_nequip.kernels.read import read_model
 from openmm_nequip.kernels.tables import TOLERANCES, evaluate, radial_function, tabulate
 from openmm_nequip.models import KernelsError
-from openmm_nequip.models.agreement import check_library, make_references
+from openmm_nequip.models.own_answers import check_library, make_references
 from openmm_nequip.upstream.nequip_state import default_dtype
 
 #: Energy per atom (eV) and forces (eV/Å) against eager evaluation, for models whose forces are of the order of 1 eV/Å.

@@ -21,13 +21,13 @@ from ..kernels.cpu.build import refusal
 from ..kernels.cpu.library import EDGES_PER_THREAD
 from ..kernels.fuse import Fused, backend_for, fuse, generator
 from ..upstream.nequip_state import default_dtype, preserved_global_state
-from .agreement import References, check_library, make_references
 from .base import Model, ModelInfo, StepFunction, StepRequest
 from .compiling.aot import package_version
 from .eager import ALL_OUTPUTS, load_module
 from .format import PACKAGE
 from .formats import format_of
 from .metadata import make_info, package_versions
+from .own_answers import References, check_library, make_references
 from .source import ModelSource
 
 logger = logging.getLogger(__name__)

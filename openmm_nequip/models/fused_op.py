@@ -31,9 +31,9 @@ from ..kernels.backend import Generated
 from ..kernels.cpu.library import EDGES_PER_THREAD, Step
 from ..kernels.fuse import Fused, fuse
 from ..upstream.nequip_state import default_dtype
-from .agreement import References, make_references
 from .fused import open_kernels
 from .metadata import KERNELS_KEY
+from .own_answers import References, make_references
 
 #: Names for ``nequip-compile --modifiers``, and whether the radial networks are tabulated.
 MODIFIERS = {"enable_FusedKernels": True, "enable_FusedKernelsExact": False}
@@ -68,8 +68,6 @@ torch.library.define(_EARLIER, f"({_STRUCTURE}, {_CODE}, str key) -> {_ANSWER}")
 torch.library.define(_NAME, f"({_STRUCTURE}, {_CODE}, Tensor references, str key) -> {_ANSWER}")
 
 
-@torch.library.impl(_EARLIER, "cpu")
-@torch.library.impl(_NAME, "cpu")
 def _fused(pos, types, edge_index, shifts, cell, *code):
     *parts, key = code
     threads = max(1, min(torch.get_num_threads(), edge_index.shape[1] // EDGES_PER_THREAD))
@@ -80,11 +78,14 @@ def _fused(pos, types, edge_index, shifts, cell, *code):
     return tuple(torch.from_numpy(array) for array in found)
 
 
-@torch.library.register_fake(_EARLIER)
-@torch.library.register_fake(_NAME)
 def _fused_shapes(pos, *_):
     double = {"dtype": torch.float64}
     return pos.new_empty((pos.shape[0],), **double), pos.new_empty(pos.shape, **double), pos.new_empty((3, 3), **double)
+
+
+for _name in (_EARLIER, _NAME):
+    torch.library.impl(_name, "cpu", _fused)
+    torch.library.register_fake(_name, _fused_shapes)
 
 
 class FusedOutput(torch.nn.Module):

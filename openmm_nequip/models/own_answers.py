@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..errors import NotFusableError
-from ..graph.fields import ATOMIC_ENERGY, FORCES, model_inputs
+from ..graph.fields import ATOMIC_ENERGY, CELL, FORCES, POSITIONS, TYPES, model_inputs
 from ..kernels.backend import Backend, StepperSetup
 from ..upstream.nequip_state import default_dtype
 from .compiling.example import example_graph
@@ -129,7 +129,7 @@ def make_references(module: Any, facts: Mapping[str, str]) -> References:
 def _structures(n_types: int, cutoff: float) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, bool]]:
     """Positions, types, cell and whether it is periodic."""
     lattice = example_graph(n_types, cutoff)
-    yield lattice["pos"].numpy(), lattice["atom_types"].numpy(), np.ascontiguousarray(lattice["cell"][0].numpy()), True
+    yield lattice[POSITIONS].numpy(), lattice[TYPES].numpy(), np.ascontiguousarray(lattice[CELL][0].numpy()), True
     random = np.random.default_rng(7)
     yield (*_pairs(n_types, cutoff, _BONDS, random), True)
     yield (*_pairs(n_types, cutoff, _CLOSE, random), False)
