@@ -20,7 +20,7 @@ from .hybrid.build_options import OPENMM_ML_KEYWORDS, HybridOptions
 from .hybrid.model_forces import ModelForces
 from .models import ModelInfo, check_execution, check_trusted, locate, parse_device, read_info
 from .options import Options, check_keywords, check_precision, skin_in_nm
-from .topology import atom_types, check_box, declare_molecules, is_periodic, topology_box
+from .topology import atom_types, check_box, check_density, declare_molecules, is_periodic, topology_box
 from .units import Units
 from .upstream.openmm_ml import asked_to_remove_constraints
 
@@ -128,7 +128,11 @@ class NequIPPotentialImpl(MLPotentialImpl):
             check_box(system.getDefaultPeriodicBoxVectors())
         members = list(topology.atoms())
         members = members if selected is None else [members[i] for i in selected]
-        types = atom_types(self.read_info(options).type_names, members, options.atomTypes)
+        info = self.read_info(options)
+        types = atom_types(info.type_names, members, options.atomTypes)
+        if periodic:
+            box = system.getDefaultPeriodicBoxVectors()
+            check_density(len(members), box, info.reach * options.units.length + skin_in_nm(options.skin))
         spec = self.spec(options, Placement(len(members), types), periodic)
         force = make_force(spec, selected, system.getNumParticles(), options.backend, options.properties)
         force.setForceGroup(forceGroup)

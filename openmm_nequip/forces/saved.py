@@ -9,8 +9,11 @@ classes; they are still read, through the addresses they name.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
+import threading
+import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -37,6 +40,27 @@ class SavedPotential(NamedTuple):
 
     version: int
     data: dict[str, Any]
+
+
+class RestoredPotentials:
+    """Functions of forces by the content of their saved form, while somebody holds them.
+
+    Every copy of a System and every read of its XML restores the function, and OpenMM never lets go of one. So equal
+    content gives one and the same object, with one set of evaluators, whatever the number of copies.
+    """
+
+    def __init__(self) -> None:
+        self._members: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
+        self._guard = threading.Lock()
+
+    def add(self, saved: SavedPotential, computation: Any) -> Any:
+        """The function that has this content: the one that is there, or else the one given."""
+        key = hashlib.sha256(pickle.dumps(tuple(saved), protocol=4)).digest()
+        with self._guard:
+            return self._members.setdefault(key, computation)
+
+
+RESTORED = RestoredPotentials()
 
 
 def restore(version: int, data: Mapping[str, Any]) -> Any:
@@ -74,7 +98,7 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
         raise SavedSystemError(
             f"the saved potential is damaged: {type(error).__name__}: {error}; save the System again", version
         ) from error
-    return computation(spec, data.get("particles"))
+    return RESTORED.add(SavedPotential(version, dict(data)), computation(spec, data.get("particles")))
 
 
 #: What a pickle may name: our one function, and the classes that release 0.1 pickled.

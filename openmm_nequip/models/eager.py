@@ -21,6 +21,8 @@ from ..graph.fields import collect_outputs, model_inputs
 from ..graph.graph import Graph, Outputs
 from ..upstream.nequip_models import downloaded
 from ..upstream.nequip_state import default_dtype, preserved_global_state
+from ..upstream.openmm_messages import says_damaged
+from .archive import damaged
 from .base import Model, ModelInfo, flat
 from .compiling.modifiers import apply_modifiers
 from .execution import Execution
@@ -139,6 +141,8 @@ def load_module(source: ModelSource) -> torch.nn.Module:
             warnings.simplefilter("ignore")
             module = load_saved_model(path)
     except Exception as error:  # unpickling foreign code can raise anything
+        if says_damaged(str(error)):
+            raise damaged(source.path, str(error).partition(".")[0]) from error
         reason = _PRIVATE.sub(source.path, f"{type(error).__name__}: {error}")
         raise ModelFileError(f"nequip cannot load {source.path}: {reason}", source.path) from error
     _differentiate(module)

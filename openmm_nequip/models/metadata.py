@@ -34,14 +34,21 @@ def make_info(facts: Mapping[str, str], **others: Any) -> ModelInfo:
     ModelFileError
         If the cutoffs by type do not fit the types.
     """
-    type_names = tuple(facts["type_names"].split())
+    type_names = tuple(str(facts["type_names"]).split())
     return ModelInfo(
         type_names=type_names,
-        cutoff=float(facts["r_max"]),
+        cutoff=_number("r_max", facts["r_max"]),
         dtype=facts.get("model_dtype") or "float32",
         per_edge_type_cutoff=parse_cutoffs(facts.get("per_edge_type_cutoff"), type_names),
         **({"versions": parse_versions(facts)} | others),
     )
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise ModelFileError(f"the model states {name} = {text!r}; expected a number") from None
 
 
 def parse_cutoffs(text: str | None, type_names: tuple[str, ...]) -> tuple[tuple[float, ...], ...] | None:
@@ -65,7 +72,7 @@ def parse_cutoffs(text: str | None, type_names: tuple[str, ...]) -> tuple[tuple[
     """
     if not text or not text.strip():
         return None
-    values = [float(word) for word in text.split()]
+    values = [_number("per_edge_type_cutoff", word) for word in text.split()]
     n = len(type_names)
     if len(values) != n * n:
         raise ModelFileError(

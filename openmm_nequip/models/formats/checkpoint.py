@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from ...errors import ModelFileError
 from ..ages import altered_by, differs
 from ..archive import read_end
 from ..base import ModelInfo
@@ -62,6 +63,8 @@ def read_info(source: ModelSource) -> ModelInfo | None:
             outputs=ALL_OUTPUTS,
             versions=_versions(parameters),
         )
+    except ModelFileError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import ModelFileError
 from ..archive import read_end
 from ..base import ModelInfo
 from ..eager import ALL_OUTPUTS, open_eager
@@ -45,6 +46,8 @@ def read_info(source: ModelSource) -> ModelInfo | None:
         model = _graph_model(peek(content or b""))
         metadata = {key: str(value) for key, value in state_of(model)["_metadata"].items()}
         return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source))
+    except ModelFileError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

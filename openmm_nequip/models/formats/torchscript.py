@@ -16,7 +16,8 @@ from ...errors import ModelFileError
 from ...graph.fields import collect_outputs, model_inputs
 from ...graph.geometry import near_origin
 from ...graph.graph import Graph, Outputs
-from ..archive import entries, read_end, read_entry
+from ...upstream.openmm_messages import first_line, says_damaged
+from ..archive import damaged, entries, read_end, read_entry
 from ..base import Model, ModelInfo, flat
 from ..eager import ALL_OUTPUTS
 from ..execution import Execution
@@ -174,9 +175,13 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
     info = read_info(source)
     try:
         module = torch.jit.load(io.BytesIO(source.read()), map_location=device)
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # torch raises anything on a foreign file
+        if says_damaged(str(error)):
+            raise damaged(source.path, str(error).partition(".")[0]) from error
         raise ModelFileError(
-            f"TorchScript file {source.path} cannot be loaded: {str(error).strip().splitlines()[-1]}", source.path
+            f"TorchScript file {source.path} cannot be loaded by torch {torch.__version__} ({type(error).__name__}: "
+            f"{first_line(str(error))}); compile or deploy the model again, with a torch of about this version",
+            source.path,
         ) from error
     module.eval()
     deployed = _is_deployed(_extra_files(source))
