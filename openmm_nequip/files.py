@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
+_NO_NUMBER = re.compile(r"(?:could not convert string to float|invalid literal for int\(\) with base 10): (.*)")
 #: Share of the machine's memory that the content of one file may take.
 _SHARE = 0.5
 _KINDS = (
@@ -50,6 +52,34 @@ def obstacle(path: str | os.PathLike[str]) -> str:
 def memory_bytes() -> float:
     """Memory of this machine in bytes."""
     return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+
+
+def parser_reason(error: BaseException) -> str:
+    """What a reader's error says of a file, in words for its user: readers show what Python told them.
+
+    Parameters
+    ----------
+    error : BaseException
+        Whatever a reader raised.
+
+    Returns
+    -------
+    str
+        One line.
+    """
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    number = _NO_NUMBER.search(text)
+    if number:
+        return f"a number was expected where {number[1].strip()} stands"
+    if "math domain error" in text:
+        return "its lengths and angles make no cell"
+    if isinstance(error, (IndexError, KeyError, StopIteration, AttributeError, TypeError, UnboundLocalError, EOFError)):
+        return f"a line, a column or a name that its format has is missing ({type(error).__name__})"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return text or type(error).__name__
 
 
 def read_text(path: str | os.PathLike[str], what: str) -> str:

@@ -299,6 +299,8 @@ def create_mixed_system(
         If a model file cannot be used.
     """
     paths = list(modelPath) if isinstance(modelPath, (list, tuple)) else [modelPath]
+    if not paths:
+        raise TypeError("modelPath is an empty list; give a model, or one for each region")
     check_keywords(options, [*Options.names(), *_BUILDER_KEYWORDS], "create_mixed_system")
     first, *others = [NequIPPotentialImpl(POTENTIAL_NAME, path, trusted=options.get("trusted")) for path in paths]
     return first.mix(

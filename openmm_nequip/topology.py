@@ -212,7 +212,7 @@ def atom_types(
         raise ValueError(f"atomTypes has {len(given)} entries; expected one for each of the {len(atoms)} atoms")
     types = []
     for position, value in enumerate(given):
-        number = index.get(value) if isinstance(value, str) else value
+        number: Any = index.get(value) if isinstance(value, str) else value
         whole = isinstance(number, (int, float, np.integer, np.floating)) and not isinstance(number, bool)
         if not whole or not math.isfinite(number) or int(number) != number or not 0 <= number < len(type_names):
             raise ValueError(

@@ -131,8 +131,8 @@ def obstacle(source: ModelSource, execution: Execution) -> str:
     device = execution.device
     if device is None:
         device = compiled_for if torch.cuda.is_available() else "cpu"
-    kind = torch.device(device).type
-    if torch.device(compiled_for).type == kind:
+    kind = str(device).partition(":")[0]
+    if compiled_for.partition(":")[0] == kind:
         return ""
     return (
         f"{source.path} was compiled for {compiled_for!r} and cannot run on {kind!r}; compile it again with "
