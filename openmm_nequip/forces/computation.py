@@ -14,7 +14,7 @@ from ..errors import ComputationError, NonFiniteError
 from ..kept_error import keep_error
 from ..upstream.openmm_state import box_of, positions_of
 from .pool import EvaluatorPool
-from .saved import RESTORED, STATE, TENSOR, VERSION, SavedPotential, restore
+from .saved import RESTORED, STATE, TENSOR, VERSION, SavedPotential, restore, sealed
 from .spec import PotentialSpec, SumSpec, to_plain
 
 
@@ -56,9 +56,8 @@ class LazyEvaluator:
 
     def saved(self) -> SavedPotential:
         """The saved form; whoever restores it in this process gets this very object."""
-        saved = SavedPotential(
-            VERSION, {"call": self.call, "parts": to_plain(self.spec), "particles": self.particles}
-        )
+        data = {"call": self.call, "parts": to_plain(self.spec), "particles": self.particles}
+        saved = SavedPotential(VERSION, sealed(data))
         RESTORED.add(saved, self)
         return saved
 

@@ -9,6 +9,7 @@ at work, from another thread, get another one.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,8 +19,8 @@ import numpy as np
 
 #: Atoms that are looked at: enough to tell structures apart at a price that does not grow with them.
 PROBES = 16
-#: How far a probe may move between two calls of one Context, in nm: a quarter of the default skin, and many times what
-#: a step of dynamics does.
+#: How far the probes may move between two calls of one Context, in nm (root mean square): a quarter of the default
+#: skin, and many times what a step of dynamics does.
 NEAR_NM = 0.02
 #: Evaluators of one force, by number of atoms: the memory of each grows with them.
 _MOST = ((2_000, 8), (20_000, 4))
@@ -58,7 +59,11 @@ class _Member:
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a - b).max()) if a.shape == b.shape else np.inf
+    """Root mean square displacement of probes (n_probes, 3)."""
+    if a.shape != b.shape:
+        return math.inf
+    moved = a - b
+    return math.sqrt(np.vdot(moved, moved) / len(moved)) if len(moved) else 0.0
 
 
 class EvaluatorPool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import pickle
 import threading
 import weakref
@@ -21,6 +22,7 @@ from ..errors import SavedSystemError
 
 #: Version that this release writes.
 VERSION = 1
+_DIGEST = "sha256"
 #: What calls a potential: OpenMM's PythonForce with a State, openmmtorch's PythonTorchForce with a State and a tensor.
 STATE, TENSOR = "state", "tensor"
 
@@ -35,7 +37,7 @@ class SavedPotential(NamedTuple):
     data : dict
         ``call``: :data:`STATE` or :data:`TENSOR`; ``parts``: one dictionary for each potential, see
         :func:`openmm_nequip.forces.spec.to_plain`; ``particles``: System index of each particle that the force is
-        given, or None for all.
+        given, or None for all; ``sha256``: see :func:`sealed`; absent in files of earlier releases.
     """
 
     version: int
@@ -50,17 +52,37 @@ class RestoredPotentials:
     """
 
     def __init__(self) -> None:
-        self._members: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
+        self._members: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._guard = threading.Lock()
 
     def add(self, saved: SavedPotential, computation: Any) -> Any:
         """The function that has this content: the one that is there, or else the one given."""
-        key = hashlib.sha256(pickle.dumps(tuple(saved), protocol=4)).digest()
         with self._guard:
-            return self._members.setdefault(key, computation)
+            return self._members.setdefault(saved.data[_DIGEST], computation)
 
 
 RESTORED = RestoredPotentials()
+
+
+def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a saved form with the SHA-256 of their content, so that damage is seen.
+
+    Parameters
+    ----------
+    data : mapping
+        See :class:`SavedPotential`.
+
+    Returns
+    -------
+    dict
+    """
+    content = {key: value for key, value in data.items() if key != _DIGEST}
+
+    def plain(value: Any) -> str:
+        return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else repr(value)
+
+    text = json.dumps(content, sort_keys=True, default=plain)
+    return content | {_DIGEST: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def restore(version: int, data: Mapping[str, Any]) -> Any:
@@ -91,6 +113,13 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
     from .computation import Computation, TensorComputation
     from .spec import from_plain
 
+    stated, data = data.get(_DIGEST), sealed(data)
+    if stated not in (None, data[_DIGEST]):
+        raise SavedSystemError(
+            "the saved potential is damaged: its content is not what its digest says; copy the file again, or save the "
+            "System again",
+            version,
+        )
     try:
         spec = from_plain(data["parts"])
         computation = {STATE: Computation, TENSOR: TensorComputation}[data["call"]]
@@ -98,7 +127,7 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
         raise SavedSystemError(
             f"the saved potential is damaged: {type(error).__name__}: {error}; save the System again", version
         ) from error
-    return RESTORED.add(SavedPotential(version, dict(data)), computation(spec, data.get("particles")))
+    return RESTORED.add(SavedPotential(version, data), computation(spec, data.get("particles")))
 
 
 #: What a pickle may name: our one function, and the classes that release 0.1 pickled.

@@ -33,8 +33,9 @@ def says_not_finite(text: str) -> bool:
 def says_damaged(text: str) -> bool:
     """Whether a message of torch's readers speaks of an archive that is not as it was written.
 
-    Borrowed: the words "PytorchStreamReader" and "corrupted" of torch's texts. Known to work: torch 2.9 to 2.13. Where
-    they change, a damaged file is reported in torch's own words. Test: ``tests/test_bit_flips.py``.
+    Borrowed: the words "PytorchStreamReader", "istream reader failed" and "corrupted" of torch's texts. Known to work:
+    torch 2.9 to 2.13. Where they change, a damaged file is reported in torch's own words. Test:
+    ``tests/test_bit_flips.py``.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def says_damaged(text: str) -> bool:
     -------
     bool
     """
-    return "PytorchStreamReader" in text or "corrupted" in text
+    return any(words in text for words in ("PytorchStreamReader", "istream reader failed", "corrupted"))
 
 
 def first_line(text: str) -> str:
