@@ -74,6 +74,13 @@ class UpstreamError(OpenMMNequIPError, RuntimeError):
         self.package = package
 
 
+class UnknownNameError(OpenMMNequIPError, ValueError, KeyError):
+    """A potential or an embedding has a name that OpenMM-ML does not know; the message has those that it does."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError shows its text in quotation marks
+
+
 class SavedSystemError(OpenMMNequIPError, ValueError):
     """A potential saved in an XML file cannot be read by this release.
 

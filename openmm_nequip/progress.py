@@ -40,6 +40,8 @@ def run_program(
     output: IO[bytes],
     environment: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
+    folder: str | None = None,
+    scratch: Path | None = None,
 ) -> int:
     """Run a program, telling a person at the terminal what it does and for how long it has been going.
 
@@ -58,6 +60,11 @@ def run_program(
         Its environment; that of this process by default.
     timeout_s : float, optional
         Time limit in seconds.
+
+    folder : str, optional
+        Where it starts; in the current folder by default.
+    scratch : pathlib.Path, optional
+        Goes as well where this process dies before the program ends.
 
     Returns
     -------
@@ -80,8 +87,8 @@ def run_program(
     if shutil.which(command[0]) is None:
         raise FileNotFoundError(f"{command[0]} is not a program that can be run")
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_SUPERVISOR), *command], env=environment, stdout=output,
-        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True,
+        [sys.executable, "-I", "-S", str(_SUPERVISOR), str(scratch or ""), *command], env=environment, stdout=output,
+        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True, cwd=folder,
     )  # fmt: skip
     try:
         with tqdm(desc=what, bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:

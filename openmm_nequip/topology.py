@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ import openmm.app
 import openmm.unit as unit
 
 from .choices import MOLECULES_NAME
+from .graph.neighbors import check_size
 from .networks import endless_bonds
 
 logger = logging.getLogger(__name__)
@@ -136,6 +138,26 @@ def check_box(box: Any) -> None:
         )
 
 
+def check_density(n_atoms: int, box: Any, reach_nm: float) -> None:
+    """Refuse a box in which a neighbour list would be larger than any machine.
+
+    Parameters
+    ----------
+    n_atoms : int
+        Number of atoms.
+    box : sequence of three Vec3 quantities
+        Periodic box vectors.
+    reach_nm : float
+        Cutoff and skin in nm.
+
+    Raises
+    ------
+    ValueError
+        With the expected number of neighbours.
+    """
+    check_size(n_atoms, np.array([vector.value_in_unit(unit.nanometer) for vector in box]), reach_nm)
+
+
 def atom_types(
     type_names: Sequence[str], atoms: Sequence[openmm.app.topology.Atom], given: Sequence[int | str] | None
 ) -> np.ndarray:
@@ -190,8 +212,9 @@ def atom_types(
         raise ValueError(f"atomTypes has {len(given)} entries; expected one for each of the {len(atoms)} atoms")
     types = []
     for position, value in enumerate(given):
-        number = index.get(value) if isinstance(value, str) else value
-        if number is None or int(number) != number or not 0 <= number < len(type_names):
+        number: Any = index.get(value) if isinstance(value, str) else value
+        whole = isinstance(number, (int, float, np.integer, np.floating)) and not isinstance(number, bool)
+        if not whole or not math.isfinite(number) or int(number) != number or not 0 <= number < len(type_names):
             raise ValueError(
                 f"atomTypes[{position}]={value!r} is no type of the model; use 0 to {len(type_names) - 1} or one of "
                 f"{known}"

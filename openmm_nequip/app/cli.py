@@ -10,7 +10,7 @@ from .._version import __version__
 from ..errors import UsageError
 from . import compile_ahead, demo, energy, info
 from .accuracy import accuracy_command
-from .answer import FAILED, PROGRAM, Answer
+from .answer import FAILED, PROGRAM, Answer, printable
 from .bench import bench_command
 from .run import run_command
 
@@ -46,16 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         with console(arguments.quiet, arguments.debug):
             answer: Answer = arguments.command(arguments)
     except UsageError as error:
-        parser.error(str(error))
+        parser.error(printable(str(error)))
     except KeyboardInterrupt:
         sys.stderr.write(f"{PROGRAM}: interrupted\n")
         return 128 + signal.SIGINT
     except Exception as error:
         if arguments.debug:
             traceback.print_exc()
-        sys.stderr.write(f"{PROGRAM}: error: {one_line(error)}\n")
+        sys.stderr.write(printable(f"{PROGRAM}: error: {one_line(error)}\n"))
         return FAILED
-    text = json.dumps(answer.document, indent=2) if arguments.json else answer.text
+    text = json.dumps(answer.document, indent=2) if arguments.json else printable(answer.text)
     sys.stdout.write(text + "\n")
     return answer.code
 

@@ -115,6 +115,8 @@ def check_forces_path(path: str | os.PathLike[str]) -> None:
     """
     if Path(path).suffix.lower() not in FORCE_SUFFIXES:
         raise ValueError(f"forces file {path}: the suffix must be one of {', '.join(FORCE_SUFFIXES)}")
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"forces file {path} is there and is no ordinary file; give another name")
     if not Path(path).resolve().parent.is_dir():
         raise ValueError(f"forces file {path}: the folder {Path(path).resolve().parent} does not exist")
 

@@ -9,12 +9,14 @@ import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from ..errors import CompileError, KernelsError, ModelFileError, ModifierError
 from .base import Model, ModelInfo
 from .compiling.aot import cached_package
+from .compiling.modifier_names import check_names
 from .compiling.modifiers import PREFERRED, wanted_modifiers
 from .execution import Execution
 from .format import CHECKPOINT, Format
@@ -24,6 +26,8 @@ from .formats.checkpoint import warn_of_age
 from .fused import fused_model
 from .source import ModelSource
 from .torch_device import parse_device
+
+_Answer = TypeVar("_Answer")
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +86,8 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
             f"{source.kind} file; give the .ckpt or .nequip.zip it came from, or compile it with "
             "`nequip-compile --modifiers`"
         )
+    if execution.modifiers:
+        check_names(source, execution.modifiers)
     on_cpu = execution.device is not None and execution.device.startswith("cpu")
     for name in set(execution.modifiers or ()) & {name for name, _ in PREFERRED} if on_cpu else ():
         raise ModifierError(f"modifiers: {name!r} does not support the device 'cpu'; leave it out")
@@ -116,7 +122,7 @@ def read_info(source: ModelSource, run_code: bool = True) -> ModelInfo:
         If the file is damaged or no potential, or its facts cannot be read without running its code and must be.
     """
     row = format_of(source.kind)
-    info = row.read_info(source)
+    info = _named(source, lambda: row.read_info(source))
     if info is not None:
         return info
     if not run_code:
@@ -126,6 +132,16 @@ def read_info(source: ModelSource, run_code: bool = True) -> ModelInfo:
             source.path,
         )
     return row.open(source, torch.device("cpu"), Execution(device="cpu", compile=False)).info
+
+
+def _named(source: ModelSource, read: Callable[[], _Answer]) -> _Answer:
+    """What a function gives; errors about the content of a file that do not know its name get it."""
+    try:
+        return read()
+    except ModelFileError as error:
+        if error.path is not None:
+            raise
+        raise ModelFileError(f"model file {source.path}: {error}", source.path) from error
 
 
 def open_model(source: ModelSource, execution: Execution) -> Model:
@@ -170,7 +186,7 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
 def _load(source: ModelSource, device: torch.device, execution: Execution) -> Model:
     if source.kind == CHECKPOINT:
         warn_of_age(source)
-    model = _loaded(source, device, execution)
+    model = _named(source, lambda: _loaded(source, device, execution))
     model.source = source
     return model
 

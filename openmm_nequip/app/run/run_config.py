@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ...choices import BACKENDS, KERNELS, RULES
+from ...files import obstacle
 from .setting_values import AUTO, absolute, checked, present_file
 
 ENSEMBLES = ("nve", "nvt", "npt")
 TRAJECTORIES = ("dcd", "xtc", "h5")
 #: How many folders above a run folder a file may lie and still be named relative to it.
 _MOST_UP = 3
+#: A million million steps of a tenth of a millisecond take three years.
+MOST_STEPS = 10**12
+#: More threads than this for each core only wait for each other.
+MOST_THREADS = 4 * max(16, os.cpu_count() or 1)
 
 
 def _option(default: Any, kind: str, help: str, **more: Any) -> Any:
@@ -36,19 +41,27 @@ class RunConfig:
     structure: str | None = _option(None, "path", "starting structure", metavar="FILE")
     output: str | None = _option(None, "path", "folder for everything the run writes", metavar="DIR")
     ensemble: str = _option("nvt", "str", "what is kept constant", choices=ENSEMBLES)
-    temperature: float = _option(300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0)
+    temperature: float = _option(
+        300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0, most=1e6
+    )
     pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar")
-    timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0)
-    steps: int = _option(10000, "count", "production steps in total, those before a restart included", metavar="N")
+    timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0, most=100.0)
+    steps: int = _option(
+        10000, "count", "production steps in total, those before a restart included", metavar="N", most=MOST_STEPS
+    )
     minimize: bool = _option(True, "bool", "relax the structure first")
     equilibrate: int | str = _option(
         AUTO, "count_or_auto", "steps with a thermostat before production; auto: until temperature, energy and density "
-        "have settled, at most as many as --steps", metavar="N",
+        "have settled, at most as many as --steps", metavar="N", most=MOST_STEPS,
     )  # fmt: skip
-    friction: float = _option(1.0, "float", "friction of the Langevin thermostat", metavar="1/ps", least=0.0)
-    seed: int | None = _option(None, "count", "seed of all random numbers (default: drawn)", metavar="N")
-    report_interval: int = _option(100, "int", "steps between frames and log rows", metavar="N", least=1)
-    checkpoint_interval: int = _option(1000, "int", "steps between checkpoints", metavar="N", least=1)
+    friction: float = _option(1.0, "float", "friction of the Langevin thermostat", metavar="1/ps", least=0.0, most=1e6)
+    seed: int | None = _option(
+        None, "count", "seed of all random numbers (default: drawn)", metavar="N", most=2**31 - 1
+    )
+    report_interval: int = _option(
+        100, "int", "steps between frames and log rows", metavar="N", least=1, most=MOST_STEPS
+    )
+    checkpoint_interval: int = _option(1000, "int", "steps between checkpoints", metavar="N", least=1, most=MOST_STEPS)
     trajectory: str = _option("dcd", "str", "format of the trajectory", choices=TRAJECTORIES)
     wrap: str = _option(
         "none", "str", "molecules: put whole into the box in each frame; none: followed through its faces, as "
@@ -96,7 +109,9 @@ class RunConfig:
         metavar="NAME",
     )  # fmt: skip
     cuda_graphs: str = _option("auto", "str", "replay steps on a GPU from a CUDA graph", choices=("auto", "on", "off"))
-    threads: int | None = _option(None, "int", "CPU threads (default: all cores)", metavar="N", least=1)
+    threads: int | None = _option(
+        None, "int", "CPU threads (default: all cores)", metavar="N", least=1, most=MOST_THREADS
+    )
     trusted: str | None = _option(None, "str", "SHA-256 that the model file must have", metavar="SHA256")
 
     @property
@@ -206,6 +221,9 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         import tomllib
     except ImportError:  # Python 3.10
         import tomli as tomllib  # type: ignore[no-redef]
+    reason = obstacle(path)
+    if reason:
+        raise ValueError(f"config file {path} {reason}")
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)

@@ -24,8 +24,8 @@ def checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
     value
         What the user gave; None stays None.
     facts : mapping
-        ``kind`` of the setting, one of those of :data:`_CHECKS`; and its range: ``choices``,
-        ``above`` or ``least``.
+        ``kind`` of the setting, one of those of :data:`_CHECKS`; and its range: ``choices``, ``above``, ``least`` or
+        ``most``.
 
     Returns
     -------
@@ -115,7 +115,11 @@ def _str(name: str, value: Any, facts: Mapping[str, Any]) -> str:
 def _float(name: str, value: Any, facts: Mapping[str, Any]) -> float:
     if not _is_number(value):
         raise _wrong(name, value, "a number")
-    return _in_range(name, float(value), facts)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _wrong(name, value, "a number that a computer can hold") from None
+    return _in_range(name, number, facts)
 
 
 def _int(name: str, value: Any, facts: Mapping[str, Any]) -> float:
@@ -125,7 +129,7 @@ def _int(name: str, value: Any, facts: Mapping[str, Any]) -> float:
 
 
 def _count(name: str, value: Any, facts: Mapping[str, Any]) -> float:
-    return _int(name, value, {"least": 0})
+    return _int(name, value, {"least": 0, **facts})
 
 
 def _count_or_auto(name: str, value: Any, facts: Mapping[str, Any]) -> float | str:
@@ -147,12 +151,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} = {value!r}: give a finite number")
     if "above" in facts and value <= facts["above"]:
         raise ValueError(f"{name} = {value!r}: it must be more than {facts['above']:g}")
     if "least" in facts and value < facts["least"]:
         raise ValueError(f"{name} = {value!r}: it must be {facts['least']:g} or more")
+    if "most" in facts and value > facts["most"]:
+        raise ValueError(f"{name} = {value!r}: it must be {facts['most']:g} or less")
     return value
 
 

@@ -15,17 +15,20 @@ import torch
 from ...graph.fields import INPUT_FIELDS
 from ..eager import load_module
 from ..formats import identify
+from ..source import ModelSource, check_trusted
 from .example import example_graph
 from .modifiers import apply_modifiers
 from .targets import MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes, stated_versions
 
 
-def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] = (), optional: bool = False) -> None:
-    """Write the compiled form of ``path`` to ``output`` after nequip's own check against the eager model.
+def compile_model(
+    source: ModelSource, output: str, device: str, modifiers: Sequence[str] = (), optional: bool = False
+) -> None:
+    """Write the compiled form of a model to ``output`` after nequip's own check against the eager model.
 
     Parameters
     ----------
-    path : str
+    source : ModelSource
         Checkpoint or package.
     output : str
         File to write, ending in ``.nequip.pt2``.
@@ -37,7 +40,7 @@ def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] 
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
-    model: Any = load_module(identify(path))
+    model: Any = load_module(source)
     applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
@@ -68,10 +71,13 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("output")
     parser.add_argument("--device", required=True)
+    parser.add_argument("--sha256", required=True)
     parser.add_argument("--modifiers", nargs="*", default=[])
     parser.add_argument("--optional", action="store_true")
     arguments = parser.parse_args()
-    compile_model(arguments.path, arguments.output, arguments.device, arguments.modifiers, arguments.optional)
+    source = identify(arguments.path)
+    check_trusted(source, arguments.sha256)
+    compile_model(source, arguments.output, arguments.device, arguments.modifiers, arguments.optional)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import ModelFileError
 from ..archive import read_end
 from ..base import ModelInfo
 from ..eager import ALL_OUTPUTS, open_eager
@@ -40,11 +41,13 @@ def read_info(source: ModelSource) -> ModelInfo | None:
     ModelFileError
         If the file is damaged.
     """
-    content = read_end(source.path, "/model/eager_model.pkl")
+    content = read_end(source, "/model/eager_model.pkl")
     try:
         model = _graph_model(peek(content or b""))
         metadata = {key: str(value) for key, value in state_of(model)["_metadata"].items()}
-        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source.path))
+        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source))
+    except ModelFileError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -7,6 +7,7 @@ Field names and extra files follow nequip's ``scripts/compile.py`` and, for the 
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from ...errors import ModelFileError
 from ...graph.fields import collect_outputs, model_inputs
 from ...graph.geometry import near_origin
 from ...graph.graph import Graph, Outputs
-from ..archive import entries, read_end, read_entry
+from ...upstream.openmm_messages import first_line, says_damaged
+from ..archive import damaged, entries, read_end, read_entry
 from ..base import Model, ModelInfo, flat
 from ..eager import ALL_OUTPUTS
 from ..execution import Execution
@@ -122,17 +124,17 @@ def read_info(source: ModelSource) -> ModelInfo:
 def _extra_files(source: ModelSource) -> dict[str, str]:
     """What ``torch.jit.load`` calls extra files, without loading the module; empty text for what is absent."""
     facts = dict.fromkeys(EXTRA_FILES, "")
-    for name in entries(source.path):
+    for name in entries(source):
         folder, _, key = name.rpartition("/extra/")
         if folder and key in facts:
-            facts[key] = read_entry(source.path, name).decode(errors="replace")
+            facts[key] = read_entry(source, name).decode(errors="replace")
     return facts
 
 
 def _peeked(source: ModelSource) -> Any:
     """The structure of the module, from its pickle; None where that cannot be read."""
     try:
-        return peek(read_end(source.path, "/data.pkl") or b"")
+        return peek(read_end(source, "/data.pkl") or b"")
     except ValueError:
         return None
 
@@ -172,10 +174,14 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
     """
     info = read_info(source)
     try:
-        module = torch.jit.load(source.path, map_location=device)
-    except (RuntimeError, ValueError) as error:
+        module = torch.jit.load(io.BytesIO(source.read()), map_location=device)
+    except Exception as error:  # torch raises anything on a foreign file
+        if says_damaged(str(error)):
+            raise damaged(source.path, str(error).partition(".")[0]) from error
         raise ModelFileError(
-            f"TorchScript file {source.path} cannot be loaded: {str(error).strip().splitlines()[-1]}", source.path
+            f"TorchScript file {source.path} cannot be loaded by torch {torch.__version__} ({type(error).__name__}: "
+            f"{first_line(str(error))}); compile or deploy the model again, with a torch of about this version",
+            source.path,
         ) from error
     module.eval()
     deployed = _is_deployed(_extra_files(source))
