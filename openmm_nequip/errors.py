@@ -33,6 +33,22 @@ class ModelFileError(OpenMMNequIPError, ValueError):
         self.path = path
 
 
+class ModelInputError(OpenMMNequIPError, ValueError):
+    """An input of a model beside the structure, such as a charge, is missing, unknown to it, or out of its range.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the cure.
+    name : str, optional
+        The input.
+    """
+
+    def __init__(self, message: str, name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 class CompileError(OpenMMNequIPError, RuntimeError):
     """A model cannot be compiled with AOTInductor here; the message has the reason."""
 

@@ -45,6 +45,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--kernels", choices=KERNELS, default="auto",
         help="fused: run a NequIP checkpoint or package by the fused CPU kernels (auto: with --compile)",
     )  # fmt: skip
+    parser.add_argument(
+        "--input", nargs="+", action="extend", metavar="NAME=VALUE",
+        help="what the model takes beside the structure: charge=1",
+    )  # fmt: skip
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=energy)
 
@@ -73,6 +77,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
     from ..units import resolve_units
     from . import single_point
     from .structures.structure_files import read_structure
+    from .typed_inputs import read_inputs
 
     length_unit, energy_unit = arguments.length_unit, arguments.energy_unit
     if arguments.units is not None:
@@ -84,7 +89,10 @@ def energy(arguments: argparse.Namespace) -> Answer:
         single_point.check_forces_path(arguments.forces)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame)
     kernels = arguments.kernels
-    model = load_model(arguments.model, arguments.device, arguments.compile, arguments.trusted, kernels)
+    inputs = read_inputs(arguments.input)
+    model = load_model(
+        arguments.model, arguments.device, arguments.compile, arguments.trusted, kernels, modelInputs=inputs
+    )
     log_units(arguments.model, units)
     result = single_point.evaluate(model, structure, units, single_point.read_types(arguments.types))
     text = _lines(result)

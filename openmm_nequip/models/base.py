@@ -12,6 +12,7 @@ import torch
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
 from ..units import Units
+from .graph_inputs import GraphInput
 from .source import ModelSource
 
 
@@ -43,6 +44,8 @@ class ModelInfo:
         Versions the file states.
     kernels : str
         Fused kernels that run the model; ``"none"``, with the reason where they were wanted.
+    inputs : tuple of GraphInput
+        What the model takes beside the structure.
     """
 
     type_names: tuple[str, ...]
@@ -56,6 +59,7 @@ class ModelInfo:
     outputs: tuple[str, ...] = ("energy", "forces")
     versions: Mapping[str, str] = field(default_factory=dict)
     kernels: str = "none"
+    inputs: tuple[GraphInput, ...] = ()
 
     @property
     def reach(self) -> float:

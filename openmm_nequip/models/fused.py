@@ -30,6 +30,7 @@ from .compiling.example import example_graph
 from .eager import ALL_OUTPUTS, load_module
 from .format import PACKAGE
 from .formats import format_of
+from .graph_inputs import InputValues
 from .metadata import make_info, package_versions
 from .source import ModelSource
 
@@ -96,7 +97,9 @@ class FusedModel(Model):
         return lambda positions, box: made(positions, box, torch.get_num_threads())
 
 
-def fused_model(source: ModelSource, device: torch.device, tables: bool = True) -> FusedModel:
+def fused_model(
+    source: ModelSource, device: torch.device, tables: bool = True, inputs: InputValues = ()
+) -> FusedModel:
     """A checkpoint or package, run by the fused kernels.
 
     Parameters
@@ -107,6 +110,8 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
         Must be a CPU.
     tables : bool
         Whether the radial networks are tabulated (to rounding noise) or evaluated.
+    inputs : tuple of (str, number)
+        Values of the model's inputs beside the structure.
 
     Returns
     -------
@@ -125,7 +130,7 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
     if reason := backend.obstacle(device):
         raise KernelsError(reason)
     try:
-        fused, facts = _cached(source, tables, backend)
+        fused, facts = _cached(source, tables, backend, inputs)
         library = open_kernels(fused, backend)
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
@@ -135,14 +140,14 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
     return FusedModel(info, backend, library)
 
 
-def known_kernels(source: ModelSource, tables: bool = True) -> str | None:
+def known_kernels(source: ModelSource, tables: bool = True, inputs: InputValues = ()) -> str | None:
     """What the cache knows of the fused kernels of a model file; None where it was never tried here.
 
     Parameters
     ----------
     source : ModelSource
         The file.
-    tables : bool
+    tables, inputs
         As in :func:`fused_model`.
 
     Returns
@@ -151,20 +156,20 @@ def known_kernels(source: ModelSource, tables: bool = True) -> str | None:
         One line: a summary with the error of the tables, or ``"none: "`` and the reason.
     """
     try:
-        stored = _read(_cache_file(source, tables, CPU))
+        stored = _read(_cache_file(source, tables, CPU, inputs))
     except (NotFusableError, OSError) as error:
         return f"none: {error}"
     return None if stored is None else stored[0].summary
 
 
-def describe_kernels(source: ModelSource, tables: bool = True) -> str:
+def describe_kernels(source: ModelSource, tables: bool = True, inputs: InputValues = ()) -> str:
     """What the fused kernels make of a model file, for a CPU; the model is loaded, nothing is compiled.
 
     Parameters
     ----------
     source : ModelSource
         The file.
-    tables : bool
+    tables, inputs
         As in :func:`fused_model`.
 
     Returns
@@ -174,12 +179,12 @@ def describe_kernels(source: ModelSource, tables: bool = True) -> str:
     """
     if not format_of(source.kind).can_fuse:
         return "none: the file was compiled already"
-    known = known_kernels(source, tables)
+    known = known_kernels(source, tables, inputs)
     if known is not None:
         return known
     try:
         with preserved_global_state():
-            module: Any = load_module(source)
+            module: Any = load_module(source, inputs)
             with default_dtype(torch.float64):
                 return fuse(module, tables).summary
     except NotFusableError as error:
@@ -208,8 +213,8 @@ def open_kernels(code: Code, backend: Backend = CPU) -> Any:
     return backend.open(code, cache_dir() / "kernels")
 
 
-def _cache_file(source: ModelSource, tables: bool, backend: Backend) -> Path:
-    key = {
+def _cache_file(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Path:
+    key = ({"inputs": inputs} if inputs else {}) | {
         "generator": generator(),
         "model": source.sha256,
         "kind": source.kind,
@@ -241,14 +246,16 @@ def _read(path: Path) -> tuple[Fused, dict[str, str]] | None:
     raise NotFusableError(facts["refused"])
 
 
-def _cached(source: ModelSource, tables: bool, backend: Backend) -> tuple[Fused, dict[str, str]]:
+def _cached(
+    source: ModelSource, tables: bool, backend: Backend, inputs: InputValues
+) -> tuple[Fused, dict[str, str]]:
     """Code and weights from the cache, or made now; a refusal is remembered as well."""
-    path = _cache_file(source, tables, backend)
+    path = _cache_file(source, tables, backend, inputs)
     stored = _read(path)
     if stored is not None:
         return stored
     try:
-        fused, model = _make(source, tables, backend)
+        fused, model = _make(source, tables, backend, inputs)
     except NotFusableError as error:
         _store(path, {"refused": str(error)})
         raise
@@ -269,10 +276,12 @@ def _store(path: Path, facts: dict[str, Any], **arrays: np.ndarray) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _make(source: ModelSource, tables: bool, backend: Backend) -> tuple[Fused, dict[str, str]]:
+def _make(
+    source: ModelSource, tables: bool, backend: Backend, inputs: InputValues
+) -> tuple[Fused, dict[str, str]]:
     logger.info("reading %s for the fused kernels", source.path)
     with preserved_global_state():
-        module: Any = load_module(source)
+        module: Any = load_module(source, inputs)
         facts = {key: str(value) for key, value in module.metadata.items()}
         with default_dtype(torch.float64):
             fused = fuse(module, tables, backend)

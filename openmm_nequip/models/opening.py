@@ -22,6 +22,7 @@ from .formats import format_of, identify
 from .formats.aotinductor import open_aotinductor
 from .formats.checkpoint import warn_of_age
 from .fused import fused_model
+from .graph_inputs import check_inputs
 from .source import ModelSource
 from .torch_device import parse_device
 
@@ -150,6 +151,8 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
         If ``compile=True`` and the model cannot be compiled here.
     KernelsError
         If ``kernels="fused"`` and the model cannot be fused here.
+    ModelInputError
+        If the model needs an input beside the structure that is not given, or does not know one that is.
     ModifierError
         If a modifier is unknown to the model or cannot be used here.
     ImportError
@@ -170,7 +173,11 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
 def _load(source: ModelSource, device: torch.device, execution: Execution) -> Model:
     if source.kind == CHECKPOINT:
         warn_of_age(source)
+    inputs = read_info(source).inputs
+    check_inputs(inputs, execution.inputs, source.path)
     model = _loaded(source, device, execution)
+    # A file made at first use has their values in it, and does not know that the model had a choice.
+    model.info = dataclasses.replace(model.info, inputs=inputs)
     model.source = source
     return model
 
@@ -180,7 +187,7 @@ def _loaded(source: ModelSource, device: torch.device, execution: Execution) -> 
     reason = ""
     if row.can_fuse and execution.wants_fused:
         try:
-            return fused_model(source, device, execution.tables)
+            return fused_model(source, device, execution.tables, execution.inputs)
         except KernelsError as error:
             if execution.kernels == "fused":
                 raise KernelsError(f"the fused kernels cannot run this model: {error}") from error
@@ -194,11 +201,10 @@ def _loaded(source: ModelSource, device: torch.device, execution: Execution) -> 
 
 def _load_plain(row: Format, source: ModelSource, device: torch.device, execution: Execution) -> Model:
     names = wanted_modifiers(execution.modifiers, device) if row.can_compile else ()
-    optional = execution.modifiers is None and bool(names)
     if not row.can_compile or execution.compile is False:
         return row.open(source, device, execution)
     try:
-        package = _package(source, device, names, optional)
+        package = _package(source, device, execution, names)
     except CompileError as error:
         if execution.compile:
             raise
@@ -209,7 +215,7 @@ def _load_plain(row: Format, source: ModelSource, device: torch.device, executio
             stacklevel=2,
         )
         return row.open(source, device, execution)
-    compiled = open_aotinductor(identify(package), device, execution)
+    compiled = open_aotinductor(identify(package), device, dataclasses.replace(execution, inputs=()))
     versions = (row.read_info(source) or compiled.info).versions
     compiled.info = dataclasses.replace(
         compiled.info, target="openmm (compiled at first use)", versions=compiled.info.versions or versions
@@ -217,12 +223,13 @@ def _load_plain(row: Format, source: ModelSource, device: torch.device, executio
     return compiled
 
 
-def _package(source: ModelSource, device: torch.device, modifiers: tuple[str, ...], optional: bool) -> Path:
+def _package(source: ModelSource, device: torch.device, execution: Execution, modifiers: tuple[str, ...]) -> Path:
     """The compiled form of a model; modifiers that nobody asked for by name are left out where they do not work."""
+    optional = execution.modifiers is None and bool(modifiers)
     try:
-        return cached_package(source, device, modifiers, optional)
+        return cached_package(source, device, modifiers, optional, execution.inputs)
     except CompileError as error:
         if not (modifiers and optional):
             raise
         logger.warning("%s is compiled without %s: %s", source.path, " or ".join(modifiers), error)
-        return cached_package(source, device)
+        return cached_package(source, device, inputs=execution.inputs)

@@ -6,10 +6,12 @@ and a Ctrl-C or crash in it must not harm the simulation's process.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from ...cache import cache_dir, key_of
 from ...cxx import find_compiler, for_inductor, missing_compiler
 from ...errors import CompileError
 from ...progress import run_program
+from ..graph_inputs import InputValues
 from ..source import ModelSource
 
 logger = logging.getLogger(__name__)
@@ -29,7 +32,11 @@ WORKER = "openmm_nequip.models.compiling.worker"
 
 
 def cached_package(
-    source: ModelSource, device: torch.device, modifiers: tuple[str, ...] = (), optional: bool = False
+    source: ModelSource,
+    device: torch.device,
+    modifiers: tuple[str, ...] = (),
+    optional: bool = False,
+    inputs: InputValues = (),
 ) -> Path:
     """The compiled form of a checkpoint or package, compiled now if it is not in the cache.
 
@@ -41,6 +48,8 @@ def cached_package(
         What to compile for.
     modifiers, optional
         As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
+    inputs : tuple of (str, number)
+        Values of the model's inputs beside the structure, which become a part of the file.
 
     Returns
     -------
@@ -53,14 +62,15 @@ def cached_package(
         If there is no compiler, no cache folder, or the compilation fails.
     """
     try:
-        target = (
-            cache_dir() / "compiled" / f"{key_of(_facts(source, device) | _modified(modifiers, optional))}.nequip.pt2"
-        )
+        facts = _facts(source, device) | _modified(modifiers, optional) | ({"inputs": inputs} if inputs else {})
+        target = cache_dir() / "compiled" / f"{key_of(facts)}.nequip.pt2"
         target.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise CompileError(f"the cache folder cannot be used: {error}") from error
     if not target.exists():
-        compile_in_worker(source, device, target, modifiers, optional)
+        options = ["--modifiers", *modifiers] * bool(modifiers) + ["--optional"] * optional
+        options += ["--inputs", json.dumps(dict(inputs))] * bool(inputs)
+        compile_in_worker(source, device, target, options)
     return target
 
 
@@ -97,9 +107,7 @@ def package_version(distribution: str) -> str:
         return "none"
 
 
-def compile_in_worker(
-    source: ModelSource, device: torch.device, target: Path, modifiers: tuple[str, ...], optional: bool
-) -> None:
+def compile_in_worker(source: ModelSource, device: torch.device, target: Path, options: Sequence[str]) -> None:
     """Compile in a process of its own, and put the result where it belongs when it is whole.
 
     Parameters
@@ -110,8 +118,8 @@ def compile_in_worker(
         What to compile for.
     target : pathlib.Path
         File to write; its folder exists.
-    modifiers, optional
-        As in :func:`cached_package`.
+    options : sequence of str
+        More arguments of the worker.
 
     Raises
     ------
@@ -131,8 +139,7 @@ def compile_in_worker(
         root = str(Path(__file__).resolve().parents[3])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
         worker = [sys.executable, "-m", WORKER, source.path, str(output), "--device", device.type]
-        worker += ["--modifiers", *modifiers] if modifiers else []
-        worker += ["--optional"] if optional else []
+        worker += options
         with open(os.path.join(scratch, "log"), "w+b") as log:
             name = Path(source.path).name
             what = f"Compiling {name} for {device.type}: a minute, for large models some, once; the result is kept"

@@ -7,6 +7,7 @@ for nequip's stress, which is not defined without a cell.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,20 @@ import torch
 from ...graph.fields import INPUT_FIELDS
 from ..eager import load_module
 from ..formats import identify
+from ..graph_inputs import InputValues, parse_inputs
 from .example import example_graph
 from .modifiers import apply_modifiers
 from .targets import MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes, stated_versions
 
 
-def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] = (), optional: bool = False) -> None:
+def compile_model(
+    path: str,
+    output: str,
+    device: str,
+    modifiers: Sequence[str] = (),
+    optional: bool = False,
+    inputs: InputValues = (),
+) -> None:
     """Write the compiled form of ``path`` to ``output`` after nequip's own check against the eager model.
 
     Parameters
@@ -33,11 +42,13 @@ def compile_model(path: str, output: str, device: str, modifiers: Sequence[str] 
         ``"cpu"`` or ``"cuda"``.
     modifiers, optional
         As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
+    inputs : tuple of (str, number)
+        Values of the model's inputs beside the structure.
     """
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
-    model: Any = load_module(identify(path))
+    model: Any = load_module(identify(path), inputs)
     applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
@@ -70,8 +81,10 @@ def main() -> None:
     parser.add_argument("--device", required=True)
     parser.add_argument("--modifiers", nargs="*", default=[])
     parser.add_argument("--optional", action="store_true")
-    arguments = parser.parse_args()
-    compile_model(arguments.path, arguments.output, arguments.device, arguments.modifiers, arguments.optional)
+    parser.add_argument("--inputs", type=json.loads, default={})
+    given = parser.parse_args()
+    inputs = parse_inputs(given.inputs)
+    compile_model(given.path, given.output, given.device, given.modifiers, given.optional, inputs)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ...errors import ModelFileError
-from ...graph.fields import CELL, INPUT_FIELDS, SHIFTS, collect_outputs, model_inputs
+from ...graph.fields import CELL, INPUT_FIELDS, SHIFTS, STRUCTURE_FIELDS, collect_outputs, model_inputs
 from ...graph.graph import Graph, Outputs
 from ...upstream.inductor import load_package
 from ...upstream.nequip_state import preserved_global_state
@@ -25,6 +25,7 @@ from ..base import Model, ModelInfo, flat
 from ..compiling.targets import MODIFIERS_KEY, TARGETS
 from ..execution import Execution
 from ..format import AOTINDUCTOR, Contents, Format
+from ..graph_inputs import as_tensors, inputs_of_fields
 from ..metadata import KERNELS_KEY, make_info
 from ..source import ModelSource
 
@@ -48,22 +49,25 @@ class AOTInductorModel(Model):
         Where it is.
     package : callable
         The loaded package.
-    inputs, outputs : tuple of str
-        nequip's names of the inputs and outputs, in order.
+    fields : tuple of tuple of str
+        nequip's names of the inputs and of the outputs, in order.
+    given : dict of str to torch.Tensor, (1, 1)
+        Inputs beside the structure.
     """
 
     def __init__(
-        self, info: ModelInfo, device: torch.device, package: Any, inputs: tuple[str, ...], outputs: tuple[str, ...]
-    ) -> None:
+        self, info: ModelInfo, device: torch.device, package: Any, fields: tuple[tuple[str, ...], tuple[str, ...]],
+        given: dict[str, torch.Tensor],
+    ) -> None:  # fmt: skip
         super().__init__(info, device)
         self._package = package
-        self._inputs = inputs
-        self._outputs = outputs
+        self._inputs, self._outputs = fields
+        self._given = {name: value.to(device) for name, value in given.items()}
         self._lock = threading.Lock() if self.device.type == "cuda" else contextlib.nullcontext()
 
     def _evaluate(self, graph: Graph) -> Outputs:
         # The generated code assumes the strides it was traced with, so every input is made contiguous.
-        data = model_inputs(*[tensor.contiguous() for tensor in flat(graph)])
+        data = model_inputs(*[tensor.contiguous() for tensor in flat(graph)]) | self._given
         with self._lock:
             values = self._package(*[data[name] for name in self._inputs])
         out = dict(zip(self._outputs, values, strict=True))
@@ -96,7 +100,7 @@ def read_info(source: ModelSource) -> ModelInfo:
         If the package is damaged, a batched or a ghost-atom target, or not from nequip.
     """
     metadata = _read_metadata(source)
-    _, outputs = _fields(source, metadata)
+    fields, outputs = _fields(source, metadata)
     given = {"energy", "forces"}
     given |= {"atomic_energies"} if "atomic_energy" in outputs else set()
     given |= {"virial"} if {"virial", "stress"} & set(outputs) else set()
@@ -107,6 +111,7 @@ def read_info(source: ModelSource) -> ModelInfo:
         target=_TARGETS.get(outputs, "outputs " + " ".join(outputs)),
         outputs=tuple(sorted(given)),
         kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or "none",
+        inputs=inputs_of_fields(fields, {}),
     )
 
 
@@ -149,7 +154,7 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
     device : torch.device
         Where to run it; must be of the type that the package was compiled for.
     execution : Execution
-        Not used: the file is compiled.
+        Its inputs beside the structure; the file is compiled.
 
     Returns
     -------
@@ -165,7 +170,6 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
     if reason:
         raise ModelFileError(reason, source.path)
     info = read_info(source)
-    inputs, outputs = _fields(source, metadata)
     with preserved_global_state():
         _import_custom_ops(source)
         try:
@@ -173,7 +177,8 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
             package = load_package(source.path, device, device.type == "cuda")
         except (RuntimeError, OSError, ValueError) as error:
             raise ModelFileError(_load_failure(source, metadata, error), source.path) from error
-    return AOTInductorModel(info, device, package, inputs, outputs)
+    given = as_tensors(info.inputs, execution.inputs)
+    return AOTInductorModel(info, device, package, _fields(source, metadata), given)
 
 
 def _read_metadata(source: ModelSource) -> dict[str, str]:
@@ -222,7 +227,7 @@ def _fields(source: ModelSource, metadata: dict[str, str]) -> tuple[tuple[str, .
             " compile it with `--target openmm` (or `--target ase`, `--target pair_nequip`)",
             path,
         )
-    unknown = [name for name in inputs if name not in INPUT_FIELDS]
+    unknown = [name for name in inputs if name not in INPUT_FIELDS and name in STRUCTURE_FIELDS]
     if unknown:
         raise ModelFileError(
             f"{path} needs the inputs {' '.join(unknown)} (a batched target?); compile it with `--target openmm`", path

@@ -13,9 +13,10 @@ from ..archive import read_end
 from ..base import ModelInfo
 from ..eager import ALL_OUTPUTS, open_eager
 from ..format import PACKAGE, Contents, Format
+from ..graph_inputs import inputs_of_fields
 from ..metadata import make_info, package_versions
 from ..source import ModelSource
-from .peek import peek, state_of
+from .peek import embedded_fields, peek, state_of
 
 
 def recognise(contents: Contents) -> bool:
@@ -44,7 +45,8 @@ def read_info(source: ModelSource) -> ModelInfo | None:
     try:
         model = _graph_model(peek(content or b""))
         metadata = {key: str(value) for key, value in state_of(model)["_metadata"].items()}
-        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source.path))
+        inputs = inputs_of_fields(state_of(model).get("model_input_fields", ()), embedded_fields(model))
+        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source.path), inputs=inputs)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
