@@ -7,6 +7,7 @@ The module imports nothing, so that the command line can name errors before anyt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 #: Atoms named in a message at most.
@@ -47,6 +48,28 @@ class ModelInputError(OpenMMNequIPError, ValueError):
     def __init__(self, message: str, name: str | None = None) -> None:
         super().__init__(message)
         self.name = name
+
+
+class AtomTypeError(OpenMMNequIPError, ValueError):
+    """An atom has no type that the model knows, or the types that were given do not fit.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with ``atomTypes`` for the option that gives types.
+    index : int, optional
+        The atom concerned, in the topology.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+    @property
+    def typed(self) -> str:
+        """The message with the option of the command line."""
+        entry = re.sub(r"^atomTypes\[(\d+)\]=", r"--types, entry \1 (from 0): ", str(self))
+        return re.sub("atomTypes=?", "--types", entry)
 
 
 class CompileError(OpenMMNequIPError, RuntimeError):
@@ -135,6 +158,25 @@ class NonFiniteError(OpenMMNequIPError, RuntimeError):
 
     def __reduce__(self):
         return type(self), (self.what, self.indices, self.n_atoms)
+
+
+class SamePlaceError(NonFiniteError):
+    """A model that has no finite answer because two atoms are at one place.
+
+    Parameters
+    ----------
+    what, n_atoms
+        As of :class:`NonFiniteError`.
+    indices : iterable of int
+        The two atoms.
+    """
+
+    def _message(self) -> str:
+        first, second = self.indices[:2]
+        return (
+            f"{self.what} are not finite: the atoms {first} and {second} are at one place, where no direction leads "
+            "from one to the other; check the structure for copies of an atom"
+        )
 
 
 class ComputationError(OpenMMNequIPError, RuntimeError):

@@ -87,13 +87,15 @@ def energy(arguments: argparse.Namespace) -> Answer:
     units = resolve_units(length_unit, energy_unit)
     if arguments.forces is not None:
         single_point.check_forces_path(arguments.forces)
-    structure = read_structure(arguments.structure, arguments.box, arguments.frame)
+    structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
     kernels = arguments.kernels
     inputs = read_inputs(arguments.input)
     model = load_model(
         arguments.model, arguments.device, arguments.compile, arguments.trusted, kernels, modelInputs=inputs
     )
     log_units(arguments.model, units)
+    cutoff = model.info.cutoff
+    structure = structure.filled(None if cutoff is None else cutoff * units.length)
     result = single_point.evaluate(model, structure, units, single_point.read_types(arguments.types))
     text = _lines(result)
     if arguments.forces is not None:

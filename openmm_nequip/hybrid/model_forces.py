@@ -10,6 +10,7 @@ import numpy as np
 import openmm
 import openmm.app
 
+from ..errors import AtomTypeError
 from ..evaluate.placement import Placement
 from ..forces import make_force
 from ..forces.spec import PotentialSpec, SumSpec
@@ -106,7 +107,8 @@ class ModelForces:
         given = self._options.atomTypes
         total = sum(len(region.atoms) for region in regions)
         if given is not None and len(given) != total:
-            raise ValueError(f"atomTypes has {len(given)} entries; expected one for each of the {total} region atoms")
+            found = len(given)
+            raise AtomTypeError(f"atomTypes has {found} entries; expected one for each of the {total} region atoms")
         groups: dict[tuple, tuple[RegionPotential, list[Region], list[int | str]]] = {}
         start = 0
         for number, region in enumerate(regions):
