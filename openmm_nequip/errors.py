@@ -172,10 +172,10 @@ class SamePlaceError(NonFiniteError):
     """
 
     def _message(self) -> str:
-        first, second = self.indices[:2]
         return (
-            f"{self.what} are not finite: the atoms {first} and {second} are at one place, where no direction leads "
-            "from one to the other; check the structure for copies of an atom"
+            f"{self.what} are NaN or infinite for {len(self.indices)} of {self.n_atoms} atoms (indices "
+            f"{', '.join(map(str, self.indices))}), which are at one place: no direction leads from one to the other; "
+            "check the structure for copies of an atom"
         )
 
 

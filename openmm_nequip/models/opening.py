@@ -116,7 +116,10 @@ def read_info(source: ModelSource, run_code: bool = True) -> ModelInfo:
     ModelFileError
         If the file is damaged or no potential, or its facts cannot be read without running its code and must be.
     """
-    row = format_of(source.kind)
+    return _facts(format_of(source.kind), source, run_code)
+
+
+def _facts(row: Format, source: ModelSource, run_code: bool = True) -> ModelInfo:
     info = row.read_info(source)
     if info is not None:
         return info
@@ -173,17 +176,17 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
 def _load(source: ModelSource, device: torch.device, execution: Execution) -> Model:
     if source.kind == CHECKPOINT:
         warn_of_age(source)
-    inputs = read_info(source).inputs
+    row = format_of(source.kind)
+    inputs = _facts(row, source).inputs
     check_inputs(inputs, execution.inputs, source.path)
-    model = _loaded(source, device, execution)
+    model = _loaded(row, source, device, execution)
     # A file made at first use has their values in it, and does not know that the model had a choice.
     model.info = dataclasses.replace(model.info, inputs=inputs)
     model.source = source
     return model
 
 
-def _loaded(source: ModelSource, device: torch.device, execution: Execution) -> Model:
-    row = format_of(source.kind)
+def _loaded(row: Format, source: ModelSource, device: torch.device, execution: Execution) -> Model:
     reason = ""
     if row.can_fuse and execution.wants_fused:
         try:

@@ -10,17 +10,28 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import re
 import threading
 from typing import Any
 
 import torch
 
 from ...errors import ModelFileError
-from ...graph.fields import CELL, INPUT_FIELDS, SHIFTS, STRUCTURE_FIELDS, collect_outputs, model_inputs
+from ...graph.fields import (
+    CELL,
+    EDGE_INDEX,
+    INPUT_FIELDS,
+    POSITIONS,
+    SHIFTS,
+    STRUCTURE_FIELDS,
+    TYPES,
+    collect_outputs,
+    model_inputs,
+)
 from ...graph.graph import Graph, Outputs
 from ...upstream.inductor import load_package
 from ...upstream.nequip_state import preserved_global_state
-from ..archive import read_end
+from ..archive import entries, read_end, read_entry
 from ..base import Model, ModelInfo, flat
 from ..compiling.targets import MODIFIERS_KEY, TARGETS
 from ..execution import Execution
@@ -31,6 +42,17 @@ from ..source import ModelSource
 
 _ASE_OUTPUTS = ("atomic_energy", "total_energy", "forces", "stress")
 _LAMMPS_OUTPUTS = ("atomic_energy", "forces", "virial")
+_OPENMM_OUTPUTS = tuple(TARGETS["openmm"]["output"])
+#: nequip < 0.17 states no field names: its targets by the numbers of their inputs and outputs.
+_UNNAMED = {
+    (5, 4): (INPUT_FIELDS, _ASE_OUTPUTS),
+    (5, 3): (INPUT_FIELDS, _LAMMPS_OUTPUTS),
+    (5, 2): (INPUT_FIELDS, _OPENMM_OUTPUTS),
+    (3, 3): ((POSITIONS, EDGE_INDEX, TYPES), _LAMMPS_OUTPUTS),
+    (7, 4): ((*INPUT_FIELDS, "batch", "num_atoms"), _ASE_OUTPUTS),
+}
+#: How the generated C++ states both numbers.
+_COUNTS = re.compile(rb"AOTInductorModelBase\(\s*(\d+)\s*,\s*(\d+)\s*,")
 _TARGETS = {_ASE_OUTPUTS: "ase", _LAMMPS_OUTPUTS: "pair_nequip"} | {
     tuple(target["output"]): name for name, target in TARGETS.items()
 }
@@ -70,6 +92,11 @@ class AOTInductorModel(Model):
         data = model_inputs(*[tensor.contiguous() for tensor in flat(graph)]) | self._given
         with self._lock:
             values = self._package(*[data[name] for name in self._inputs])
+        if len(values) != len(self._outputs):
+            raise ModelFileError(
+                f"the package gives {len(values)} values where {' '.join(self._outputs)} were expected; compile the "
+                "model again with `--target openmm`"
+            )
         out = dict(zip(self._outputs, values, strict=True))
         virial = out.get("virial")
         if virial is None and "stress" in out:
@@ -214,13 +241,35 @@ def _load_failure(source: ModelSource, metadata: dict[str, str], error: Exceptio
     )
 
 
+def _unnamed_fields(source: ModelSource, metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Inputs and outputs of a package that does not name them, by their numbers in the generated C++."""
+    counts = None
+    for name in entries(source.path):
+        if name.endswith(".cpp") and counts is None:
+            stated = _COUNTS.search(read_entry(source.path, name))
+            counts = stated and (int(stated[1]), int(stated[2]))
+    if counts is None:  # no C++ in it: the target of Python clients
+        return INPUT_FIELDS, _ASE_OUTPUTS
+    if counts not in _UNNAMED:
+        raise ModelFileError(
+            f"{source.path} was compiled by nequip < 0.17, which does not name inputs and outputs, and has {counts[0]} "
+            f"and {counts[1]} of them, as no target that is known; compile it again with `--target openmm`",
+            source.path,
+        )
+    if counts == (5, 4) and "openmm-nequip_version" in metadata:
+        return INPUT_FIELDS, tuple(TARGETS["openmm-full"]["output"])
+    return _UNNAMED[counts]
+
+
 def _fields(source: ModelSource, metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     path = source.path
     if "r_max" not in metadata or "type_names" not in metadata:
         raise ModelFileError(f"{path} is an AOTInductor package, but not one of nequip-compile (no r_max in it)", path)
-    # nequip < 0.17 stored no field names; its `ase` target was the only one that Python clients used.
-    inputs = tuple(metadata.get("nequip_aoti_inputs", " ".join(INPUT_FIELDS)).split())
-    outputs = tuple(metadata.get("nequip_aoti_outputs", " ".join(_ASE_OUTPUTS)).split())
+    inputs = tuple(metadata.get("nequip_aoti_inputs", "").split())
+    outputs = tuple(metadata.get("nequip_aoti_outputs", "").split())
+    if not inputs or not outputs:
+        unnamed = _unnamed_fields(source, metadata)
+        inputs, outputs = inputs or unnamed[0], outputs or unnamed[1]
     if not {CELL, SHIFTS} <= set(inputs):
         raise ModelFileError(
             f"{path} was compiled for ghost atoms (inputs {' '.join(inputs)}: the LAMMPS `pair_allegro` target);"
