@@ -14,7 +14,7 @@ from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
     from . import crystal, reporters
-    from .errors import CompileError, KernelsError, ModelFileError, ModifierError
+    from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
     from .hybrid import Link, MixedReport, MixedSystem, Region
     from .models import Model, ModelInfo, load_model
     from .potential import NequIPPotentialImpl, create_mixed_system
@@ -31,6 +31,7 @@ __all__ = [
     "Model",
     "ModelFileError",
     "ModelInfo",
+    "ModelInputError",
     "ModifierError",
     "NequIPPotentialImpl",
     "Region",
@@ -55,6 +56,7 @@ _HOMES = {
     "Model": "models",
     "ModelFileError": "errors",
     "ModelInfo": "models",
+    "ModelInputError": "errors",
     "ModifierError": "errors",
     "NequIPPotentialImpl": "potential",
     "Region": "hybrid",

@@ -7,6 +7,7 @@ The module imports nothing, so that the command line can name errors before anyt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -32,6 +33,44 @@ class ModelFileError(OpenMMNequIPError, ValueError):
     def __init__(self, message: str, path: str | None = None) -> None:
         super().__init__(message)
         self.path = path
+
+
+class ModelInputError(OpenMMNequIPError, ValueError):
+    """An input of a model beside the structure, such as a charge, is missing, unknown to it, or out of its range.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the cure.
+    name : str, optional
+        The input.
+    """
+
+    def __init__(self, message: str, name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class AtomTypeError(OpenMMNequIPError, ValueError):
+    """An atom has no type that the model knows, or the types that were given do not fit.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with ``atomTypes`` for the option that gives types.
+    index : int, optional
+        The atom concerned, in the topology.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+    @property
+    def typed(self) -> str:
+        """The message with the option of the command line."""
+        entry = re.sub(r"^atomTypes\[(\d+)\]=", r"--types, entry \1 (from 0): ", str(self))
+        return re.sub("atomTypes=?", "--types", entry)
 
 
 class CompileError(OpenMMNequIPError, RuntimeError):
@@ -127,6 +166,25 @@ class NonFiniteError(OpenMMNequIPError, RuntimeError):
 
     def __reduce__(self):
         return type(self), (self.what, self.indices, self.n_atoms)
+
+
+class SamePlaceError(NonFiniteError):
+    """A model that has no finite answer because two atoms are at one place.
+
+    Parameters
+    ----------
+    what, n_atoms
+        As of :class:`NonFiniteError`.
+    indices : iterable of int
+        The two atoms.
+    """
+
+    def _message(self) -> str:
+        return (
+            f"{self.what} are NaN or infinite for {len(self.indices)} of {self.n_atoms} atoms (indices "
+            f"{', '.join(map(str, self.indices))}), which are at one place: no direction leads from one to the other; "
+            "check the structure for copies of an atom"
+        )
 
 
 class ComputationError(OpenMMNequIPError, RuntimeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -49,6 +49,9 @@ class Options:
         The same by name; eV and angstrom by default.
     linkType : int or str, optional
         Model type of the caps of cut bonds; the link element's symbol by default.
+    modelInputs : mapping of str to number, optional
+        What the model takes beside the structure, such as ``{"charge": 1}``; with several models in one hybrid System
+        each gets those it knows, or a list has a mapping for each.
     modifiers : sequence of str, optional
         nequip's modifiers, such as ``enable_OpenEquivariance``, see :func:`openmm_nequip.load_model`.
     precision : str, optional
@@ -76,6 +79,7 @@ class Options:
     lengthScale: float | None = None
     lengthUnit: Any = None
     linkType: int | str | None = None
+    modelInputs: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None
     modifiers: Sequence[str] | None = None
     precision: str | None = None
     properties: dict[str, str] | None = None
@@ -114,10 +118,12 @@ class Options:
 
         Raises
         ------
-        ValueError, TypeError, ModifierError, CudaGraphError
+        ValueError, TypeError, ModelInputError, ModifierError, CudaGraphError
             As :class:`Execution`.
         """
-        return Execution(self.device, self.compile, self.kernels, self.tables, self.modifiers, self.cudaGraphs)  # type: ignore[arg-type]
+        modifiers: Any = self.modifiers
+        inputs: Any = self.modelInputs
+        return Execution(self.device, self.compile, self.kernels, self.tables, modifiers, self.cudaGraphs, inputs)
 
     @property
     def units(self) -> Units:

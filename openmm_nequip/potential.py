@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,17 @@ from .forces.spec import PotentialSpec
 from .hybrid import MixedSystem, build_mixed_system
 from .hybrid.build_options import OPENMM_ML_KEYWORDS, HybridOptions
 from .hybrid.model_forces import ModelForces
-from .models import ModelInfo, check_execution, check_trusted, locate, parse_device, read_info
+from .models import (
+    Execution,
+    ModelInfo,
+    check_execution,
+    check_inputs,
+    check_trusted,
+    locate,
+    parse_device,
+    read_info,
+    share_inputs,
+)  # fmt: skip
 from .options import Options, check_keywords, check_precision, skin_in_nm
 from .topology import atom_types, check_box, check_density, declare_molecules, is_periodic, topology_box
 from .units import Units
@@ -51,6 +62,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
         self._options = options
         Options(**options)  # refuses what cannot be, before the file is looked at
         self.source = locate(modelPath, options.get("trusted"))
+        #: Values of the model's inputs in a hybrid System, which may have several models.
+        self.inputs: Any = None
 
     def options(self, given: dict[str, Any], hybrid: bool = True) -> Options:
         """The options in force, from those of the constructor and those of the call.
@@ -187,16 +200,26 @@ class NequIPPotentialImpl(MLPotentialImpl):
     ) -> MixedSystem:
         """Build a hybrid System, with this potential for all regions or, with ``others``, one for each region."""
         options = self.options(given)
+        potentials = [self, *others]
+        shares = share_inputs([read_info(each.source).inputs for each in potentials], options.modelInputs)
+        for potential, inputs in zip(potentials, shares, strict=True):
+            potential.inputs = inputs
         builder |= {key: value for key, value in given.items() if key in _BUILDER_KEYWORDS}
         # The report compares the distance of a region's images with the reach of the model.
         cutoff = self.read_info(options).cutoff
         builder.setdefault("cutoff_nm", None if cutoff is None else cutoff * options.units.length)
         builder["declareMolecules"] = options.declareMolecules
         mixed = build_mixed_system(
-            topology, system, atoms, ModelForces(topology, [self, *others], options), HybridOptions(**builder)
+            topology, system, atoms, ModelForces(topology, potentials, options), HybridOptions(**builder)
         )
         logger.info("%s", mixed.report)
         return mixed
+
+    def execution(self, options: Options) -> Execution:
+        """How this potential is run: the options, with its own share of the models' inputs in a hybrid System."""
+        if self.inputs is None:
+            return options.execution
+        return dataclasses.replace(options, modelInputs=dict(self.inputs)).execution
 
     def read_info(self, options: Options) -> ModelInfo:
         """Facts about the model, after checking that it can be run in this way; nothing is compiled.
@@ -205,15 +228,18 @@ class NequIPPotentialImpl(MLPotentialImpl):
         ------
         ModelFileError
             If the file is damaged.
+        ModelInputError
+            If the model needs an input that is not given, or does not know one that is.
         ValueError, RuntimeError
             For options that the model, its format or this machine rules out.
         """
-        execution = options.execution
+        execution = self.execution(options)
         check_execution(self.source, execution)
         if execution.device is not None:
             parse_device(execution.device)
         info = read_info(self.source)
         check_precision(options.precision, info.dtype)
+        check_inputs(info.inputs, execution.inputs, self.source.path)
         return info
 
     def spec(
@@ -236,7 +262,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         -------
         PotentialSpec
         """
-        units, execution = options.units, options.execution
+        units, execution = options.units, self.execution(options)
         log_units(self.source.path, units)
         spec = PotentialSpec(
             source=self.source,

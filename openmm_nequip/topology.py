@@ -15,11 +15,14 @@ import openmm.app
 import openmm.unit as unit
 
 from .choices import MOLECULES_NAME
+from .errors import AtomTypeError
 from .graph.neighbors import check_size
 from .networks import endless_bonds
 
 logger = logging.getLogger(__name__)
 
+#: Symbols of an isotope that is the same to a model, and of its element.
+DEUTERIUM, HYDROGEN = "D", "H"
 #: Length of bonds without strength.
 _ANY_LENGTH_NM = 0.1
 #: Files without a crystal often carry a unit cell of 1 Å.
@@ -158,6 +161,11 @@ def check_density(n_atoms: int, box: Any, reach_nm: float) -> None:
     check_size(n_atoms, np.array([vector.value_in_unit(unit.nanometer) for vector in box]), reach_nm)
 
 
+def common_symbol(symbol: str) -> str:
+    """The symbol of an element whatever its isotope: that of hydrogen for deuterium."""
+    return HYDROGEN if symbol == DEUTERIUM else symbol
+
+
 def atom_types(
     type_names: Sequence[str], atoms: Sequence[openmm.app.topology.Atom], given: Sequence[int | str] | None
 ) -> np.ndarray:
@@ -178,7 +186,7 @@ def atom_types(
 
     Raises
     ------
-    ValueError
+    AtomTypeError
         If an element is unknown to the model, or ``given`` has the wrong length, an unknown name or an index out of
         range; the message names the first atom concerned.
     """
@@ -186,38 +194,52 @@ def atom_types(
     known = ", ".join(type_names)
     if given is None:
         types = []
+        heavy = 0
         previous: openmm.app.topology.Atom | None = None
         for atom in atoms:
             if atom.element is None:
-                raise ValueError(
+                raise AtomTypeError(
                     f"atom {atom.index} ({atom.name} of {atom.residue.name}) has no element, and the model describes "
-                    f"atoms of the types {known}; remove extra particles, or give atomTypes="
+                    f"atoms of the types {known}; remove extra particles, or give atomTypes=",
+                    atom.index,
                 )
             if _EXTRA_PARTICLE.fullmatch(atom.name.upper()) or _is_drude(atom, previous):
-                raise ValueError(
+                raise AtomTypeError(
                     f"atom {atom.index} ({atom.name} of {atom.residue.name}) is a lone pair or another extra particle "
                     f"by its name, though the topology calls it {atom.element.symbol}; a model knows atoms only. "
-                    "Remove such particles, or give atomTypes= if this is an atom"
+                    "Remove such particles, or give atomTypes= if this is an atom",
+                    atom.index,
                 )
             previous = atom
-            if atom.element.symbol not in index:
-                raise ValueError(
-                    f"atom {atom.index} ({atom.name} of {atom.residue.name}) is {atom.element.symbol}, which the model "
-                    f"does not know; its types are {known}. If these are not element symbols, give atomTypes="
+            symbol = atom.element.symbol
+            if symbol not in index and common_symbol(symbol) in index:
+                symbol = common_symbol(symbol)
+                heavy += 1
+            if symbol not in index:
+                raise AtomTypeError(
+                    f"atom {atom.index} ({atom.name} of {atom.residue.name}) is {symbol}, which the model does not "
+                    f"know; its types are {known}. If these are not element symbols, give atomTypes=",
+                    atom.index,
                 )
-            types.append(index[atom.element.symbol])
+            types.append(index[symbol])
+        if heavy:
+            logger.info(
+                "%d atoms are deuterium: hydrogen to the model, whose energy does not depend on masses; their mass is "
+                "that of the topology", heavy,
+            )  # fmt: skip
         return np.array(types, dtype=np.int64)
     given = list(given)
     if len(given) != len(atoms):
-        raise ValueError(f"atomTypes has {len(given)} entries; expected one for each of the {len(atoms)} atoms")
+        raise AtomTypeError(f"atomTypes has {len(given)} entries; expected one for each of the {len(atoms)} atoms")
     types = []
     for position, value in enumerate(given):
         number: Any = index.get(value) if isinstance(value, str) else value
         whole = isinstance(number, (int, float, np.integer, np.floating)) and not isinstance(number, bool)
         if not whole or not math.isfinite(number) or int(number) != number or not 0 <= number < len(type_names):
-            raise ValueError(
+            raise AtomTypeError(
                 f"atomTypes[{position}]={value!r} is no type of the model; use 0 to {len(type_names) - 1} or one of "
-                f"{known}"
+                f"{known}",
+                atoms[position].index,
             )
         types.append(int(number))
     return np.array(types, dtype=np.int64)

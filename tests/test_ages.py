@@ -1,5 +1,6 @@
 """Files of every age give the right number or say why not."""
 
+import json
 import re
 import warnings
 import zipfile
@@ -88,9 +89,14 @@ def test_an_old_checkpoint_with_other_energies_is_refused():
 
 
 def test_a_package_without_parity_of_an_old_nequip():
-    package = load_model(shared(FAULTS / "nequip014-l2-noparity.nequip.zip"), compile=False)
+    """It labels its edge harmonics even: fused as others are."""
+    path = shared(FAULTS / "nequip014-l2-noparity.nequip.zip")
     frame = ase.io.read(FAULTS / "fr_triclinic24.extxyz")
-    assert energy_and_forces(package, frame)[0] == pytest.approx(-65.3243724827, abs=ENERGY)
+    energy, forces = energy_and_forces(load_model(path, compile=False), frame)
+    assert energy == pytest.approx(-65.3243724827, abs=ENERGY)
+    fused_energy, fused_forces = energy_and_forces(load_model(path, kernels="fused"), frame)
+    assert fused_energy == pytest.approx(-65.3243724827, abs=ENERGY)
+    assert np.abs(fused_forces - forces).max() < FORCE
 
 
 def aged(path, version):
@@ -177,3 +183,62 @@ def test_outputs_are_those_of_the_file(capsys):
     assert main(["info", str(path)]) == 0
     assert re.search(r"^outputs +energy, forces, atomic_energies$", capsys.readouterr().out, re.MULTILINE)
     assert "virial" in read_info(locate(DATA / "tiny-nequip.nequip.pth")).outputs
+
+
+def unnamed_package(path, counts, **metadata):
+    """The text of a package of nequip < 0.17, which names no fields: C++ that states their numbers."""
+    facts = {"r_max": "4", "type_names": "H O", "model_dtype": "float64"} | metadata
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data/aotinductor/model/a.wrapper_metadata.json", json.dumps(facts))
+        archive.writestr("model/data/aotinductor/model/a.kernel.cpp", "// kernels")
+        if counts:
+            text = "    : AOTInductorModelBase({},\n                           {},\n                           23,"
+            archive.writestr("model/data/aotinductor/model/a.wrapper.cpp", text.format(*counts))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("counts", "metadata", "target", "outputs"),
+    [
+        ((5, 4), {}, "ase", ("atomic_energies", "energy", "forces", "virial")),
+        ((5, 3), {}, "pair_nequip", ("atomic_energies", "energy", "forces", "virial")),
+        ((5, 2), {}, "openmm", ("energy", "forces")),
+        ((5, 4), {"openmm-nequip_version": "0.1.0"}, "openmm-full", ("atomic_energies", "energy", "forces", "virial")),
+        (None, {}, "ase", ("atomic_energies", "energy", "forces", "virial")),
+    ],
+)
+def test_targets_of_packages_that_name_no_fields(tmp_path, counts, metadata, target, outputs):
+    info = read_info(locate(unnamed_package(tmp_path / "old.nequip.pt2", counts, **metadata)))
+    assert (info.target, info.outputs) == (target, outputs)
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [((3, 3), "ghost atoms"), ((7, 4), "batched target"), ((6, 4), "has 6 and 4 of them"), ((5, 1), "5 and 1 of")],
+)
+def test_targets_that_cannot_run_are_refused_by_their_numbers(tmp_path, counts, words):
+    path = unnamed_package(tmp_path / "old.nequip.pt2", counts)
+    with pytest.raises(ModelFileError, match=words):
+        read_info(locate(path))
+    with pytest.raises(ModelFileError, match=words):
+        load_model(path)
+
+
+@pytest.mark.parametrize(("name", "target"), [("tiny-nequip", "ase"), ("tiny-allegro", "pair_nequip")])
+def test_a_compiled_package_without_names_runs(tmp_path, compiled, name, target):
+    """Compiled as nequip < 0.17 did: the names are taken out again."""
+    path = compiled / f"{name}.nequip.pt2"
+    old = tmp_path / "old.nequip.pt2"
+    with zipfile.ZipFile(path) as package, zipfile.ZipFile(old, "w") as new:
+        for name in package.namelist():
+            content = package.read(name)
+            if name.endswith("_metadata.json"):
+                facts = json.loads(content)
+                content = json.dumps({key: value for key, value in facts.items() if "nequip_aoti" not in key}).encode()
+            new.writestr(name, content)
+    frame = ase.io.read(shared(FAULTS / "methane.xyz"))
+    model = load_model(old)
+    assert model.info.target == target
+    right = energy_and_forces(load_model(DATA / f"{name}.nequip.zip", compile=False), frame)
+    found = energy_and_forces(model, frame)
+    assert found[0] == pytest.approx(right[0], abs=ENERGY) and np.abs(found[1] - right[1]).max() < FORCE

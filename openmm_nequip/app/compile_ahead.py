@@ -36,6 +36,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--modifiers", nargs="*", metavar="NAME",
         help="nequip's modifiers for CUDA, e.g. enable_OpenEquivariance (default: those installed)",
     )  # fmt: skip
+    parser.add_argument(
+        "--input", nargs="+", action="extend", metavar="NAME=VALUE",
+        help="what the model takes beside the structure: charge=1",
+    )  # fmt: skip
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=compile_ahead)
 
@@ -43,16 +47,15 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 def compile_ahead(arguments: argparse.Namespace) -> Answer:
     """Compile a model now, so that no Context, and no other process with the same cache, has to wait for it. The
     options are those that the model will be run with. A file that is compiled already needs nothing."""
+    from ..models import Execution
     from .compiling_facts import compile_and_describe
+    from .typed_inputs import read_inputs
 
-    facts = compile_and_describe(
-        arguments.model,
-        arguments.device,
-        arguments.kernels,
-        arguments.tables,
-        arguments.modifiers,
-        arguments.trusted,
+    inputs: Any = read_inputs(arguments.input)
+    how = Execution(
+        arguments.device, None, arguments.kernels, arguments.tables, arguments.modifiers, inputs=inputs
     )
+    facts = compile_and_describe(arguments.model, how, arguments.trusted)
     made = facts["made"]
     lines = [
         ("file", facts["path"]),

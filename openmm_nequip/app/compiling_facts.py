@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,17 @@ from ..cache import cache_dir
 from ..models import Execution, format_of, locate, open_model
 
 
-def compile_and_describe(
-    path: str,
-    device: str | None = None,
-    kernels: str = "auto",
-    tables: bool = True,
-    modifiers: Sequence[str] | None = None,
-    trusted: str | None = None,
-) -> dict[str, Any]:
+def compile_and_describe(path: str, execution: Execution, trusted: str | None = None) -> dict[str, Any]:
     """Compile a model for a device and tell what was made.
 
     Parameters
     ----------
     path : str
         Checkpoint, package or ``nequip.net:`` id; of other kinds nothing is made.
-    device : str, optional
-        Torch device that it will run on; CPU by default.
-    kernels, tables, modifiers, trusted
-        As :func:`openmm_nequip.load_model`.
+    execution : Execution
+        How it will be run.
+    trusted : str, optional
+        SHA-256 that the file must have.
 
     Returns
     -------
@@ -45,7 +38,7 @@ def compile_and_describe(
     began = time.perf_counter()
     source = locate(path, trusted)
     compile = True if format_of(source.kind).can_compile else None
-    model = open_model(source, Execution(device, compile, kernels, tables, modifiers))  # type: ignore[arg-type]
+    model = open_model(source, replace(execution, compile=compile))
     seconds = time.perf_counter() - began
     new = sorted(set(_files(folder)) - before)
     return {

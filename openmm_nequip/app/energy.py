@@ -52,6 +52,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--kernels", choices=KERNELS, default="auto",
         help="fused: run a checkpoint or package by the fused CPU kernels (auto: with --compile or from the cache)",
     )  # fmt: skip
+    parser.add_argument(
+        "--input", nargs="+", action="extend", metavar="NAME=VALUE",
+        help="what the model takes beside the structure: charge=1",
+    )  # fmt: skip
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=energy)
 
@@ -80,6 +84,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
     from . import single_point
     from .accuracy.frame_answers import load_for_frames
     from .structures.structure_files import read_structure
+    from .typed_inputs import read_inputs
 
     length_unit, energy_unit = arguments.length_unit, arguments.energy_unit
     if arguments.units is not None:
@@ -88,13 +93,16 @@ def energy(arguments: argparse.Namespace) -> Answer:
         length_unit, energy_unit = arguments.units
     units = resolve_units(length_unit, energy_unit)
     _check_files(arguments)
-    given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels
+    inputs = read_inputs(arguments.input)
+    given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels, inputs
     types = single_point.read_types(arguments.types)
     if arguments.frames is not None:
         return _all_frames(arguments, given, units, types)
-    structure = read_structure(arguments.structure, arguments.box, arguments.frame)
+    structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
     model = load_for_frames(*given)
     log_units(arguments.model, units)
+    cutoff = model.info.cutoff
+    structure = structure.filled(None if cutoff is None else cutoff * units.length)
     result = single_point.evaluate(model, structure, units, types)
     document = result.as_json() | {
         "atoms": len(result.forces),

@@ -23,7 +23,7 @@ def describe_error(error: BaseException) -> str:
     str
     """
     behind = error_behind(error)
-    text = first_line(str(behind)) or type(behind).__name__
+    text = first_line(str(getattr(behind, "typed", behind))) or type(behind).__name__
     return text if behind is error else f"{type(behind).__name__}: {text}"
 
 

@@ -32,6 +32,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 def info(arguments: argparse.Namespace) -> Answer:
     """Tell what a model file is. Nothing is compiled, no System is built, and without --load or --trusted no code that
     is stored in the file runs."""
+    from ..models.graph_inputs import GraphInput
     from .model_facts import describe_model
 
     facts = describe_model(arguments.model, arguments.device, arguments.trusted, arguments.load)
@@ -54,6 +55,9 @@ def info(arguments: argparse.Namespace) -> Answer:
         ("versions in file", pairs(facts["versions_in_file"])),
         ("installed", pairs(facts["versions_installed"])),
     ]
+    if facts["inputs"]:
+        named = ", ".join(str(GraphInput(**each)) for each in facts["inputs"])
+        lines.insert(-5, ("inputs", f"{named}: give each with --input NAME=VALUE or modelInputs="))
     if facts["per_edge_type_cutoff"]:
         rows = [f"{center}: {pairs(row)}" for center, row in facts["per_edge_type_cutoff"].items()]
         lines.insert(6, ("  by pair", "; ".join(rows)))

@@ -63,9 +63,11 @@ def describe_model(
     where = parse_device(device)
     load = load or trusted is not None
     if load:
-        model = open_model(source, Execution(str(where), compile=False))
+        samples = {each.name: each.sample for each in read_info(source).inputs}
+        execution = Execution(str(where), compile=False, inputs=samples)  # type: ignore[arg-type]
+        model = open_model(source, execution)
         info, graphs = model.info, describe_graphs(model)
-        kernels = info.kernels if info.compiled else describe_kernels(source)
+        kernels = info.kernels if info.compiled else describe_kernels(source, inputs=execution.inputs)
     else:
         info = read_info(source, run_code=False)
         graphs = graphs_off_cuda(where) or f"depends on the model{_LOAD}"
@@ -89,6 +91,7 @@ def describe_model(
         "compile_target": info.target,
         "kernels": kernels,
         "cuda_graphs": graphs,
+        "inputs": [each._asdict() for each in info.inputs],
         "outputs": list(info.outputs),
         "size_bytes": source.size_bytes,
         "sha256": source.sha256,

@@ -13,7 +13,7 @@ import numpy as np
 from ..evaluate.evaluator import Evaluator
 from ..evaluate.placement import Placement
 from ..models import Model
-from ..potential import atom_types
+from ..topology import atom_types, common_symbol
 from ..units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
 from .structures.structure_files import Structure
 
@@ -182,7 +182,7 @@ def to_ase(structure: Structure, result: SinglePoint) -> Any:
     from ase.calculators.singlepoint import SinglePointCalculator
 
     periodic = structure.box_nm is not None
-    symbols = [symbol or "X" for symbol in structure.symbols]
+    symbols = [common_symbol(symbol) or "X" for symbol in structure.symbols]
     atoms = Atoms(symbols, structure.positions_nm / NM_PER_ANGSTROM, pbc=periodic)
     if structure.box_nm is not None:
         atoms.cell = structure.box_nm / NM_PER_ANGSTROM

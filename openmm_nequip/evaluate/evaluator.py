@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import NonFiniteError
+from ..errors import NonFiniteError, SamePlaceError
 from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, Edges, Graph, Outputs
 from ..graph.neighbors import CandidateList, NeighborList
 from ..graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
@@ -22,6 +22,8 @@ from ..upstream.nequip_state import tf32_allowed
 from .links import place_caps, spread_cap_forces
 from .placement import Placement
 
+#: Atoms that are nearer than this, in model lengths or in cell vectors, are at one place.
+SAME_PLACE = 1e-6
 #: Makes the edges of a structure: positions (n, 3) and cell (3, 3) in model lengths -> Edges.
 EdgeList = Callable[[np.ndarray, np.ndarray], Edges]
 
@@ -93,10 +95,13 @@ class Evaluator:
         """
         # Few, large calls: after a model of some milliseconds the interpreter's own code has left the caches.
         with self._lock:
-            if self._step is not None:
-                return self._step(positions, box)
-            out, forces, _ = self._compute(positions, box)
-        return self._checked(out, forces)
+            try:
+                if self._step is not None:
+                    return self._step(positions, box)
+                out, forces, _ = self._compute(positions, box)
+                return self._checked(out, forces)
+            except NonFiniteError as error:
+                raise self._explained(error, positions, box) from error
 
     def forget_lists(self) -> None:
         """Drop the neighbour lists: the next call makes new ones, as the first call of a new evaluator does."""
@@ -155,8 +160,11 @@ class Evaluator:
             As in :meth:`__call__`.
         """
         with self._lock:
-            out, forces, cell = self._compute(positions, box)
-        energy, forces = self._checked(out, forces)
+            try:
+                out, forces, cell = self._compute(positions, box)
+                energy, forces = self._checked(out, forces)
+            except NonFiniteError as error:
+                raise self._explained(error, positions, box) from error
         result: dict = {"energy": energy, "forces": forces}
         if out.atomic_energies is not None:
             result["atomic_energies"] = out.atomic_energies.cpu().numpy() * self.units.energy
@@ -171,6 +179,26 @@ class Evaluator:
         if not math.isfinite(energy + forces.sum()):
             raise not_finite("the model's energy or forces", forces)
         return energy, forces
+
+    def _explained(self, error: NonFiniteError, positions: np.ndarray, box: np.ndarray | None) -> NonFiniteError:
+        """An answer that is not finite, with the two atoms at one place where that is the reason."""
+        points = np.asarray(positions, dtype=np.float64) / self.units.length
+        if not np.isfinite(points).all():
+            return error
+        cell = self._open_cell if box is None else np.asarray(box, dtype=np.float64) / self.units.length
+        cell_tensor, particles = torch.from_numpy(cell), torch.from_numpy(points)
+        nodes = (particles if self._plain else self._nodes(particles, cell_tensor)).numpy()
+        nodes = nodes[: len(nodes) - self.placement.n_caps]
+        places = np.rint(nodes / SAME_PLACE)
+        if self.periodic:
+            places = np.rint(nodes @ np.linalg.inv(cell) / SAME_PLACE) % round(1 / SAME_PLACE)
+        _, inverse, counts = np.unique(places, axis=0, return_inverse=True, return_counts=True)
+        shared = np.flatnonzero(counts[inverse.ravel()] > 1)
+        if not len(shared):
+            return error
+        pair = [i for i in shared if inverse.ravel()[i] == inverse.ravel()[shared[0]]][:2]
+        atoms = np.arange(len(nodes)) if self._atoms is None else self._atoms.numpy()
+        return SamePlaceError(error.what, atoms[pair], len(points))
 
     def _compute(
         self, positions: np.ndarray, box: np.ndarray | None

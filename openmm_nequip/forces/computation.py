@@ -88,7 +88,7 @@ class LazyEvaluator:
         """What is raised to OpenMM for an error inside: its text and traceback, with atoms by their System index."""
         if isinstance(error, NonFiniteError) and self.particles is not None:
             named = [self.particles[i] for i in error.indices]
-            error = NonFiniteError(error.what, named, error.n_atoms).with_traceback(error.__traceback__)
+            error = type(error)(error.what, named, error.n_atoms).with_traceback(error.__traceback__)
         return _explain(error)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -25,6 +25,13 @@ STRESS = "stress"
 EDGE_FORCES = "edge_forces"
 #: One structure, without a batch index, in the order in which files are compiled for OpenMM.
 INPUT_FIELDS = (POSITIONS, EDGE_INDEX, TYPES, CELL, SHIFTS)
+#: What nequip's models take as the structure, in all versions; everything else they take is an input of their own.
+STRUCTURE_FIELDS = frozenset({
+    *INPUT_FIELDS, EDGE_VECTORS, "edge_transpose_perm", "edge_lengths", "edge_type", "atomic_numbers", "species", "pbc",
+    "batch", "ptr", "num_atoms", "num_nodes", "num_frames", "lmp_mliap_data", "num_local_ghost_atoms", "r_max",
+})  # fmt: skip
+#: Inputs that nequip holds as whole numbers whatever reads them.
+WHOLE_INPUTS = frozenset({"charge", "spin", "dataset"})
 
 
 def model_inputs(
@@ -80,6 +87,26 @@ def vector_inputs(
     dict of str to torch.Tensor
     """
     return {"pos": positions, "edge_vectors": vectors, "atom_types": types, "edge_index": edge_index}
+
+
+def with_inputs(data: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A structure with values of a model's inputs beside it; scriptable.
+
+    Parameters
+    ----------
+    data : dict of str to torch.Tensor
+        As :func:`model_inputs` makes it.
+    given : dict of str to torch.Tensor, (1, 1)
+        Values by name, on any device.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        The same object, filled up.
+    """
+    for name, value in given.items():
+        data[name] = value.to(data["pos"].device)
+    return data
 
 
 def collect_outputs(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import openmm
 import openmm.app
 
+from ..errors import AtomTypeError
 from ..evaluate.placement import Placement
 from ..forces import make_force
 from ..forces.spec import PotentialSpec, SumSpec
@@ -25,6 +26,7 @@ class RegionPotential(Protocol):
     """What :class:`ModelForces` asks of a potential; :class:`openmm_nequip.NequIPPotentialImpl` is one."""
 
     source: ModelSource
+    inputs: Any
 
     def read_info(self, options: Options) -> ModelInfo:
         """Facts about the model."""
@@ -105,12 +107,13 @@ class ModelForces:
         given = self._options.atomTypes
         total = sum(len(region.atoms) for region in regions)
         if given is not None and len(given) != total:
-            raise ValueError(f"atomTypes has {len(given)} entries; expected one for each of the {total} region atoms")
-        groups: dict[str, tuple[RegionPotential, list[Region], list[int | str]]] = {}
+            found = len(given)
+            raise AtomTypeError(f"atomTypes has {found} entries; expected one for each of the {total} region atoms")
+        groups: dict[tuple, tuple[RegionPotential, list[Region], list[int | str]]] = {}
         start = 0
         for number, region in enumerate(regions):
             potential = self._potentials[self._number(number, region) if len(self._potentials) > 1 else 0]
-            group = groups.setdefault(potential.source.sha256, (potential, [], []))
+            group = groups.setdefault((potential.source.sha256, potential.inputs), (potential, [], []))
             group[1].append(region)
             if given is not None:
                 places = region.places or range(start, start + len(region.atoms))

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from ..choices import NEQUIP_NET
-from ..errors import CompileError, KernelsError, ModelFileError, ModifierError
+from ..errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
 from .base import Model, ModelInfo
 from .eager import fetch
 from .execution import Execution
 from .formats import FORMATS, format_of, identify
+from .graph_inputs import check_inputs, share_inputs
 from .opening import check_execution, open_model, read_info
 from .source import ModelSource, check_trusted, digest_given
 from .torch_device import parse_device
 
 __all__ = [
-    "FORMATS", "CompileError", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelSource",
-    "ModifierError", "check_execution", "check_trusted", "format_of", "load_model", "locate", "open_model",
-    "parse_device", "read_info",
+    "FORMATS", "CompileError", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelInputError",
+    "ModelSource", "ModifierError", "check_execution", "check_inputs", "check_trusted", "format_of", "load_model",
+    "locate", "open_model", "parse_device", "read_info", "share_inputs",
 ]  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def load_model(
     trusted: str | None = None,
     kernels: str = "auto",
     tables: bool = True,
-    modifiers: Sequence[str] | None = None,
+    **more: Any,
 ) -> Model:
     """Load a NequIP or Allegro model of any kind.
 
@@ -85,10 +85,14 @@ def load_model(
     tables : bool
         Whether fused kernels tabulate the radial networks (default; the error is rounding noise, see
         :mod:`openmm_nequip.kernels.tables`) or evaluate them.
+    more
+        ``modifiers`` and ``modelInputs``, below.
     modifiers : sequence of str, optional
         For checkpoints and packages: nequip's modifiers to apply, such as ``enable_OpenEquivariance``; they take the
         place of fused kernels. By default, where it is compiled for CUDA, the fastest of those whose library is
         installed, see :mod:`openmm_nequip.models.compiling.modifiers`; ``()`` for none.
+    modelInputs : mapping of str to number, optional
+        What the model takes beside the structure, such as ``{"charge": 1}``; :attr:`ModelInfo.inputs` names it.
 
     Returns
     -------
@@ -104,6 +108,8 @@ def load_model(
         If ``compile=True`` and the model cannot be compiled here.
     KernelsError
         If ``kernels="fused"`` and the model cannot be fused here.
+    ModelInputError
+        If the model needs an input that is not given, or does not know one that is.
     ModifierError
         If a modifier is unknown to the model or cannot be used here.
     ImportError
@@ -111,5 +117,9 @@ def load_model(
     ValueError, TypeError
         If the device is not there, or an option has none of its values.
     """
-    execution = Execution(device, compile, kernels, tables, modifiers)  # type: ignore[arg-type]
+    unknown = [name for name in more if name not in ("modifiers", "modelInputs")]
+    if unknown:
+        raise TypeError(f"load_model has no argument {', '.join(unknown)}; see its documentation")
+    modifiers, inputs = more.get("modifiers"), more.get("modelInputs")
+    execution = Execution(device, compile, kernels, tables, modifiers, inputs=inputs)  # type: ignore[arg-type]
     return open_model(locate(path, trusted), execution)

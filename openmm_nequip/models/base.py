@@ -14,6 +14,7 @@ from ..errors import ModelFileError
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
 from ..units import Units
+from .graph_inputs import GraphInput
 from .source import ModelSource
 
 
@@ -45,6 +46,8 @@ class ModelInfo:
         Versions the file states.
     kernels : str
         Fused kernels that run the model; ``"none"``, with the reason where they were wanted.
+    inputs : tuple of GraphInput
+        What the model takes beside the structure.
     """
 
     type_names: tuple[str, ...]
@@ -58,6 +61,7 @@ class ModelInfo:
     outputs: tuple[str, ...] = ("energy", "forces")
     versions: Mapping[str, str] = field(default_factory=dict)
     kernels: str = "none"
+    inputs: tuple[GraphInput, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse facts with which no structure can be evaluated.

@@ -27,6 +27,7 @@ from .base import Model, ModelInfo, flat
 from .compiling.modifiers import apply_modifiers
 from .execution import Execution
 from .format import PACKAGE
+from .graph_inputs import InputValues, check_inputs, fix_inputs, inputs_of
 from .metadata import make_info, package_versions
 from .source import ModelSource
 
@@ -111,7 +112,7 @@ def named_for_nequip(source: ModelSource) -> Iterator[str]:
         yield path
 
 
-def load_module(source: ModelSource) -> torch.nn.Module:
+def load_module(source: ModelSource, inputs: InputValues = ()) -> torch.nn.Module:
     """The nequip ``GraphModel`` in a file, on the CPU, in evaluation mode, with frozen parameters.
 
     EMA weights are used where the training module keeps them, as nequip does.
@@ -120,6 +121,8 @@ def load_module(source: ModelSource) -> torch.nn.Module:
     ----------
     source : ModelSource
         A checkpoint or package.
+    inputs : tuple of (str, number), optional
+        Values of its inputs beside the structure, which are fixed; without any they are left open.
 
     Returns
     -------
@@ -129,6 +132,8 @@ def load_module(source: ModelSource) -> torch.nn.Module:
     ------
     ModelFileError
         If nequip cannot read the file; the message has nequip's reason.
+    ModelInputError
+        If an input is missing, unknown to the model or out of its range.
     """
     require_nequip()
     from nequip.model.saved_models.load_utils import load_saved_model
@@ -148,6 +153,9 @@ def load_module(source: ModelSource) -> torch.nn.Module:
     _differentiate(module)
     module.eval()
     module.requires_grad_(False)
+    if inputs:
+        check_inputs(inputs_of(module), inputs, source.path)
+        fix_inputs(module, inputs)
     return module
 
 
@@ -191,11 +199,13 @@ def open_eager(
     """
     names = (execution.modifiers or ()) if modifiers is None else modifiers
     with preserved_global_state():
-        module = load_module(source)
+        module = load_module(source, execution.inputs)
         applied = apply_modifiers(module, names, device, "eager")
         module = module.to(device)
         metadata: Any = module.metadata
-        info = make_info(metadata, outputs=ALL_OUTPUTS, kernels=" ".join(applied) or "none")
+        info = make_info(
+            metadata, outputs=ALL_OUTPUTS, kernels=" ".join(applied) or "none", inputs=inputs_of(module)
+        )
         if source.kind == PACKAGE:
             info = dataclasses.replace(info, versions=package_versions(source))
         return EagerModel(info, device, module)

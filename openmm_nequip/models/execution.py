@@ -9,6 +9,7 @@ from typing import Any
 
 from ..choices import CUDA_GRAPHS, KERNELS
 from ..errors import CudaGraphError, ModifierError
+from .graph_inputs import InputValues, parse_inputs
 
 _DEVICE = re.compile(r"(cpu|cuda)(:\d+)?")
 
@@ -33,11 +34,15 @@ class Execution:
         nequip's modifiers to apply; None for the installed ones where a model is compiled for CUDA.
     cuda_graphs : bool or str
         Whether steps on a CUDA device are replayed from a CUDA graph: ``"auto"``, True or False.
+    inputs : mapping of str to number, optional
+        Inputs of the model beside the structure, such as ``{"charge": 1}``; kept as pairs in the order of the names.
 
     Raises
     ------
     ValueError, TypeError
         If a value is none of those above; the message has the value and what may be given.
+    ModelInputError
+        If the value of an input is not finite.
     ModifierError
         If modifiers and fused kernels are asked for together.
     CudaGraphError
@@ -50,10 +55,12 @@ class Execution:
     tables: bool = True
     modifiers: tuple[str, ...] | None = None
     cuda_graphs: bool | str = "auto"
+    inputs: InputValues = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", _device(self.device))
         object.__setattr__(self, "modifiers", _modifiers(self.modifiers))
+        object.__setattr__(self, "inputs", parse_inputs(self.inputs))
         _flag("compile", self.compile, optional=True)
         _flag("tables", self.tables)
         if self.kernels not in KERNELS:
@@ -92,6 +99,10 @@ class Execution:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for files."""
         data = asdict(self)
+        if not self.inputs:
+            del data["inputs"]  # earlier releases, which know none, read the rest
+        else:
+            data["inputs"] = dict(self.inputs)
         return data | {"modifiers": None if self.modifiers is None else list(self.modifiers)}
 
     @classmethod

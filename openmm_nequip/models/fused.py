@@ -26,6 +26,7 @@ from .compiling.aot import package_version
 from .eager import ALL_OUTPUTS, load_module
 from .format import PACKAGE
 from .formats import format_of
+from .graph_inputs import InputValues
 from .metadata import make_info, package_versions
 from .own_answers import References, check_library, make_references
 from .source import ModelSource
@@ -100,7 +101,9 @@ class FusedModel(Model):
         return lambda positions, box: made(positions, box, torch.get_num_threads())
 
 
-def fused_model(source: ModelSource, device: torch.device, tables: bool = True) -> FusedModel:
+def fused_model(
+    source: ModelSource, device: torch.device, tables: bool = True, inputs: InputValues = ()
+) -> FusedModel:
     """A checkpoint or package, run by the fused kernels.
 
     Parameters
@@ -111,6 +114,8 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
         Must be a CPU.
     tables : bool
         Whether the radial networks are tabulated (to rounding noise) or evaluated.
+    inputs : tuple of (str, number)
+        Values of the model's inputs beside the structure.
 
     Returns
     -------
@@ -129,7 +134,7 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
     if reason := backend.obstacle(device):
         raise KernelsError(reason)
     try:
-        fused, facts, references = _cached(source, tables, backend)
+        fused, facts, references = _cached(source, tables, backend, inputs)
         library = open_kernels(fused, backend, references)
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
@@ -139,14 +144,14 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
     return FusedModel(info, backend, library)
 
 
-def known_kernels(source: ModelSource, tables: bool = True) -> str | None:
+def known_kernels(source: ModelSource, tables: bool = True, inputs: InputValues = ()) -> str | None:
     """What the cache knows of the fused kernels of a model file; None where it was never tried here.
 
     Parameters
     ----------
     source : ModelSource
         The file.
-    tables : bool
+    tables, inputs
         As in :func:`fused_model`.
 
     Returns
@@ -155,21 +160,21 @@ def known_kernels(source: ModelSource, tables: bool = True) -> str | None:
         One line: a summary with the error of the tables, or ``"none: "`` and the reason.
     """
     try:
-        stored = _read(*_place(source, tables, CPU))
+        stored = _read(*_place(source, tables, CPU, inputs))
         reason = "" if stored is None else refusal(shelf("kernels"), stored.fused.source)
     except (NotFusableError, OSError) as error:
         return f"none: {error}"
     return None if stored is None else f"none: {reason}" if reason else stored.fused.summary
 
 
-def describe_kernels(source: ModelSource, tables: bool = True) -> str:
+def describe_kernels(source: ModelSource, tables: bool = True, inputs: InputValues = ()) -> str:
     """What the fused kernels make of a model file, for a CPU; the model is loaded, nothing is compiled.
 
     Parameters
     ----------
     source : ModelSource
         The file.
-    tables : bool
+    tables, inputs
         As in :func:`fused_model`.
 
     Returns
@@ -179,12 +184,12 @@ def describe_kernels(source: ModelSource, tables: bool = True) -> str:
     """
     if not format_of(source.kind).can_fuse:
         return "none: the file was compiled already"
-    known = known_kernels(source, tables)
+    known = known_kernels(source, tables, inputs)
     if known is not None:
         return known
     try:
         with preserved_global_state():
-            module: Any = load_module(source)
+            module: Any = load_module(source, inputs)
             with default_dtype(torch.float64):
                 return fuse(module, tables).summary
     except NotFusableError as error:
@@ -221,9 +226,9 @@ def open_kernels(code: Code, backend: Backend = CPU, references: References | No
     return backend.open(code, shelf("kernels"), check)
 
 
-def _place(source: ModelSource, tables: bool, backend: Backend) -> tuple[Path, str]:
+def _place(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> tuple[Path, str]:
     """Folder and key of a model in the cache."""
-    key = {
+    key = ({"inputs": inputs} if inputs else {}) | {
         "generator": generator(),
         "model": source.sha256,
         "kind": source.kind,
@@ -251,14 +256,14 @@ def _read(folder: Path, key: str) -> Kept | None:
     raise NotFusableError(facts["refused"])
 
 
-def _cached(source: ModelSource, tables: bool, backend: Backend) -> Kept:
+def _cached(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Kept:
     """Code and weights from the cache, or made now; that a model has an unknown part is remembered as well."""
-    folder, key = _place(source, tables, backend)
+    folder, key = _place(source, tables, backend, inputs)
     stored = _read(folder, key)
     if stored is not None:
         return stored
     try:
-        made = _make(source, tables, backend)
+        made = _make(source, tables, backend, inputs)
     except NotFusableError as error:
         _store(folder, key, {"refused": str(error)})
         raise
@@ -281,10 +286,10 @@ def _store(folder: Path, key: str, facts: dict[str, Any], **arrays: np.ndarray) 
     keep(folder, key, _SUFFIX, content.getvalue())
 
 
-def _make(source: ModelSource, tables: bool, backend: Backend) -> Kept:
+def _make(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Kept:
     logger.info("reading %s for the fused kernels", source.path)
     with preserved_global_state():
-        module: Any = load_module(source)
+        module: Any = load_module(source, inputs)
         facts = {key: str(value) for key, value in module.metadata.items()}
         with default_dtype(torch.float64):
             fused = fuse(module, tables, backend)

@@ -24,6 +24,7 @@ from .formats import format_of, identify
 from .formats.aotinductor import open_aotinductor
 from .formats.checkpoint import warn_of_age
 from .fused import fused_model
+from .graph_inputs import check_inputs
 from .source import ModelSource
 from .torch_device import parse_device
 
@@ -121,7 +122,10 @@ def read_info(source: ModelSource, run_code: bool = True) -> ModelInfo:
     ModelFileError
         If the file is damaged or no potential, or its facts cannot be read without running its code and must be.
     """
-    row = format_of(source.kind)
+    return _facts(format_of(source.kind), source, run_code)
+
+
+def _facts(row: Format, source: ModelSource, run_code: bool = True) -> ModelInfo:
     info = _named(source, lambda: row.read_info(source))
     if info is not None:
         return info
@@ -166,6 +170,8 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
         If ``compile=True`` and the model cannot be compiled here.
     KernelsError
         If ``kernels="fused"`` and the model cannot be fused here.
+    ModelInputError
+        If the model needs an input beside the structure that is not given, or does not know one that is.
     ModifierError
         If a modifier is unknown to the model or cannot be used here.
     ImportError
@@ -186,17 +192,21 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
 def _load(source: ModelSource, device: torch.device, execution: Execution) -> Model:
     if source.kind == CHECKPOINT:
         warn_of_age(source)
-    model = _named(source, lambda: _loaded(source, device, execution))
+    row = format_of(source.kind)
+    inputs = _facts(row, source).inputs
+    check_inputs(inputs, execution.inputs, source.path)
+    model = _named(source, lambda: _loaded(row, source, device, execution))
+    # A file made at first use has their values in it, and does not know that the model had a choice.
+    model.info = dataclasses.replace(model.info, inputs=inputs)
     model.source = source
     return model
 
 
-def _loaded(source: ModelSource, device: torch.device, execution: Execution) -> Model:
-    row = format_of(source.kind)
+def _loaded(row: Format, source: ModelSource, device: torch.device, execution: Execution) -> Model:
     reason = ""
     if row.can_fuse and execution.wants_fused:
         try:
-            return fused_model(source, device, execution.tables)
+            return fused_model(source, device, execution.tables, execution.inputs)
         except KernelsError as error:
             if execution.kernels == "fused":
                 raise KernelsError(f"the fused kernels cannot run this model: {error}") from error
@@ -210,11 +220,10 @@ def _loaded(source: ModelSource, device: torch.device, execution: Execution) -> 
 
 def _load_plain(row: Format, source: ModelSource, device: torch.device, execution: Execution) -> Model:
     names = wanted_modifiers(execution.modifiers, device) if row.can_compile else ()
-    optional = execution.modifiers is None and bool(names)
     if not row.can_compile or execution.compile is False:
         return row.open(source, device, execution)
     try:
-        package = _package(source, device, names, optional)
+        package = _package(source, device, execution, names)
     except CompileError as error:
         if execution.compile:
             raise
@@ -225,7 +234,7 @@ def _load_plain(row: Format, source: ModelSource, device: torch.device, executio
             stacklevel=2,
         )
         return row.open(source, device, execution)
-    compiled = open_aotinductor(identify(package), device, execution)
+    compiled = open_aotinductor(identify(package), device, dataclasses.replace(execution, inputs=()))
     versions = (row.read_info(source) or compiled.info).versions
     compiled.info = dataclasses.replace(
         compiled.info, target="openmm (compiled at first use)", versions=compiled.info.versions or versions
@@ -233,12 +242,13 @@ def _load_plain(row: Format, source: ModelSource, device: torch.device, executio
     return compiled
 
 
-def _package(source: ModelSource, device: torch.device, modifiers: tuple[str, ...], optional: bool) -> Path:
+def _package(source: ModelSource, device: torch.device, execution: Execution, modifiers: tuple[str, ...]) -> Path:
     """The compiled form of a model; modifiers that nobody asked for by name are left out where they do not work."""
+    optional = execution.modifiers is None and bool(modifiers)
     try:
-        return cached_package(source, device, modifiers, optional)
+        return cached_package(source, device, modifiers, optional, execution.inputs)
     except CompileError as error:
         if not (modifiers and optional):
             raise
         logger.warning("%s is compiled without %s: %s", source.path, " or ".join(modifiers), error)
-        return cached_package(source, device)
+        return cached_package(source, device, inputs=execution.inputs)

@@ -59,6 +59,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernels", choices=KERNELS, default="auto", help="fused CPU kernels (auto: where they are in the cache)"
     )
+    parser.add_argument(
+        "--input", nargs="+", action="extend", metavar="NAME=VALUE",
+        help="what the model takes beside the structure: charge=1",
+    )  # fmt: skip
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=measure)
 
@@ -118,6 +122,7 @@ def measure(arguments: argparse.Namespace) -> Answer:
     from ...potential import log_units
     from ...units import resolve_units
     from ..single_point import read_types
+    from ..typed_inputs import read_inputs
     from .error_figures import compare_all, values_of
     from .frame_answers import load_for_frames
     from .labelled_frames import no_references, read_frames
@@ -131,9 +136,8 @@ def measure(arguments: argparse.Namespace) -> Answer:
     frames = read_frames(arguments.data, arguments.frames, keys=keys)
     if not any(frame.is_labelled for frame in frames):
         raise no_references(arguments.data, frames)
-    model = load_for_frames(
-        arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels
-    )
+    given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels
+    model = load_for_frames(*given, inputs=read_inputs(arguments.input))
     log_units(arguments.model, units)
     found = evaluate_frames(model, units, read_types(arguments.types), frames)
     figures = compare_all(found, arguments.group, arguments.worst)

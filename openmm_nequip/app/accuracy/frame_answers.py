@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import NonFiniteError, SimulationError
@@ -10,6 +10,7 @@ from ...evaluate.evaluator import Evaluator
 from ...evaluate.placement import Placement
 from ...models import Model, format_of, load_model, locate
 from ...models.fused import known_kernels
+from ...models.graph_inputs import parse_inputs
 from ...potential import atom_types
 from ...progress import no_programs
 from ...units import Units
@@ -18,7 +19,12 @@ from .labelled_frames import LabelledFrame
 
 
 def load_for_frames(
-    path: str, device: str | None, compile: bool, trusted: str | None, kernels: str
+    path: str,
+    device: str | None,
+    compile: bool,
+    trusted: str | None,
+    kernels: str,
+    inputs: Mapping[str, float] | None = None,
 ) -> Model:
     """Load a model for a few evaluations: nothing is compiled unless asked for, but what the cache has is used.
 
@@ -34,6 +40,8 @@ def load_for_frames(
         SHA-256 that the file must have.
     kernels : str
         ``"auto"`` takes the fused kernels where they lie compiled in the cache.
+    inputs : mapping of str to float, optional
+        What the model takes beside the structure.
 
     Returns
     -------
@@ -47,14 +55,14 @@ def load_for_frames(
     source = locate(path, trusted)
     on_cpu = device is None or str(device).startswith("cpu")
     if kernels == "auto" and not compile and on_cpu and format_of(source.kind).can_fuse:
-        known = known_kernels(source)
+        known = known_kernels(source, inputs=parse_inputs(inputs or {}))
         if known is not None and not known.startswith("none"):
             try:
                 with no_programs():
-                    return load_model(path, device, None, trusted, "fused")
+                    return load_model(path, device, None, trusted, "fused", modelInputs=inputs)
             except (RuntimeError, OSError):
                 pass  # made for another compiler or machine, or damaged
-    return load_model(path, device, compile, trusted, kernels)
+    return load_model(path, device, compile, trusted, kernels, modelInputs=inputs)
 
 
 class FrameEvaluator:
@@ -86,7 +94,8 @@ class FrameEvaluator:
         SimulationError
             If its answer is not finite.
         """
-        structure = frame.structure
+        cutoff = self._model.info.cutoff
+        structure = frame.structure.filled(None if cutoff is None else cutoff * self._units.length)
         periodic = structure.box_nm is not None
         key = id(structure.topology), periodic
         try:

@@ -14,7 +14,8 @@ import openmm.unit as unit
 
 from ...errors import StructureError
 from ...units import NM_PER_ANGSTROM, Units
-from ..structures.structure_files import Structure, box_of_atoms, read_structure
+from ..structures.ase_files import box_of_atoms, symbols_of
+from ..structures.structure_files import Structure, read_structure
 
 #: Formats of OpenMM's readers, which hold no energies.
 _OPENMM_READERS = {
@@ -104,7 +105,7 @@ def read_frames(
     """
     chosen = _slice(wanted)
     suffix = Path(path).suffix.lower()
-    first = read_structure(path, box, 0)
+    first = read_structure(path, box, 0, slabs=True)
     frames = list(_by_openmm(first, suffix)) if suffix in _OPENMM_READERS else []
     if not frames:
         frames = list(_by_ase(first, box, keys))
@@ -153,15 +154,16 @@ def _by_ase(first: Structure, box: list[float] | None, keys: ReferenceKeys) -> I
         raise StructureError(f"structure file {first.path} cannot be read to its end ({reason})", first.path) from error
     for index, atoms in enumerate(images):
         where = f"frame {index} of {first.path}"
-        present = atoms.get_chemical_symbols()
+        present = symbols_of(atoms)
         # The same topology serves all frames of one molecule: a model needs the elements only.
         if present != symbols:
-            last, symbols = read_structure(first.path, box, index), present
+            last, symbols = read_structure(first.path, box, index, slabs=True), present
         positions = atoms.positions * NM_PER_ANGSTROM
         if not np.isfinite(positions).all():
             raise StructureError(f"{where} has positions that are NaN or infinite", first.path)
-        cell = first.box_nm if box is not None else box_of_atoms(atoms)
-        structure = replace(last, positions_nm=np.ascontiguousarray(positions), box_nm=cell)
+        cell, directions = (first.box_nm, first.open_directions) if box is not None else box_of_atoms(atoms)
+        positions = np.ascontiguousarray(positions)
+        structure = replace(last, positions_nm=positions, box_nm=cell, open_directions=directions)
         yield LabelledFrame(index, structure, *_labels(atoms, cell, keys, where), dict(atoms.info))
 
 

@@ -20,6 +20,7 @@ from ..single_point import read_types
 from ..structures.bonds import Molecules, find_molecules, make_whole, nearest_images
 from ..structures.same_atoms import check_bond_lengths, check_same_atoms
 from ..structures.structure_files import Structure, read_structure
+from ..typed_inputs import read_inputs
 from .density import relax_density
 from .run_config import RunConfig
 
@@ -102,6 +103,7 @@ def model_options(config: RunConfig) -> dict[str, Any]:
         "compile": config.compile,
         "kernels": config.kernels,
         "tables": config.tables,
+        "modelInputs": read_inputs(config.input),
         "modifiers": config.modifiers,
         "cudaGraphs": {"auto": "auto", "on": True, "off": False}[config.cuda_graphs],
         "device": config.device,

@@ -12,7 +12,9 @@ import openmm.unit as unit
 from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
+from ...models import locate, read_info
 from ...reading import read_system
+from ...units import resolve_units
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
@@ -77,12 +79,27 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
     find_platform(config.platform)
     if is_hybrid(config):
         return _hybrid_setup(config, done, folder)
-    structure, molecules = read_structure(config.structure or "", config.box, config.frame).for_dynamics(config.bonds)
+    structure, molecules = _read_whole(config).for_dynamics(config.bonds)
     if config.ensemble == "npt" and structure.box_nm is None:
         raise ValueError(
             f"ensemble npt needs a periodic box, and {structure.path} has none; give --box, or choose nvt or nve"
         )
     return _complete(config, done, structure, molecules, make_system(config, structure))
+
+
+def _read_whole(config: RunConfig) -> Structure:
+    """The structure of a run with a model alone, which may be a slab or wire."""
+    structure = read_structure(config.structure or "", config.box, config.frame, slabs=True)
+    if not structure.open_directions:
+        return structure
+    if config.ensemble == "npt":
+        raise ValueError(
+            f"ensemble npt: {structure.path} is periodic in some directions only, and a barostat would press its "
+            "vacuum; choose nvt or nve"
+        )
+    cutoff = read_info(locate(config.model or "", config.trusted)).cutoff
+    units = resolve_units(config.length_unit, config.energy_unit)
+    return structure.filled(None if cutoff is None else cutoff * units.length)
 
 
 def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Setup:

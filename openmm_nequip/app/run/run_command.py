@@ -38,6 +38,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
             more |= {"choices": facts["choices"]} if "choices" in facts else {}
         if facts["kind"] in ("floats", "strings"):
             more["nargs"] = len(facts["metavar"]) if isinstance(facts["metavar"], tuple) else "+"
+        if setting.name == "input":
+            more["action"] = "extend"  # also one by one
         parser.add_argument(f"--{option_name(setting.name)}", **more)
     parser.set_defaults(command=run)
 

@@ -109,6 +109,9 @@ class RunConfig:
         metavar="NAME",
     )  # fmt: skip
     cuda_graphs: str = _option("auto", "str", "replay steps on a GPU from a CUDA graph", choices=("auto", "on", "off"))
+    input: tuple[str, ...] | None = _option(
+        None, "strings", "what the model takes beside the structure: charge=1", metavar="NAME=VALUE"
+    )
     threads: int | None = _option(
         None, "int", "CPU threads (default: all cores)", metavar="N", least=1, most=MOST_THREADS
     )

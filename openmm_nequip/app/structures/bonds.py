@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...graph.neighbors import NeighborList
+from ...topology import common_symbol
 from ...units import NM_PER_ANGSTROM
 
 #: Two atoms closer than this multiple of the sum of their covalent radii are bonded.
@@ -79,6 +80,7 @@ def perceive_bonds(symbols: list[str], positions: np.ndarray, box: np.ndarray | 
     """
     from ase.data import atomic_numbers, covalent_radii
 
+    symbols = [common_symbol(symbol) for symbol in symbols]
     kinds = sorted(set(symbols))
     radii = np.array([covalent_radii[atomic_numbers[s]] if s in MOLECULAR else 0.0 for s in kinds]) * NM_PER_ANGSTROM
     cutoffs = TOLERANCE * (radii[:, None] + radii[None, :])

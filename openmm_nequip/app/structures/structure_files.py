@@ -9,20 +9,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openmm
 import openmm.app as app
 import openmm.unit as unit
 
-from ...crystal import check_cell, partial_sites, reduce_cell
+from ...crystal import check_cell, reduce_cell
 from ...errors import StructureError
 from ...files import obstacle, parser_reason
 from ...topology import is_dummy_box
-from ...units import NM_PER_ANGSTROM
+from .ase_files import read_atoms
 from .bonds import Bonds, Molecules, find_molecules, make_whole, nearest_images, perceive_bonds
 from .element_names import guess_elements
+from .slabs import check_vacuum
 from .typed_box import parse_box
 
 logger = logging.getLogger(__name__)
@@ -44,12 +44,37 @@ class Structure:
         As in the file.
     box_nm : numpy.ndarray, (3, 3) float64, or None
         Rows are the box vectors, of any shape and handedness; None where nothing is periodic.
+    open_directions : tuple of int
+        Box vectors in whose direction the file is not periodic, where it is in others.
     """
 
     path: str
     topology: app.Topology
     positions_nm: np.ndarray
     box_nm: np.ndarray | None
+    open_directions: tuple[int, ...] = ()
+
+    def filled(self, reach_nm: float | None) -> Structure:
+        """The same structure, periodic in all directions or none, after a look at the vacuum of slabs and wires.
+
+        Parameters
+        ----------
+        reach_nm : float, optional
+            Cutoff of the model; None for a model without one.
+
+        Returns
+        -------
+        Structure
+
+        Raises
+        ------
+        StructureError
+            If the vacuum is thinner than the cutoff.
+        """
+        if not self.open_directions or self.box_nm is None:
+            return self
+        check_vacuum(self.path, self.positions_nm, self.box_nm, self.open_directions, reach_nm)
+        return replace(self, open_directions=())
 
     @property
     def symbols(self) -> list[str]:
@@ -153,7 +178,11 @@ def copy_topology(topology: app.Topology, pairs: np.ndarray) -> app.Topology:
 
 
 def read_structure(
-    path: str | os.PathLike[str], box: Sequence[float] | None = None, frame: int = -1, elements: bool = True
+    path: str | os.PathLike[str],
+    box: Sequence[float] | None = None,
+    frame: int = -1,
+    elements: bool = True,
+    slabs: bool = False,
 ) -> Structure:
     """Read a structure file.
 
@@ -168,6 +197,8 @@ def read_structure(
     elements : bool
         Whether the elements are needed. If so, names that do not tell them (in GRO, and in PDB without elements) are
         an error; otherwise such atoms have none.
+    slabs : bool
+        Whether a structure may be periodic in some directions only; the caller then calls :meth:`Structure.filled`.
 
     Returns
     -------
@@ -176,8 +207,8 @@ def read_structure(
     Raises
     ------
     StructureError
-        If the file is missing, unreadable or empty, has no such frame, is periodic in some directions only, or has
-        positions that are not finite.
+        If the file is missing, unreadable or empty, has no such frame, is periodic in some directions only without
+        `slabs`, or has positions that are not finite.
     ValueError
         If a box has no volume or is none.
     """
@@ -187,7 +218,7 @@ def read_structure(
         raise StructureError(f"structure file {path} {problem}", path)
     given = None if box is None else parse_box(box)
     try:
-        topology, positions, found = _reader(path)(path, frame, elements)
+        topology, positions, found, open_directions = _reader(path)(path, frame, elements)
     except StructureError as error:
         raise StructureError(f"structure file {path}: {error}", path) from None
     except Exception as error:  # the readers raise anything at all on a foreign file
@@ -213,10 +244,17 @@ def read_structure(
         found = None
     elif found is not None:
         found = check_cell(found, f"the box in {path} (nm)")
-    return Structure(path, topology, positions, found)
+    structure = Structure(path, topology, positions, found, open_directions)
+    if open_directions and not slabs:
+        raise StructureError(
+            f"structure file {path} is periodic in some directions only, and this calculation is not for slabs and "
+            "wires; make it periodic in all three with enough vacuum in the box, or in none",
+            path,
+        )
+    return structure
 
 
-_Read = tuple[app.Topology, np.ndarray, np.ndarray | None]
+_Read = tuple[app.Topology, np.ndarray, "np.ndarray | None", tuple[int, ...]]
 
 
 def _reader(path: str) -> Callable[[str, int, bool], _Read]:
@@ -251,7 +289,8 @@ def _openmm_frame(file: app.PDBFile | app.PDBxFile, frame: int) -> _Read:
             "a file must be of the same atoms: give a file with the one that is meant"
         )
     vectors = file.topology.getPeriodicBoxVectors()
-    return file.topology, positions, None if vectors is None else np.array(vectors.value_in_unit(unit.nanometer))
+    box = None if vectors is None else np.array(vectors.value_in_unit(unit.nanometer))
+    return file.topology, positions, box, ()
 
 
 def _read_pdb(path: str, frame: int, elements: bool) -> _Read:
@@ -309,54 +348,12 @@ def _read_gro(path: str, frame: int, elements: bool) -> _Read:
     positions = np.array(file.getPositions(asNumpy=True, frame=index).value_in_unit(unit.nanometer))
     vectors = np.array(file.getPeriodicBoxVectors(frame=index).value_in_unit(unit.nanometer))
     # A box of zeros is how GROMACS writes a structure in vacuum.
-    return topology, positions, vectors if vectors.any() else None
+    return topology, positions, vectors if vectors.any() else None, ()
 
 
 def _read_ase(path: str, frame: int, elements: bool = True) -> _Read:
-    import ase.io
-    from ase import Atoms
-
-    try:
-        atoms = ase.io.read(path, index=frame)
-    except (IndexError, StopIteration):
-        if frame in (0, -1):
-            raise
-        raise StructureError(f"frame {frame} was asked for, but the file has fewer") from None
-    if not isinstance(atoms, Atoms) or len(atoms) == 0:
-        raise StructureError("no atoms")
-    box = box_of_atoms(atoms)
-    positions = atoms.positions * NM_PER_ANGSTROM
-    return _topology_of(atoms.get_chemical_symbols(), positions, box), positions, box
-
-
-def box_of_atoms(atoms: Any) -> np.ndarray | None:
-    """The box of ASE's atoms, None where nothing is periodic.
-
-    Parameters
-    ----------
-    atoms : ase.Atoms
-        Any.
-
-    Returns
-    -------
-    numpy.ndarray, (3, 3) float64, or None
-        nm.
-
-    Raises
-    ------
-    StructureError
-        If they are periodic in some directions only, or have partial occupancies.
-    """
-    periodic = np.asarray(atoms.pbc)
-    if periodic.any() and not periodic.all():
-        raise StructureError(
-            f"periodic in some directions only (pbc {periodic.tolist()}), which OpenMM cannot do; make it periodic in "
-            "all three with enough vacuum in the box, or in none"
-        )
-    partial = partial_sites(atoms)
-    if partial:
-        raise StructureError(f"partial occupancies: {'; '.join(partial)}; a model needs one whole atom at each site")
-    return np.array(atoms.cell[:]) * NM_PER_ANGSTROM if periodic.all() else None
+    symbols, positions, box, open_directions = read_atoms(path, frame)
+    return _topology_of(symbols, positions, box), positions, box, open_directions
 
 
 def _topology_of(symbols: list[str], positions: np.ndarray, box: np.ndarray | None) -> app.Topology:

@@ -156,7 +156,9 @@ def _repulsion(module: Any, power: float) -> Repulsion:
 
 def _harmonics(module: Any) -> list[np.ndarray]:
     blocks = blocks_of(module.irreps_edge_sh)
-    if [(b.mul, b.l, b.p) for b in blocks] != [(1, order, (-1) ** order) for order in range(len(blocks))]:
+    # Without parity, nequip <= 0.15 labels all of them even; the numbers are the same.
+    labels = [(b.mul, b.l, b.p) for b in blocks]
+    if labels not in ([(1, order, sign**order) for order in range(len(blocks))] for sign in (-1, 1)):
         raise NotFusableError(
             f"edge attributes {show_blocks(blocks)} are not the spherical harmonics of orders 0, 1, ..."
         )

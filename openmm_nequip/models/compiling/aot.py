@@ -6,10 +6,12 @@ and a Ctrl-C or crash in it must not harm the simulation's process.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from ...cxx import find_compiler, for_inductor, missing_compiler
 from ...errors import CompileError
 from ...kernels.cpu.build import machine
 from ...progress import run_program
+from ..graph_inputs import InputValues
 from ..source import ModelSource
 
 logger = logging.getLogger(__name__)
@@ -31,7 +34,11 @@ WORKER = "openmm_nequip.models.compiling.worker"
 
 
 def cached_package(
-    source: ModelSource, device: torch.device, modifiers: tuple[str, ...] = (), optional: bool = False
+    source: ModelSource,
+    device: torch.device,
+    modifiers: tuple[str, ...] = (),
+    optional: bool = False,
+    inputs: InputValues = (),
 ) -> Path:
     """The compiled form of a checkpoint or package, compiled now if it is not in the cache.
 
@@ -43,6 +50,8 @@ def cached_package(
         What to compile for.
     modifiers, optional
         As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
+    inputs : tuple of (str, number)
+        Values of the model's inputs beside the structure, which become a part of the file.
 
     Returns
     -------
@@ -55,13 +64,16 @@ def cached_package(
         If there is no compiler, no cache folder, or the compilation fails.
     """
     try:
-        folder, key = shelf("compiled"), key_of(_facts(source, device) | _modified(modifiers, optional))
+        facts = _facts(source, device) | _modified(modifiers, optional) | ({"inputs": inputs} if inputs else {})
+        folder, key = shelf("compiled"), key_of(facts)
         found = find(folder, key, _SUFFIX)
         if found is not None:
             return found[0]
+        options = ["--modifiers", *modifiers] * bool(modifiers) + ["--optional"] * optional
+        options += ["--inputs", json.dumps(dict(inputs))] * bool(inputs)
         with scratch(folder, "compile") as work:
             target = work / f"model{_SUFFIX}"
-            compile_in_worker(source, device, target, modifiers, optional)
+            compile_in_worker(source, device, target, options)
             return keep(folder, key, _SUFFIX, target.read_bytes())
     except OSError as error:
         raise CompileError(f"the cache folder cannot be used: {error}") from error
@@ -100,9 +112,7 @@ def package_version(distribution: str) -> str:
         return "none"
 
 
-def compile_in_worker(
-    source: ModelSource, device: torch.device, target: Path, modifiers: tuple[str, ...], optional: bool
-) -> None:
+def compile_in_worker(source: ModelSource, device: torch.device, target: Path, options: Sequence[str]) -> None:
     """Compile in a process of its own, and put the result where it belongs when it is whole.
 
     Parameters
@@ -113,8 +123,8 @@ def compile_in_worker(
         What to compile for.
     target : pathlib.Path
         File to write, in a folder that is there for it alone.
-    modifiers, optional
-        As in :func:`cached_package`.
+    options : sequence of str
+        More arguments of the worker.
 
     Raises
     ------
@@ -139,9 +149,7 @@ def compile_in_worker(
         empty = os.path.join(work, "empty")
         os.mkdir(empty)
         worker = [sys.executable, "-m", WORKER, source.path, str(output), "--device", device.type]
-        worker += ["--sha256", source.sha256]
-        worker += ["--modifiers", *modifiers] if modifiers else []
-        worker += ["--optional"] if optional else []
+        worker += ["--sha256", source.sha256, *options]
         with open(os.path.join(work, "log"), "w+b") as log:
             name = Path(source.path).name
             what = f"Compiling {name} for {device.type}: a minute, for large models some, once; the result is kept"

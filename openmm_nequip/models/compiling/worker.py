@@ -7,6 +7,7 @@ for nequip's stress, which is not defined without a cell.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from ...graph.fields import INPUT_FIELDS
 from ..eager import load_module
 from ..formats import identify
+from ..graph_inputs import InputValues, parse_inputs
 from ..source import ModelSource, check_trusted
 from .example import example_graph
 from .modifiers import apply_modifiers
@@ -22,7 +24,12 @@ from .targets import MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes, stated_versio
 
 
 def compile_model(
-    source: ModelSource, output: str, device: str, modifiers: Sequence[str] = (), optional: bool = False
+    source: ModelSource,
+    output: str,
+    device: str,
+    modifiers: Sequence[str] = (),
+    optional: bool = False,
+    inputs: InputValues = (),
 ) -> None:
     """Write the compiled form of a model to ``output`` after nequip's own check against the eager model.
 
@@ -36,11 +43,13 @@ def compile_model(
         ``"cpu"`` or ``"cuda"``.
     modifiers, optional
         As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
+    inputs : tuple of (str, number)
+        Values of the model's inputs beside the structure.
     """
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
-    model: Any = load_module(source)
+    model: Any = load_module(source, inputs)
     applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
@@ -74,10 +83,12 @@ def main() -> None:
     parser.add_argument("--sha256", required=True)
     parser.add_argument("--modifiers", nargs="*", default=[])
     parser.add_argument("--optional", action="store_true")
-    arguments = parser.parse_args()
-    source = identify(arguments.path)
-    check_trusted(source, arguments.sha256)
-    compile_model(source, arguments.output, arguments.device, arguments.modifiers, arguments.optional)
+    parser.add_argument("--inputs", type=json.loads, default={})
+    given = parser.parse_args()
+    source = identify(given.path)
+    check_trusted(source, given.sha256)
+    inputs = parse_inputs(given.inputs)
+    compile_model(source, given.output, given.device, given.modifiers, given.optional, inputs)
 
 
 if __name__ == "__main__":

@@ -10,26 +10,49 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import re
 import threading
 from typing import Any
 
 import torch
 
 from ...errors import ModelFileError
-from ...graph.fields import CELL, INPUT_FIELDS, SHIFTS, collect_outputs, model_inputs
+from ...graph.fields import (
+    CELL,
+    EDGE_INDEX,
+    INPUT_FIELDS,
+    POSITIONS,
+    SHIFTS,
+    STRUCTURE_FIELDS,
+    TYPES,
+    collect_outputs,
+    model_inputs,
+)
 from ...graph.graph import Graph, Outputs
 from ...upstream.inductor import load_package
 from ...upstream.nequip_state import preserved_global_state
-from ..archive import entries, read_end
+from ..archive import entries, read_end, read_entry
 from ..base import Model, ModelInfo, flat
 from ..compiling.targets import MODIFIERS_KEY, TARGETS
 from ..execution import Execution
 from ..format import AOTINDUCTOR, Contents, Format
+from ..graph_inputs import as_tensors, inputs_of_fields
 from ..metadata import KERNELS_KEY, make_info
 from ..source import ModelSource
 
 _ASE_OUTPUTS = ("atomic_energy", "total_energy", "forces", "stress")
 _LAMMPS_OUTPUTS = ("atomic_energy", "forces", "virial")
+_OPENMM_OUTPUTS = tuple(TARGETS["openmm"]["output"])
+#: nequip < 0.17 states no field names: its targets by the numbers of their inputs and outputs.
+_UNNAMED = {
+    (5, 4): (INPUT_FIELDS, _ASE_OUTPUTS),
+    (5, 3): (INPUT_FIELDS, _LAMMPS_OUTPUTS),
+    (5, 2): (INPUT_FIELDS, _OPENMM_OUTPUTS),
+    (3, 3): ((POSITIONS, EDGE_INDEX, TYPES), _LAMMPS_OUTPUTS),
+    (7, 4): ((*INPUT_FIELDS, "batch", "num_atoms"), _ASE_OUTPUTS),
+}
+#: How the generated C++ states both numbers.
+_COUNTS = re.compile(rb"AOTInductorModelBase\(\s*(\d+)\s*,\s*(\d+)\s*,")
 _TARGETS = {_ASE_OUTPUTS: "ase", _LAMMPS_OUTPUTS: "pair_nequip"} | {
     tuple(target["output"]): name for name, target in TARGETS.items()
 }
@@ -50,24 +73,32 @@ class AOTInductorModel(Model):
         Where it is.
     package : callable
         The loaded package.
-    inputs, outputs : tuple of str
-        nequip's names of the inputs and outputs, in order.
+    fields : tuple of tuple of str
+        nequip's names of the inputs and of the outputs, in order.
+    given : dict of str to torch.Tensor, (1, 1)
+        Inputs beside the structure.
     """
 
     def __init__(
-        self, info: ModelInfo, device: torch.device, package: Any, inputs: tuple[str, ...], outputs: tuple[str, ...]
-    ) -> None:
+        self, info: ModelInfo, device: torch.device, package: Any, fields: tuple[tuple[str, ...], tuple[str, ...]],
+        given: dict[str, torch.Tensor],
+    ) -> None:  # fmt: skip
         super().__init__(info, device)
         self._package = package
-        self._inputs = inputs
-        self._outputs = outputs
+        self._inputs, self._outputs = fields
+        self._given = {name: value.to(device) for name, value in given.items()}
         self._lock = threading.Lock() if self.device.type == "cuda" else contextlib.nullcontext()
 
     def _evaluate(self, graph: Graph) -> Outputs:
         # The generated code assumes the strides it was traced with, so every input is made contiguous.
-        data = model_inputs(*[tensor.contiguous() for tensor in flat(graph)])
+        data = model_inputs(*[tensor.contiguous() for tensor in flat(graph)]) | self._given
         with self._lock:
             values = self._package(*[data[name] for name in self._inputs])
+        if len(values) != len(self._outputs):
+            raise ModelFileError(
+                f"the package gives {len(values)} values where {' '.join(self._outputs)} were expected; compile the "
+                "model again with `--target openmm`"
+            )
         out = dict(zip(self._outputs, values, strict=True))
         virial = out.get("virial")
         if virial is None and "stress" in out:
@@ -98,7 +129,7 @@ def read_info(source: ModelSource) -> ModelInfo:
         If the package is damaged, a batched or a ghost-atom target, or not from nequip.
     """
     metadata = _read_metadata(source)
-    _, outputs = _fields(source, metadata)
+    fields, outputs = _fields(source, metadata)
     given = {"energy", "forces"}
     given |= {"atomic_energies"} if "atomic_energy" in outputs else set()
     given |= {"virial"} if {"virial", "stress"} & set(outputs) else set()
@@ -109,6 +140,7 @@ def read_info(source: ModelSource) -> ModelInfo:
         target=_TARGETS.get(outputs, "outputs " + " ".join(outputs)),
         outputs=tuple(sorted(given)),
         kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or "none",
+        inputs=inputs_of_fields(fields, {}),
     )
 
 
@@ -151,7 +183,7 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
     device : torch.device
         Where to run it; must be of the type that the package was compiled for.
     execution : Execution
-        Not used: the file is compiled.
+        Its inputs beside the structure; the file is compiled.
 
     Returns
     -------
@@ -167,7 +199,6 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
     if reason:
         raise ModelFileError(reason, source.path)
     info = read_info(source)
-    inputs, outputs = _fields(source, metadata)
     if not any(name.endswith(".so") for name in entries(source)):
         raise ModelFileError(
             f"{source.path} holds no compiled library: torch would run the compiler commands that stand in the file; "
@@ -182,7 +213,8 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
                 package = load_package(path, device, device.type == "cuda")
         except (RuntimeError, OSError, ValueError) as error:
             raise ModelFileError(_load_failure(source, metadata, error), source.path) from error
-    return AOTInductorModel(info, device, package, inputs, outputs)
+    given = as_tensors(info.inputs, execution.inputs)
+    return AOTInductorModel(info, device, package, _fields(source, metadata), given)
 
 
 def _read_metadata(source: ModelSource) -> dict[str, str]:
@@ -226,20 +258,42 @@ def _load_failure(source: ModelSource, metadata: dict[str, str], error: Exceptio
     )
 
 
+def _unnamed_fields(source: ModelSource, metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Inputs and outputs of a package that does not name them, by their numbers in the generated C++."""
+    counts = None
+    for name in entries(source.path):
+        if name.endswith(".cpp") and counts is None:
+            stated = _COUNTS.search(read_entry(source.path, name))
+            counts = stated and (int(stated[1]), int(stated[2]))
+    if counts is None:  # no C++ in it: the target of Python clients
+        return INPUT_FIELDS, _ASE_OUTPUTS
+    if counts not in _UNNAMED:
+        raise ModelFileError(
+            f"{source.path} was compiled by nequip < 0.17, which does not name inputs and outputs, and has {counts[0]} "
+            f"and {counts[1]} of them, as no target that is known; compile it again with `--target openmm`",
+            source.path,
+        )
+    if counts == (5, 4) and "openmm-nequip_version" in metadata:
+        return INPUT_FIELDS, tuple(TARGETS["openmm-full"]["output"])
+    return _UNNAMED[counts]
+
+
 def _fields(source: ModelSource, metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     path = source.path
     if "r_max" not in metadata or "type_names" not in metadata:
         raise ModelFileError(f"{path} is an AOTInductor package, but not one of nequip-compile (no r_max in it)", path)
-    # nequip < 0.17 stored no field names; its `ase` target was the only one that Python clients used.
-    inputs = tuple(metadata.get("nequip_aoti_inputs", " ".join(INPUT_FIELDS)).split())
-    outputs = tuple(metadata.get("nequip_aoti_outputs", " ".join(_ASE_OUTPUTS)).split())
+    inputs = tuple(metadata.get("nequip_aoti_inputs", "").split())
+    outputs = tuple(metadata.get("nequip_aoti_outputs", "").split())
+    if not inputs or not outputs:
+        unnamed = _unnamed_fields(source, metadata)
+        inputs, outputs = inputs or unnamed[0], outputs or unnamed[1]
     if not {CELL, SHIFTS} <= set(inputs):
         raise ModelFileError(
             f"{path} was compiled for ghost atoms (inputs {' '.join(inputs)}: the LAMMPS `pair_allegro` target);"
             " compile it with `--target openmm` (or `--target ase`, `--target pair_nequip`)",
             path,
         )
-    unknown = [name for name in inputs if name not in INPUT_FIELDS]
+    unknown = [name for name in inputs if name not in INPUT_FIELDS and name in STRUCTURE_FIELDS]
     if unknown:
         raise ModelFileError(
             f"{path} needs the inputs {' '.join(unknown)} (a batched target?); compile it with `--target openmm`", path

@@ -19,6 +19,7 @@ from ..compiling.aot import package_version
 from ..eager import ALL_OUTPUTS, open_eager
 from ..execution import Execution
 from ..format import CHECKPOINT, Contents, Format
+from ..graph_inputs import inputs_of_fields
 from ..metadata import parse_cutoffs
 from ..source import ModelSource
 from .peek import peek
@@ -62,6 +63,7 @@ def read_info(source: ModelSource) -> ModelInfo | None:
             per_edge_type_cutoff=parse_cutoffs(facts.get("per_edge_type_cutoff"), tuple(names)),
             outputs=ALL_OUTPUTS,
             versions=_versions(parameters),
+            inputs=inputs_of_fields((), _embedded(config)),
         )
     except ModelFileError:
         raise
@@ -138,6 +140,12 @@ def _model_config(config: Any) -> Mapping[str, Any]:
     while "type_names" not in config and isinstance(config.get("model"), dict):
         config = config["model"]
     return config
+
+
+def _embedded(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Fields of the graph that are embedded beside the atom types, with the lowest and highest value."""
+    embedded = config.get("categorical_graph_field_embed") or ()
+    return {str(each["field"]): (int(each["min"]), int(each["max"])) for each in embedded}
 
 
 def _facts(config: Mapping[str, Any]) -> dict[str, str]:

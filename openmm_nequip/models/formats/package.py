@@ -10,13 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import ModelFileError
-from ..archive import read_end
+from ..ages import parse_version
+from ..archive import find_entry, read_end
 from ..base import ModelInfo
+from ..compiling.aot import package_version
 from ..eager import ALL_OUTPUTS, open_eager
+from ..execution import Execution
 from ..format import PACKAGE, Contents, Format
+from ..graph_inputs import inputs_of_fields
 from ..metadata import make_info, package_versions
 from ..source import ModelSource
-from .peek import peek, state_of
+from .peek import embedded_fields, peek, state_of
+
+#: The nequip from which on packages state their facts as text.
+NEW_FORM = (0, 8)
 
 
 def recognise(contents: Contents) -> bool:
@@ -45,11 +52,38 @@ def read_info(source: ModelSource) -> ModelInfo | None:
     try:
         model = _graph_model(peek(content or b""))
         metadata = {key: str(value) for key, value in state_of(model)["_metadata"].items()}
-        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source))
+        inputs = inputs_of_fields(state_of(model).get("model_input_fields", ()), embedded_fields(model))
+        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source), inputs=inputs)
     except ModelFileError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def obstacle(source: ModelSource, execution: Execution) -> str:
+    """Why the installed nequip cannot load a package: those of nequip 0.7 state their facts in another form.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    execution : Execution
+        Not used: it cannot on any device.
+
+    Returns
+    -------
+    str
+        Empty if nothing is known to speak against it.
+    """
+    installed = package_version("nequip")
+    old = find_entry(source.path, "/model/package_metadata.pkl") is not None
+    if not old or (parse_version(installed) or NEW_FORM) < NEW_FORM:
+        return ""
+    return (
+        f"{source.path} was packaged by nequip 0.7, in a form that later versions do not read (nequip {installed} is "
+        "installed); make the package anew from its checkpoint with nequip 0.8 or later, or compile it under nequip "
+        "0.7 (`nequip-compile ... .nequip.pth`) and give that file"
+    )
 
 
 def _graph_model(thing: Any) -> Any:
@@ -70,4 +104,5 @@ FORMAT = Format(
     recognise=recognise,
     read_info=read_info,
     open=open_eager,
+    obstacle=obstacle,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -114,6 +114,49 @@ def class_names(thing: Any) -> set[str]:
     set of str
     """
     return {type(item).__name__ for item in walk(thing) if isinstance(item, Inert)}
+
+
+def embedded_fields(thing: Any) -> dict[str, tuple[int, int]]:
+    """Fields of the graph that nequip embeds as categories beside the atom types, and their ranges.
+
+    Parameters
+    ----------
+    thing : object
+        What :func:`peek` gave.
+
+    Returns
+    -------
+    dict of str to (int, int)
+        Lowest and highest value.
+
+    Raises
+    ------
+    KeyError, TypeError, AttributeError
+        If they are not stated as nequip states them.
+    """
+    found = {}
+    for item in walk(thing):
+        state = state_of(item) if type(item).__name__ == "NodeTypeEmbed" else {}
+        if state.get("do_categorical_graph_field_embed"):
+            tables = _children(_children(state)["categorical_graph_field_embed_modules"])
+            for name, lowest in untagged(state["categorical_graph_field_embed_shifts"]).items():
+                table = state_of(tables[name])
+                # TorchScript keeps the tensor alone: storage, offset, shape and strides.
+                count = table["num_embeddings"] if "num_embeddings" in table else table["weight"].args[2][0]
+                found[name] = lowest, lowest + count - 1
+    return found
+
+
+def untagged(thing: Any) -> Any:
+    """A list or dictionary of :func:`peek` without the tag of its type that TorchScript puts around it."""
+    args = getattr(thing, "args", ())
+    return args[0] if type(thing).__name__ == "restore_type_tag" and args else thing
+
+
+def _children(module: Any) -> Mapping[str, Any]:
+    """Submodules of a module, or of its state: attributes of their own in TorchScript."""
+    state = module if isinstance(module, dict) else state_of(module)
+    return state.get("_modules") or state
 
 
 def parameter_dtype(thing: Any) -> str | None:

@@ -22,9 +22,11 @@ from ..base import Model, ModelInfo, flat
 from ..eager import ALL_OUTPUTS
 from ..execution import Execution
 from ..format import TORCHSCRIPT, Contents, Format
+from ..graph_inputs import GraphInput, as_tensors, inputs_of_fields
 from ..metadata import make_info
+from ..scripted_inputs import ScriptedWithInputs
 from ..source import ModelSource
-from .peek import class_names, parameter_dtype, peek
+from .peek import class_names, embedded_fields, parameter_dtype, peek, state_of, untagged
 
 #: Extra files of both generations; those that are present are read.
 EXTRA_FILES = (
@@ -118,6 +120,7 @@ def read_info(source: ModelSource) -> ModelInfo:
         compiled=True,
         target="torchscript, deployed by nequip <= 0.6" if _is_deployed(facts) else "torchscript",
         outputs=_outputs(source, _is_deployed(facts)),
+        inputs=_inputs(source),
     )
 
 
@@ -146,6 +149,17 @@ def _outputs(source: ModelSource, deployed: bool) -> tuple[str, ...]:
     return ALL_OUTPUTS
 
 
+def _inputs(source: ModelSource) -> tuple[GraphInput, ...]:
+    """What a module takes beside the structure; files that state nothing take nothing."""
+    module = _peeked(source)
+    fields = untagged(state_of(module).get("model_input_fields"))
+    try:
+        embedded = embedded_fields(module)
+    except (KeyError, TypeError, AttributeError):
+        embedded = {}
+    return inputs_of_fields(fields if isinstance(fields, list) else (), embedded)
+
+
 def _is_deployed(facts: dict[str, str]) -> bool:
     """Files of nequip <= 0.6 name their own version; later ones name the dtype of the model instead."""
     return bool(facts["nequip_version"])
@@ -161,7 +175,7 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
     device : torch.device
         Where to run it.
     execution : Execution
-        Not used: the file is compiled.
+        Its inputs beside the structure; the file is compiled.
 
     Returns
     -------
@@ -184,6 +198,8 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
             source.path,
         ) from error
     module.eval()
+    if execution.inputs:
+        module = torch.jit.script(ScriptedWithInputs(module, as_tensors(info.inputs, execution.inputs)).eval())
     deployed = _is_deployed(_extra_files(source))
     return TorchScriptModel(info, device, module, DTYPES[info.dtype] if deployed else torch.float64)
 
