@@ -24,7 +24,7 @@ import torch
 from timing import environment, interleaved
 
 CUTOFF = 5.0
-#: Name -> options of nequip's NequIPGNNModel beyond the common ones.
+#: Name -> options of nequip's NequIPGNNModel, or of nequip-allegro's AllegroModel, beyond the common ones.
 STUDY = {"radial_mlp_depth": 2, "radial_mlp_width": 64, "num_layers": 4, "num_features": 32}
 CELLS = {"study": STUDY}
 for _order in (1, 2, 3):
@@ -32,6 +32,19 @@ for _order in (1, 2, 3):
         for _features in (16, 32, 64, 128):
             _name = f"l{_order}-{'parity' if _parity else 'plain'}-{_features}"
             CELLS[_name] = {"l_max": _order, "parity": _parity, "num_features": _features, "num_layers": 3}
+#: Names of Allegro's cells begin with it; their options are those of AllegroModel, and scalars 64 wide, or 128 with 128.
+ALLEGRO = "allegro-"
+for _order in (1, 2, 3):
+    for _parity in (False, True):
+        for _features in (16, 32, 64, 128):
+            for _depth in (1, 2, 3):
+                _width = max(64, _features)
+                CELLS[f"{ALLEGRO}l{_order}-{'parity' if _parity else 'plain'}-{_features}-{_depth}layers"] = {
+                    "l_max": _order, "parity": _parity, "num_tensor_features": _features, "num_layers": _depth,
+                    "num_scalar_features": _width, "allegro_mlp_hidden_layers_width": _width,
+                    "scalar_embed_mlp_hidden_layers_width": _width, "readout_mlp_hidden_layers_width": _width,
+                    "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed"},
+                }  # fmt: skip
 for _layers in (2, 4, 5):
     CELLS[f"l1-plain-32-{_layers}layers"] = {"num_features": 32, "num_layers": _layers}
     CELLS[f"l2-parity-32-{_layers}layers"] = {"l_max": 2, "parity": True, "num_features": 32, "num_layers": _layers}
@@ -45,12 +58,15 @@ _BLOCK_MS = 30.0
 
 def make(cell: str, dtype: str):
     """The model of a cell, in evaluation mode."""
-    from nequip.model import NequIPGNNModel
+    if cell.startswith(ALLEGRO):
+        from allegro.model import AllegroModel as build
+    else:
+        from nequip.model import NequIPGNNModel as build
     from nequip.utils.global_state import set_global_state
 
     set_global_state()
     options = {"l_max": 1, "parity": False, "model_dtype": dtype, "seed": 1, "avg_num_neighbors": 50.0} | CELLS[cell]
-    model = NequIPGNNModel(
+    model = build(
         r_max=CUTOFF, type_names=["H", "O"], per_type_energy_scales=1.0, per_type_energy_shifts=0.0, **options
     )
     model.eval()
@@ -121,10 +137,45 @@ def fused_steps(model) -> dict[str, object]:
     return steps
 
 
+def allegro_operations(program) -> float:
+    """The same as :func:`operations` of an Allegro model; activations are not counted."""
+    from openmm_nequip.kernels.pair_functions import hidden_form, two_body_matrix
+
+    networks = [hidden_form(mlp) for mlp in (*program.latents, program.readout)]
+    harmonics, channels, features = program.n_orders**2, program.n_channels, program.n_features
+    inputs = [network.matrices[0].shape[1] for network in networks]
+    total = 28.0 * two_body_matrix(program).shape[1]
+    for k, network in enumerate(networks):
+        total += 4.0 * sum(matrix.size for matrix in network.matrices[1:-1])
+        if k < len(program.latents):
+            hidden = network.matrices[-1].shape[0]
+            environment = channels if k == 0 else networks[k - 1].matrices[-1].shape[0]
+            total += 4.0 * (channels * inputs[k] + hidden * sum(inputs[k + 1 :]))
+            total += harmonics * (6.0 * environment + 8.0 * channels) + 5.0 * program.n_orders * channels
+    return total
+
+
+def allegro_atom_operations(program) -> float:
+    """The same per atom: tensor products of every layer, and maps onto environments."""
+    total = 0.0
+    for k in range(len(program.products)):
+        for q in range(k + 1):
+            table = program.products[q].couplings[..., :1] if q == k else program.products[q].couplings
+            pairs = np.count_nonzero(table.any(axis=1))
+            total += program.n_channels * (4.0 * np.count_nonzero(table) + 6.0 * pairs)
+        if k:
+            hidden = program.latents[k - 1].matrices[-1].shape[0]
+            total += 4.0 * program.n_orders**2 * hidden * program.n_channels
+    return total
+
+
 def operations(program) -> float:
     """Floating-point operations per edge of the fused step with tables: those of its loops, not what they replace."""
+    from openmm_nequip.kernels.allegro_program import AllegroProgram
     from openmm_nequip.kernels.harmonics import coupling
 
+    if isinstance(program, AllegroProgram):
+        return allegro_operations(program)
     total = 0.0
     for k, layer in enumerate(program.layers):
         for path in layer.paths:
@@ -140,6 +191,10 @@ def operations(program) -> float:
 
 def node_operations(program) -> float:
     """The same per atom: the linear maps, forward and backward."""
+    from openmm_nequip.kernels.allegro_program import AllegroProgram
+
+    if isinstance(program, AllegroProgram):
+        return allegro_atom_operations(program)
     total = 0.0
     for k, layer in enumerate(program.layers):
         for maps, blocks in (
@@ -259,7 +314,10 @@ def draw(results: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [row for row in json.loads(results.read_text())["rows"] if row["dtype"] == "float32"]
+    stored = json.loads(results.read_text())["rows"]
+    rows = [row for row in stored if row["dtype"] == "float32" and not row["cell"].startswith(ALLEGRO)]
+    if not rows:
+        return
     found = {(row["cell"], row["atoms"]): row for row in rows}
     sizes = sorted({row["atoms"] for row in rows})
     models = [(order, parity) for order in (1, 2, 3) for parity in ("plain", "parity")]

@@ -9,7 +9,6 @@
 // | `incoming`         | the list by neighbour: `by_neighbour`, or `by_centre` where edges have their mirror images       |
 // | TILE_SPARE         | numbers between the scratch memory of two threads: they do not share a cache line                |
 #pragma once
-#include "network.hpp"
 #include "step_state.hpp"
 
 namespace {
