@@ -32,7 +32,7 @@ for _order in (1, 2, 3):
         for _features in (16, 32, 64, 128):
             _name = f"l{_order}-{'parity' if _parity else 'plain'}-{_features}"
             CELLS[_name] = {"l_max": _order, "parity": _parity, "num_features": _features, "num_layers": 3}
-#: Names of Allegro's cells begin with it; their options are those of AllegroModel, and scalars 64 wide, or 128 with 128.
+#: Names of Allegro's cells begin with it; their options are those of AllegroModel, scalars 64 wide, or 128 with 128.
 ALLEGRO = "allegro-"
 for _order in (1, 2, 3):
     for _parity in (False, True):
@@ -142,7 +142,7 @@ def allegro_operations(program) -> float:
     from openmm_nequip.kernels.pair_functions import hidden_form, two_body_matrix
 
     networks = [hidden_form(mlp) for mlp in (*program.latents, program.readout)]
-    harmonics, channels, features = program.n_orders**2, program.n_channels, program.n_features
+    harmonics, channels = program.n_orders**2, program.n_channels
     inputs = [network.matrices[0].shape[1] for network in networks]
     total = 28.0 * two_body_matrix(program).shape[1]
     for k, network in enumerate(networks):

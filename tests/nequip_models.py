@@ -73,7 +73,8 @@ def make_allegro(types=("H", "C", "O"), noise=0.0, zbl=False, splines=None, bess
         set_global_state()
         embedding = {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 4} | (bessel or {})
         if splines is not None:
-            embedding = {"_target_": "allegro.nn.TwoBodySplineScalarEmbed", "num_splines": 6, "spline_span": 4} | splines
+            embedding = {"_target_": "allegro.nn.TwoBodySplineScalarEmbed", "num_splines": 6, "spline_span": 4}
+            embedding |= splines
         if zbl:
             options["pair_potential"] = {
                 "_target_": "nequip.nn.pair_potential.ZBL", "units": "metal", "chemical_species": list(types),

@@ -1,7 +1,7 @@
 """What a fused Allegro model computes, as plain numbers.
 
-An edge from the centre i, with distance r and direction u, has a row of scalar features and channels of tensors. With x =
-r / cutoff, the types a of the centre and b of the neighbour, order l(m) of the harmonic m, and channel c::
+An edge from a centre to a neighbour, with distance r and direction u, has scalar features and channels of tensors. With
+x = r / cutoff, the types a of the centre and b of the neighbour, order l(m) of the harmonic m, and channel c::
 
     h      = MLP(basis(x) M[a, b])                                      embedding of the pair, ``embedding``
     w      = h tensor                 environment weights e_1 = h environment             v_0 = h scalars

@@ -71,8 +71,9 @@ class Fused:
     weights, constants : numpy.ndarray, (n_weights,) and (n_constants,)
         What the code reads, see :class:`.backend.Generated`.
     facts : dict
-        ``tables`` (bool), and ``too_large`` where tables were wanted and would be; with tables ``knots``, ``value_error`` and ``slope_error`` (relative to the largest value and
-        slope of the radial networks) and ``table_bytes``.
+        ``tables`` (bool), and ``too_large`` where tables were wanted but would be; with tables ``knots``,
+        ``value_error`` and ``slope_error`` (relative to the largest value and slope of the radial functions) and
+        ``table_bytes``.
     """
 
     source: str

@@ -14,7 +14,7 @@ import torch
 
 from .allegro_program import AllegroProgram, Mlp, Splines
 from .read.probing import ACTIVATIONS
-from .tables import MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives, errors_of
+from .tables import MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives, deviation, probes
 
 #: Degree of the tables: of those up to 11 the one with the smallest tables that keep the promise of TOLERANCES.
 DEGREE = 7
@@ -22,6 +22,8 @@ DEGREE = 7
 MOST_TABLE_BYTES = 512e6
 #: Knots to begin with, and the step in which their number grows.
 _FEWEST, _STEP = 16, 4
+#: Pairs that are tabulated together.
+_TOGETHER = 16
 #: How much finer a grid becomes at least when it was too coarse, and at most.
 _GROWTH = (1.05, 4.0)
 #: Largest value at the cutoff, relative to the largest anywhere, that is rounding on a function that ends there.
@@ -72,42 +74,42 @@ def _spline_function(splines: Splines) -> Callable[[torch.Tensor], torch.Tensor]
     return functions
 
 
-class PairFunction:
-    """The row of a pair of types as a function of x = r / cutoff, in float64.
+class PairFunctions:
+    """The rows of some pairs of types as functions of x = r / cutoff, in float64.
 
     Parameters
     ----------
     program : AllegroProgram
         The model.
-    centre, neighbour : int
-        The types.
+    pairs : sequence of tuple of int
+        Types of centre and neighbour.
     """
 
-    def __init__(self, program: AllegroProgram, centre: int, neighbour: int) -> None:
+    def __init__(self, program: AllegroProgram, pairs: Sequence[tuple[int, int]]) -> None:
         basis = program.basis
+        self.count = len(pairs)
         self._basis = _spline_function(basis) if isinstance(basis, Splines) else bessel_function(basis)
-        self._first = torch.from_numpy(np.ascontiguousarray(program.pairs[centre, neighbour]))
+        self._first = torch.from_numpy(np.concatenate([program.pairs[pair] for pair in pairs], axis=1))
         self._matrices = [torch.from_numpy(matrix) for matrix in program.embedding.matrices]
         self._activation, self._factor = program.embedding.activation
         self._last = torch.from_numpy(two_body_matrix(program))
 
     def _embedding(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = self._basis(x) @ self._first
+        hidden = (self._basis(x) @ self._first).view(len(x), self.count, -1)
         for matrix in self._matrices:
             hidden = ACTIVATIONS[self._activation](hidden) * self._factor @ matrix
         return hidden
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Rows (n, n_row) at x (n,) in [0, 1]; differentiable."""
-        return self._embedding(x) @ self._last
-
     def derivatives(self, x: torch.Tensor, order: int) -> list[torch.Tensor]:
-        """Rows and their derivatives, see :func:`.tables.derivatives`; the map onto the row comes last, being wide."""
+        """Rows (n, n_pairs, n_row) at x (n,) in [0, 1], and their derivatives, see :func:`.tables.derivatives`.
+
+        The map onto the row comes last, because it is wide.
+        """
         return [values @ self._last for values in derivatives(self._embedding, x, order)]
 
 
 def _hermite_matrix(degree: int) -> np.ndarray:
-    """From derivatives at 0, then at 1, to the coefficients of the polynomial that has them: (degree + 1, degree + 1)."""
+    """From derivatives at 0, then at 1, to coefficients of the polynomial that has them: (degree + 1, degree + 1)."""
     order = (degree + 1) // 2
     conditions = np.zeros((degree + 1, degree + 1))
     for derivative in range(order):
@@ -119,12 +121,12 @@ def _hermite_matrix(degree: int) -> np.ndarray:
     return np.linalg.inv(conditions)
 
 
-def hermite_of_degree(function: PairFunction, knots: int, degree: int) -> np.ndarray:
-    """Coefficients of the interpolant on [0, 1] of an odd degree.
+def hermite_of_degree(functions: PairFunctions, knots: int, degree: int) -> np.ndarray:
+    """Coefficients of the interpolants on [0, 1] of an odd degree.
 
     Parameters
     ----------
-    function : PairFunction
+    functions : PairFunctions
         What is tabulated.
     knots : int
         Number of intervals.
@@ -133,34 +135,37 @@ def hermite_of_degree(function: PairFunction, knots: int, degree: int) -> np.nda
 
     Returns
     -------
-    numpy.ndarray, (knots, degree + 1, n_out) float64
+    numpy.ndarray, (n_pairs, knots, degree + 1, n_row) float64
     """
     x = torch.linspace(0, 1, knots + 1, dtype=torch.float64)
-    found = [d.numpy() / knots**i for i, d in enumerate(function.derivatives(x, (degree - 1) // 2))]
+    found = [d.numpy() / knots**i for i, d in enumerate(functions.derivatives(x, (degree - 1) // 2))]
     if np.abs(found[0][-1]).max() <= _ENDED * np.abs(found[0]).max():
-        for values in found:  # it ends at the cutoff, and beyond it all is zero
+        for values in found:  # they end at the cutoff, and beyond it all is zero
             values[-1] = 0.0
     ends = np.stack([*(values[:-1] for values in found), *(values[1:] for values in found)])
-    return np.einsum("pn,nko->kpo", _hermite_matrix(degree), ends)
+    flat = _hermite_matrix(degree) @ ends.reshape(degree + 1, -1)
+    return np.ascontiguousarray(flat.reshape(degree + 1, *found[0][1:].shape).transpose(2, 1, 0, 3))
 
 
-def _tabulate(function: PairFunction, promised: tuple[float, float], step: int, fewest: int) -> Table:
-    """The table of one pair with about as few knots as keep the promise, a multiple of ``step``."""
-    knots = -(-fewest // step) * step
-    while True:
-        coefficients = hermite_of_degree(function, knots, DEGREE)
-        errors = errors_of(function.derivatives, coefficients)
-        if errors[0] <= promised[0] and errors[1] <= promised[1]:
-            return Table(coefficients, *errors)
-        # An error falls with the power degree + 1 of the interval, that of a slope with one less.
-        finer = max((errors[0] / promised[0]) ** (1 / (DEGREE + 1)), (errors[1] / promised[1]) ** (1 / DEGREE))
-        wanted = knots * min(max(finer, _GROWTH[0]), _GROWTH[1])
-        if wanted > MOST_KNOTS:
-            raise ValueError(
-                f"a table of {knots} knots is still off by {errors[0]:.1e} in value and {errors[1]:.1e} in slope "
-                f"(wanted {promised[0]:.1e} and {promised[1]:.1e}); use tables=False"
-            )
-        knots = max(-(-int(np.ceil(wanted)) // step) * step, knots + step)
+def _tabulate(functions: PairFunctions, knots: int) -> list[Table]:
+    """Tables of some pairs with so many knots, and their errors."""
+    coefficients = hermite_of_degree(functions, knots, DEGREE)
+    points = torch.from_numpy(probes(knots))
+    true_value, true_slope = (d.numpy() for d in functions.derivatives(points, 1))
+    return [
+        Table(table, *deviation(table, points.numpy(), true_value[:, i], true_slope[:, i]))
+        for i, table in enumerate(coefficients)
+    ]
+
+
+def _finer(table: Table, promised: tuple[float, float]) -> float:
+    """How much finer the grid of a table that does not keep its promise has to be; 1 for one that does."""
+    if table.value_error <= promised[0] and table.slope_error <= promised[1]:
+        return 1.0
+    # An error falls with the power degree + 1 of the interval, that of a slope with one less.
+    value = (table.value_error / promised[0]) ** (1 / (DEGREE + 1))
+    slope = (table.slope_error / promised[1]) ** (1 / DEGREE)
+    return min(max(value, slope, _GROWTH[0]), _GROWTH[1])
 
 
 def table_bytes(program: AllegroProgram, knots: int) -> float:
@@ -193,18 +198,26 @@ def tabulate_pairs(program: AllegroProgram, pairs: Sequence[tuple[int, int]] | N
     # Splines are smooth between the ends of their supports, which are multiples of 1 / number of functions.
     step = program.basis.size if isinstance(program.basis, Splines) else _STEP
     wanted = list(pairs or [(a, b) for a in range(program.n_types) for b in range(program.n_types)])
-    if table_bytes(program, _FEWEST) > MOST_TABLE_BYTES:
-        return None
-    functions = [PairFunction(program, *pair) for pair in wanted]
-    tables: list[Table] = []
-    knots = _FEWEST
-    for function in functions:
-        tables.append(_tabulate(function, promised, step, knots))
-        knots = tables[-1].knots
+    chunks = [PairFunctions(program, wanted[i : i + _TOGETHER]) for i in range(0, len(wanted), _TOGETHER)]
+    knots = -(-_FEWEST // step) * step
+    found: dict[int, list[Table]] = {}
+    waiting = list(range(len(chunks)))
+    while waiting:
         if table_bytes(program, knots) > MOST_TABLE_BYTES:
             return None
-    for i, function in enumerate(functions):
-        if tables[i].knots < knots:
-            coefficients = hermite_of_degree(function, knots, DEGREE)
-            tables[i] = Table(coefficients, *errors_of(function.derivatives, coefficients))
-    return tables
+        found[waiting[0]] = made = _tabulate(chunks[waiting[0]], knots)
+        finer = max(_finer(table, promised) for table in made)
+        if finer == 1.0:
+            waiting.pop(0)
+            continue
+        if knots * finer > MOST_KNOTS:
+            raise ValueError(
+                f"a table of {knots} knots is still off by {max(table.value_error for table in made):.1e} in value and "
+                f"{max(table.slope_error for table in made):.1e} in slope (wanted {promised[0]:.1e} and "
+                f"{promised[1]:.1e}); use tables=False"
+            )
+        knots = max(-(-int(np.ceil(knots * finer)) // step) * step, knots + step)
+    for i, chunk in enumerate(chunks):
+        if found[i][0].knots < knots:
+            found[i] = _tabulate(chunk, knots)
+    return [table for i in range(len(chunks)) for table in found[i]]

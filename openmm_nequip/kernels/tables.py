@@ -1,15 +1,14 @@
 """Functions of a distance as Hermite tables with a measured error.
 
 Between two knots the table is the polynomial that has the function's value and derivatives at both: of degree five with
-value, slope and curvature, so twice continuously differentiable everywhere, that the energy that is tabulated has smooth
-forces, and the forces are its exact gradient. Higher degrees take a derivative more for each two.
+value, slope and curvature, so twice continuously differentiable everywhere. The energy that is tabulated thus has
+smooth forces, and the forces are its exact gradient. Every two degrees more take a derivative more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -192,27 +191,31 @@ def evaluate(coefficients: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.nd
     return value, slope * knots
 
 
-def errors_of(
-    derivatives_at: Callable[[torch.Tensor, int], list[torch.Tensor]], coefficients: np.ndarray
+def probes(knots: int) -> np.ndarray:
+    """Where errors of a table are measured: (n,) float64, a few points between any two knots, none of them a knot."""
+    return (np.arange(knots)[:, None] + (np.arange(_PROBES) + 0.5) / _PROBES).ravel() / knots
+
+
+def deviation(
+    coefficients: np.ndarray, x: np.ndarray, true_value: np.ndarray, true_slope: np.ndarray
 ) -> tuple[float, float]:
-    """Largest deviation of a table from its function, measured between the knots.
+    """Largest deviation of a table from its function.
 
     Parameters
     ----------
-    derivatives_at : callable
-        Places (n,) and the order of the highest derivative -> what :func:`derivatives` gives of the function there.
     coefficients : numpy.ndarray, (n_knots, degree + 1, n_out)
-        Its table.
+        The table.
+    x : numpy.ndarray, (n,) float64
+        Where it is measured.
+    true_value, true_slope : numpy.ndarray, (n, n_out)
+        The function and its derivative there.
 
     Returns
     -------
     tuple of float
         Of value and derivative, relative to their largest magnitude.
     """
-    knots = len(coefficients)
-    points = (np.arange(knots)[:, None] + (np.arange(_PROBES) + 0.5) / _PROBES).ravel() / knots
-    true_value, true_slope = (d.numpy() for d in derivatives_at(torch.from_numpy(points), 1))
-    value, slope = evaluate(coefficients, points)
+    value, slope = evaluate(coefficients, x)
     return (
         float(np.abs(value - true_value).max() / max(np.abs(true_value).max(), 1e-300)),
         float(np.abs(slope - true_slope).max() / max(np.abs(true_slope).max(), 1e-300)),
@@ -249,7 +252,10 @@ def tabulate(
     knots = fewest
     while True:
         coefficients = hermite(network, knots)
-        errors = errors_of(partial(derivatives, network), coefficients)
+        points = probes(knots)
+        errors = deviation(
+            coefficients, points, *(d.numpy() for d in derivatives(network, torch.from_numpy(points), 1))
+        )
         if errors[0] <= promised[0] and errors[1] <= promised[1]:
             return Table(coefficients, *errors)
         if 2 * knots > MOST_KNOTS:

@@ -16,8 +16,8 @@ def _private(module: Any, name: str) -> Any:
         return getattr(module, name)
     except AttributeError:
         raise UpstreamError(
-            f"{type(module).__name__} of nequip-allegro has no {name}, which the fused kernels read (known to work: 0.7 "
-            "to 0.8); use kernels='none', or a version of nequip-allegro that is known",
+            f"{type(module).__name__} of nequip-allegro has no {name}, which the fused kernels read (known to work: "
+            "0.7 to 0.8); use kernels='none', or a version of nequip-allegro that is known",
             "nequip-allegro",
         ) from None
 

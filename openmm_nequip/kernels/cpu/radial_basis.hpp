@@ -1,4 +1,4 @@
-// Radial basis with its derivative, at x = r / cutoff in double precision: Bessel functions times a polynomial cutoff, or splines.
+// Radial basis and its derivative at x = r / cutoff, in double precision: Bessel functions times a polynomial cutoff, or splines.
 //
 //     f_k(x) = factor c(x) sin(w_k x) / (pi x)                         w_k = pi root_k
 //     c(x) = 1 - a x^p + b x^(p+1) - h x^(p+2)                         a = (p+1)(p+2)/2, b = p(p+2), h = p(p+1)/2

@@ -1,4 +1,4 @@
-"""Radial functions: constants of the basis and of the pair term; of a layer of NequIP its table, or the widths and matrices of its network, among the weights of the model."""
+"""Radial functions: constants of the basis and of the pair term; tables or matrices of radial networks of layers."""
 
 from __future__ import annotations
 

@@ -72,7 +72,10 @@ def read(model: Any) -> AllegroProgram:
     norm, embed, allegro, scale_shift = (
         parts.one(kind)
         for kind in (
-            "EdgeLengthNormalizer", "TwoBodySphericalHarmonicTensorEmbed", "Allegro_Module", "PerTypeScaleShift",
+            "EdgeLengthNormalizer",
+            "TwoBodySphericalHarmonicTensorEmbed",
+            "Allegro_Module",
+            "PerTypeScaleShift",
         )  # fmt: skip
     )
     if len(parts.all("ScalarMLP")) != 2:

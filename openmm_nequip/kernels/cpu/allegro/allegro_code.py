@@ -33,7 +33,9 @@ class _Row(NamedTuple):
 def _lay_out(program: AllegroProgram, networks: list[Mlp], lanes: int) -> _Row:
     channels = padded(program.n_channels, lanes)
     parts = [program.n_channels] * (2 * program.n_orders) + [network.matrices[0].shape[1] for network in networks]
-    places, starts, width = [], [], 0
+    places: list[int] = []
+    starts: list[int] = []
+    width = 0
     for count in parts:
         starts.append(width)
         places += range(width, width + count)
@@ -139,9 +141,7 @@ def allegro_include(
     return "\n".join(text), blob.array(), program.norms
 
 
-def _two_body(
-    program: AllegroProgram, tables: list[Table] | None, row: _Row, blob: Blob
-) -> tuple[list[str], int]:
+def _two_body(program: AllegroProgram, tables: list[Table] | None, row: _Row, blob: Blob) -> tuple[list[str], int]:
     """Tables, or the matrices of the exact functions; and room in a buffer that they need, in numbers of an edge."""
     lanes = blob.lanes
     if tables:

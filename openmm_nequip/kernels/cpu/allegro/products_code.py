@@ -1,13 +1,13 @@
 """C++ of an Allegro model's tensor products, applied to vectors of an atom, forward and backward.
 
-With the sums A_q of an atom, weights W and couplings C, the vector v of layer k begins with the scalar of its product, and
-goes through all products before it::
+With the sums A_q of an atom, weights W and couplings C, the vector v of layer k begins with the scalar of its product,
+and goes through all products before it::
 
     product k, last:   v_k[m]  = sum over paths p and harmonics n of C_k[p, m, n, 0] W_k[p] A_k[n]
     product q < k:     v_q[m]  = sum over p, n, j of C_q[p, m, n, j] W_q[p] A_q[n] v_{q+1}[j]
 
-Channels are in the lanes; for each vector of channels all components are in registers or on the stack, and every non-zero
-coupling is written out. A product A[n] v[j] is made once for all m of a path.
+Channels are in the lanes; for each vector of channels all components are in registers or on the stack, and every
+non-zero coupling is written out. A product A[n] v[j] is made once for all m of a path.
 
 Names in the generated code: ``weight`` W, ``above<j>`` W v_{q+1}, ``below[m]`` v_q; backward, ``gradient<m>`` W g(v_q),
 ``sums_gradient[n]`` and ``above_gradient[j]``.
@@ -40,7 +40,8 @@ class _Writer:
 
     def _begin(self, name: str, arguments: str) -> list[str]:
         return [
-            f"static void {name}_{self._number}(const real* __restrict__ weights, const real* __restrict__ sums, {arguments}) {{",
+            f"static void {name}_{self._number}(const real* __restrict__ weights, const real* __restrict__ sums,",
+            f"    {arguments}) {{",
             "  for (int c = 0; c < CHANNELS; c += LANES) {",
         ]
 
@@ -65,7 +66,8 @@ class _Writer:
                 terms = [
                     f"below[{m}] += {literal(float(table[m, n, j]))} * pair;" for m in np.flatnonzero(table[:, n, j])
                 ]
-                lines.append(f"      {{ const vec pair = load(sums + {n} * CHANNELS + c) * above{j}; {' '.join(terms)} }}")
+                pair = f"load(sums + {n} * CHANNELS + c) * above{j}"
+                lines.append(f"      {{ const vec pair = {pair}; {' '.join(terms)} }}")
             lines.append("    }")
         return "\n".join(
             [*lines, f"    for (int m = 0; m < {n_below}; m++) store(to + m * CHANNELS + c, below[m]);", "  }", "}"]
@@ -97,14 +99,16 @@ class _Writer:
                 if last:
                     lines.append(f"      sums_gradient[{n}] += {terms};")
                 else:
-                    lines.append(
-                        f"      {{ const vec pair = {terms}; sums_gradient[{n}] += pair * load(above + {j} * CHANNELS + c);"
-                        f" above_gradient[{j}] += pair * load(sums + {n} * CHANNELS + c); }}"
-                    )
+                    lines += [
+                        f"      {{ const vec pair = {terms};",
+                        f"        sums_gradient[{n}] += pair * load(above + {j} * CHANNELS + c);",
+                        f"        above_gradient[{j}] += pair * load(sums + {n} * CHANNELS + c); }}",
+                    ]
             lines.append("    }")
         lines += [f"    store(sums_to + {n} * CHANNELS + c, sums_gradient[{n}]);" for n in used]
         if not last:
-            lines.append(f"    for (int j = 0; j < {n_above}; j++) store(above_to + j * CHANNELS + c, above_gradient[j]);")
+            store = "store(above_to + j * CHANNELS + c, above_gradient[j]);"
+            lines.append(f"    for (int j = 0; j < {n_above}; j++) {store}")
         return "\n".join([*lines, "  }", "}"])
 
 
@@ -156,8 +160,9 @@ def products_code(program: AllegroProgram, channels: int, blob: Blob) -> str:
             *forward,
             "}",
             "// From the gradient of vectors[0] to those of all sums; both buffers are overwritten.",
-            "static void products_backward(int k, const real* weights, const real* const* sums, const real* const* vectors,",
-            "                              real* const* sums_gradient, real* gradient, real* room) {",
+            "static void products_backward(int k, const real* weights, const real* const* sums,",
+            "                              const real* const* vectors, real* const* sums_gradient, real* gradient,",
+            "                              real* room) {",
             *backward,
             "}",
         ]

@@ -3,7 +3,7 @@
 // The formulas are those of edgewise_step.hpp. A tile has `rows` edges at most, and TILE_ATOMS atoms.
 //
 // Memory: `row` of an edge is ROW_WIDTH numbers behind one another,
-//     [weights of T_0: N_ORDERS x CHANNELS][weights of A_0: N_ORDERS x CHANNELS][inputs of network 0][of network 1] ... [of the readout]
+//     [w of T_{-1}: N_ORDERS x CHANNELS][w_0 of A_0: N_ORDERS x CHANNELS][inputs z_0 of network 0][z_1] ... [z of the readout]
 // each part padded to whole vectors; `row_slope` is its derivative with respect to the argument of the two-body functions, and
 // `row_gradient` that of the energy with respect to it. Harmonics lie component by component, `rows` numbers each.
 //
