@@ -32,13 +32,13 @@ for _order in (1, 2, 3):
         for _features in (16, 32, 64, 128):
             _name = f"l{_order}-{'parity' if _parity else 'plain'}-{_features}"
             CELLS[_name] = {"l_max": _order, "parity": _parity, "num_features": _features, "num_layers": 3}
-#: Names of Allegro's cells begin with it; their options are those of AllegroModel, scalars 64 wide, or 128 with 128.
+#: Names of Allegro's cells begin with it; options of AllegroModel, scalars and networks twice as wide.
 ALLEGRO = "allegro-"
 for _order in (1, 2, 3):
     for _parity in (False, True):
         for _features in (16, 32, 64, 128):
             for _depth in (1, 2, 3):
-                _width = max(64, _features)
+                _width = min(2 * _features, 128)
                 CELLS[f"{ALLEGRO}l{_order}-{'parity' if _parity else 'plain'}-{_features}-{_depth}layers"] = {
                     "l_max": _order, "parity": _parity, "num_tensor_features": _features, "num_layers": _depth,
                     "num_scalar_features": _width, "allegro_mlp_hidden_layers_width": _width,
