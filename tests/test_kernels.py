@@ -289,8 +289,6 @@ def test_what_is_not_known_is_named(tmp_path, monkeypatch):
         changed.setattr(readers, "READERS", [each for each in readers.READERS if each.name != "nequip"])
         with pytest.raises(KernelsError, match="fused kernels cannot run this model.*ConvNetLayer"):
             load_model(unopened(tmp_path), kernels="fused")
-    with pytest.raises(KernelsError, match="compiled already.*give the .ckpt"):
-        load_model(DATA / "tiny-nequip.nequip.pth", kernels="fused")
     with pytest.raises(ValueError, match="kernels='quick' is unknown; use one of 'auto', 'none', 'fused'"):
         load_model(DATA / "tiny-nequip.ckpt", kernels="quick")
     with default_dtype(torch.float64), pytest.raises(NotFusableError, match="NormActivation"):

@@ -1,4 +1,4 @@
-"""Fused Allegro models along a simulation and in OpenMM: pure and mixed Systems, by the compiled steps and by the model."""
+"""Fused Allegro models along a simulation and in OpenMM: pure and mixed Systems, against the uncompiled model."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""NequIP checkpoints and packages run by the fused CPU kernels, made at first use and kept in the cache folder."""
+"""Models run by the fused CPU kernels, which are made at first use and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from .base import Model, ModelInfo, StepFunction, StepRequest
 from .compiling.aot import package_version
 from .compiling.example import example_graph
 from .eager import ALL_OUTPUTS, load_module
-from .format import PACKAGE
+from .format import PACKAGE, TORCHSCRIPT
 from .formats import format_of
+from .formats.torchscript import load_to_fuse
 from .metadata import make_info, package_versions
 from .source import ModelSource
 
@@ -41,7 +42,7 @@ AGREEMENT = {"float32": 2e-4, "float64": 1e-7}
 
 
 class FusedModel(Model):
-    """A NequIP model in generated C++.
+    """A NequIP or Allegro model in generated C++.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ class FusedModel(Model):
 
 
 def fused_model(source: ModelSource, device: torch.device, tables: bool = True) -> FusedModel:
-    """A checkpoint or package, run by the fused kernels.
+    """A checkpoint, package or TorchScript file, run by the fused kernels.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ def fused_model(source: ModelSource, device: torch.device, tables: bool = True) 
         library = open_kernels(fused, backend)
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
-    target = "openmm (fused at first use)"
+    target = "torchscript (fused at first use)" if source.kind == TORCHSCRIPT else "openmm (fused at first use)"
     stated = {"versions": package_versions(source.path)} if source.kind == PACKAGE else {}
     info = make_info(facts, outputs=ALL_OUTPUTS, compiled=True, target=target, kernels=fused.summary, **stated)
     return FusedModel(info, backend, library)
@@ -179,7 +180,7 @@ def describe_kernels(source: ModelSource, tables: bool = True) -> str:
         return known
     try:
         with preserved_global_state():
-            module: Any = load_module(source)
+            module, _ = _module_and_facts(source)
             with default_dtype(torch.float64):
                 return fuse(module, tables).summary
     except NotFusableError as error:
@@ -272,12 +273,19 @@ def _store(path: Path, facts: dict[str, Any], **arrays: np.ndarray) -> None:
 def _make(source: ModelSource, tables: bool, backend: Backend) -> tuple[Fused, dict[str, str]]:
     logger.info("reading %s for the fused kernels", source.path)
     with preserved_global_state():
-        module: Any = load_module(source)
-        facts = {key: str(value) for key, value in module.metadata.items()}
+        module, facts = _module_and_facts(source)
         with default_dtype(torch.float64):
             fused = fuse(module, tables, backend)
         verify(module, backend.step(open_kernels(fused, backend)), facts)
     return fused, facts
+
+
+def _module_and_facts(source: ModelSource) -> tuple[Any, dict[str, str]]:
+    """A model as kernel readers want it, and nequip's metadata."""
+    if source.kind == TORCHSCRIPT:
+        return load_to_fuse(source)
+    module: Any = load_module(source)
+    return module, {key: str(value) for key, value in module.metadata.items()}
 
 
 def verify(module: Any, step: Callable, facts: dict[str, str]) -> None:

@@ -82,7 +82,7 @@ def read(model: Any) -> AllegroProgram:
         raise NotFusableError(f"the model has {len(parts.all('ScalarMLP'))} modules of class ScalarMLP instead of two")
     first, last = (module for _, module in parts.all("ScalarMLP"))
     expect_plain_sum(parts.one("AtomwiseReduce"))
-    harmonics = read_harmonics(embed.irreps_out[embed.tensor_basis_out_field], embed.sh)
+    harmonics = read_harmonics(None, embed.sh)
     n_types, basis, pairs, power = _pairs(parts)
     matrices, activation = read_mlp(first.mlp_module, "the scalar embedding")
     tensor = _linear(embed.env_embed_linear, "the tensor embedding")
@@ -217,9 +217,10 @@ def _latents(allegro: Any, products: list[Product], weighter: Any, orders: int) 
     if dims[0][0] != orders**2 or any(a[1] != b[0] for a, b in zip(dims, dims[1:], strict=False)):
         raise NotFusableError(f"tensor products with {dims} components do not follow one another")
     found = []
-    for k, latent in enumerate(allegro.latents):
+    networks = list(allegro.latents)
+    for k, latent in enumerate(networks):
         matrices, activation = read_mlp(latent, f"latents.{k}")
-        if k + 1 < len(allegro.latents):
+        if k + 1 < len(networks):
             weights = weighted_columns(matrices[-1][:, n_features:], weighter, orders, n_channels)
             flat = weights.transpose(0, 2, 1).reshape(len(weights), -1)
             matrices[-1] = np.concatenate([matrices[-1][:, :n_features], flat], axis=1)

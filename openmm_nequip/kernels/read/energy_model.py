@@ -5,6 +5,7 @@ Modules are known by the name of their class, see :mod:`.probing`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from ...errors import NotFusableError
 from ...upstream.nequip_modules import reciprocal_cutoffs, submodules, zbl_factor
 from ..harmonics import fit_polynomials
-from ..program import Repulsion
+from ..program import Block, Repulsion
 from .probing import blocks_of, expect_class, show_blocks, to_array
 
 #: Directions from which the polynomials of the spherical harmonics are fitted.
@@ -175,13 +176,21 @@ def read_repulsion(module: Any, power: float | None) -> Repulsion:
     return Repulsion(to_array(module.atomic_numbers), zbl_factor(module), power)
 
 
+def _plain_blocks(dimension: int) -> list[Block]:
+    """Harmonics of orders 0, 1, ..., as many as fill a dimension."""
+    orders = math.isqrt(dimension)
+    if orders**2 != dimension:
+        raise NotFusableError(f"{dimension} edge attributes are not the spherical harmonics of orders 0, 1, ...")
+    return [Block(1, order, (-1) ** order) for order in range(orders)]
+
+
 def read_harmonics(irreps: Any, harmonics: Any) -> list[np.ndarray]:
     """Polynomials of the spherical harmonics of edges.
 
     Parameters
     ----------
-    irreps : e3nn.o3.Irreps
-        Of the harmonics.
+    irreps : e3nn.o3.Irreps or None
+        Of the harmonics; None where parities do not matter and orders are told by their number.
     harmonics : torch.nn.Module
         e3nn's ``SphericalHarmonics``.
 
@@ -194,7 +203,10 @@ def read_harmonics(irreps: Any, harmonics: Any) -> list[np.ndarray]:
     NotFusableError
         If they are not those of orders 0, 1, ... of unit vectors.
     """
-    blocks = blocks_of(irreps)
+    vectors = np.random.default_rng(0).normal(size=(_SAMPLES, 3))
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    values = to_array(harmonics(torch.from_numpy(units)))
+    blocks = _plain_blocks(values.shape[1]) if irreps is None else blocks_of(irreps)
     if [(b.mul, b.l, b.p) for b in blocks] != [(1, order, (-1) ** order) for order in range(len(blocks))]:
         raise NotFusableError(
             f"edge attributes {show_blocks(blocks)} are not the spherical harmonics of orders 0, 1, ..."
@@ -203,9 +215,6 @@ def read_harmonics(irreps: Any, harmonics: Any) -> list[np.ndarray]:
         raise NotFusableError(f"edge attributes of order {len(blocks) - 1} are above the largest known, {_MAX_ORDER}")
     if not harmonics.normalize:
         raise NotFusableError("edge attributes are harmonics of vectors that are not normalised")
-    vectors = np.random.default_rng(0).normal(size=(_SAMPLES, 3))
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    values = to_array(harmonics(torch.from_numpy(units)))
     found, start = [], 0
     for order in range(len(blocks)):
         stop = start + 2 * order + 1

@@ -33,6 +33,11 @@ _LAMMPS_OUTPUTS = ("atomic_energy", "forces", "virial")
 _TARGETS = {_ASE_OUTPUTS: "ase", _LAMMPS_OUTPUTS: "pair_nequip"} | {
     tuple(target["output"]): name for name, target in TARGETS.items()
 }
+#: Why a package for CPUs is not fused, and what would be.
+NOT_IN_PACKAGE = (
+    "it was compiled without them; the .ckpt or .nequip.zip it came from runs many times faster, with fused kernels, "
+    "and so does a file compiled with `nequip-compile --modifiers enable_FusedKernels`"
+)
 _CUSTOM_OPS_ENTRY = "nequip_custom_ops_libs.txt"
 _METADATA_ENTRY = "_metadata.json"
 
@@ -106,8 +111,15 @@ def read_info(source: ModelSource) -> ModelInfo:
         compiled=True,
         target=_TARGETS.get(outputs, "outputs " + " ".join(outputs)),
         outputs=tuple(sorted(given)),
-        kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or "none",
+        kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or _without_kernels(metadata),
     )
+
+
+def _without_kernels(metadata: dict[str, str]) -> str:
+    """What to say of a package that nequip alone has made: its weights are in machine code, which nobody can read."""
+    if not metadata.get("AOTI_DEVICE_KEY", "cpu").startswith("cpu"):
+        return "none"
+    return f"none: {NOT_IN_PACKAGE}"
 
 
 def obstacle(source: ModelSource, execution: Execution) -> str:
