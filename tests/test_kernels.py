@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from openmm_nequip import load_model
 from openmm_nequip.errors import BuildError, NotFusableError
 from openmm_nequip.graph.neighbors import NeighborList
+from openmm_nequip.kernels import read as readers
 from openmm_nequip.kernels.cpu import CPU
 from openmm_nequip.kernels.cpu.build import build
 from openmm_nequip.kernels.cpu.library import Step, open_library
@@ -283,11 +284,12 @@ def test_shipped_model_and_artefacts_agree():
         assert abs(found["energy"] - expected["energy"]) < ENERGY["float32"] * len(types)
 
 
-def test_what_is_not_known_is_named():
-    with pytest.raises(KernelsError, match="fused kernels cannot run this model.*Allegro"):
-        load_model(DATA / "tiny-allegro.nequip.zip", kernels="fused")
-    with pytest.raises(KernelsError, match="compiled already.*give the .ckpt"):
-        load_model(DATA / "tiny-nequip.nequip.pth", kernels="fused")
+def test_what_is_not_known_is_named(tmp_path, monkeypatch):
+    with monkeypatch.context() as changed:
+        changed.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
+        changed.setattr(readers, "READERS", [each for each in readers.READERS if each.name != "nequip"])
+        with pytest.raises(KernelsError, match="fused kernels cannot run this model.*ConvNetLayer"):
+            load_model(unopened(tmp_path), kernels="fused")
     with pytest.raises(ValueError, match="kernels='quick' is unknown; use one of 'auto', 'none', 'fused'"):
         load_model(DATA / "tiny-nequip.ckpt", kernels="quick")
     with default_dtype(torch.float64), pytest.raises(NotFusableError, match="NormActivation"):

@@ -1,4 +1,4 @@
-"""NequIP checkpoints and packages run by the fused CPU kernels, made at first use and kept in the cache folder."""
+"""Models run by the fused CPU kernels, which are made at first use and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from ..upstream.nequip_state import default_dtype, preserved_global_state
 from .base import Model, ModelInfo, StepFunction, StepRequest
 from .compiling.aot import package_version
 from .eager import ALL_OUTPUTS, load_module
-from .format import PACKAGE
+from .format import PACKAGE, TORCHSCRIPT
 from .formats import format_of
+from .formats.torchscript import load_to_fuse
 from .graph_inputs import InputValues
 from .metadata import make_info, package_versions
 from .own_answers import References, check_library, make_references
@@ -46,7 +47,7 @@ class Kept(NamedTuple):
 
 
 class FusedModel(Model):
-    """A NequIP model in generated C++.
+    """A NequIP or Allegro model in generated C++.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ class FusedModel(Model):
 def fused_model(
     source: ModelSource, device: torch.device, tables: bool = True, inputs: InputValues = ()
 ) -> FusedModel:
-    """A checkpoint or package, run by the fused kernels.
+    """A checkpoint, package or TorchScript file, run by the fused kernels.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ def fused_model(
         library = open_kernels(fused, backend, references)
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
-    target = "openmm (fused at first use)"
+    target = "torchscript (fused at first use)" if source.kind == TORCHSCRIPT else "openmm (fused at first use)"
     stated = {"versions": package_versions(source)} if source.kind == PACKAGE else {}
     info = make_info(facts, outputs=ALL_OUTPUTS, compiled=True, target=target, kernels=fused.summary, **stated)
     return FusedModel(info, backend, library)
@@ -189,7 +190,7 @@ def describe_kernels(source: ModelSource, tables: bool = True, inputs: InputValu
         return known
     try:
         with preserved_global_state():
-            module: Any = load_module(source, inputs)
+            module, _ = _module_and_facts(source, inputs)
             with default_dtype(torch.float64):
                 return fuse(module, tables).summary
     except NotFusableError as error:
@@ -289,8 +290,17 @@ def _store(folder: Path, key: str, facts: dict[str, Any], **arrays: np.ndarray) 
 def _make(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Kept:
     logger.info("reading %s for the fused kernels", source.path)
     with preserved_global_state():
-        module: Any = load_module(source, inputs)
-        facts = {key: str(value) for key, value in module.metadata.items()}
+        module, facts = _module_and_facts(source, inputs)
         with default_dtype(torch.float64):
             fused = fuse(module, tables, backend)
         return Kept(fused, facts, make_references(module, facts))
+
+
+def _module_and_facts(source: ModelSource, inputs: InputValues) -> tuple[Any, dict[str, str]]:
+    """A model as kernel readers want it, and nequip's metadata."""
+    if source.kind == TORCHSCRIPT:
+        if inputs:
+            raise NotFusableError("it is TorchScript and takes inputs beside the structure")
+        return load_to_fuse(source)
+    module: Any = load_module(source, inputs)
+    return module, {key: str(value) for key, value in module.metadata.items()}

@@ -19,7 +19,7 @@ from .compiling.aot import cached_package
 from .compiling.modifier_names import check_names
 from .compiling.modifiers import PREFERRED, wanted_modifiers
 from .execution import Execution
-from .format import CHECKPOINT, Format
+from .format import AOTINDUCTOR, CHECKPOINT, Format
 from .formats import format_of, identify
 from .formats.aotinductor import open_aotinductor
 from .formats.checkpoint import warn_of_age
@@ -213,6 +213,8 @@ def _loaded(row: Format, source: ModelSource, device: torch.device, execution: E
             reason = str(error)
             logger.info("no fused kernels for %s: %s", source.path, reason)
     model = _load_plain(row, source, device, execution)
+    if source.kind == AOTINDUCTOR and model.info.kernels.startswith("none:"):
+        logger.info("no fused kernels for %s: %s", source.path, model.info.kernels.removeprefix("none: "))
     if reason:
         model.info = dataclasses.replace(model.info, kernels=f"none: {reason}")
     return model
@@ -236,8 +238,12 @@ def _load_plain(row: Format, source: ModelSource, device: torch.device, executio
         return row.open(source, device, execution)
     compiled = open_aotinductor(identify(package), device, dataclasses.replace(execution, inputs=()))
     versions = (row.read_info(source) or compiled.info).versions
+    kernels = "none" if compiled.info.kernels.startswith("none") else compiled.info.kernels  # a modifier's name
     compiled.info = dataclasses.replace(
-        compiled.info, target="openmm (compiled at first use)", versions=compiled.info.versions or versions
+        compiled.info,
+        target="openmm (compiled at first use)",
+        versions=compiled.info.versions or versions,
+        kernels=kernels,
     )
     return compiled
 

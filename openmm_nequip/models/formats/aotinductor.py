@@ -56,6 +56,11 @@ _COUNTS = re.compile(rb"AOTInductorModelBase\(\s*(\d+)\s*,\s*(\d+)\s*,")
 _TARGETS = {_ASE_OUTPUTS: "ase", _LAMMPS_OUTPUTS: "pair_nequip"} | {
     tuple(target["output"]): name for name, target in TARGETS.items()
 }
+#: Why a package for CPUs is not fused, and what would be.
+NOT_IN_PACKAGE = (
+    "it was compiled without them; the .ckpt or .nequip.zip it came from runs many times faster, with fused kernels, "
+    "and so does a file compiled with `nequip-compile --modifiers enable_FusedKernels`"
+)
 _CUSTOM_OPS_ENTRY = "nequip_custom_ops_libs.txt"
 #: Libraries that a package may have imported before it is loaded: those of nequip's and this package's modifiers.
 CUSTOM_OPS_LIBRARIES = ["openequivariance", "cuequivariance_torch", "openmm_nequip.models.fused_op"]
@@ -139,9 +144,16 @@ def read_info(source: ModelSource) -> ModelInfo:
         compiled=True,
         target=_TARGETS.get(outputs, "outputs " + " ".join(outputs)),
         outputs=tuple(sorted(given)),
-        kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or "none",
+        kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or _without_kernels(metadata),
         inputs=inputs_of_fields(fields, {}),
     )
+
+
+def _without_kernels(metadata: dict[str, str]) -> str:
+    """What to say of a package that nequip alone has made: its weights are in machine code, which nobody can read."""
+    if not metadata.get("AOTI_DEVICE_KEY", "cpu").startswith("cpu"):
+        return "none"
+    return f"none: {NOT_IN_PACKAGE}"
 
 
 def obstacle(source: ModelSource, execution: Execution) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from ...errors import ModelFileError
+from ...errors import ModelFileError, NotFusableError
 from ...graph.fields import collect_outputs, model_inputs
 from ...graph.geometry import near_origin
 from ...graph.graph import Graph, Outputs
+from ...kernels.read.scripted import show
 from ...upstream.openmm_messages import first_line, says_damaged
 from ..archive import damaged, entries, read_end, read_entry
 from ..base import Model, ModelInfo, flat
@@ -204,12 +205,45 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
     return TorchScriptModel(info, device, module, DTYPES[info.dtype] if deployed else torch.float64)
 
 
+def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
+    """A scripted model as the readers of the fused kernels want it.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A TorchScript file.
+
+    Returns
+    -------
+    module : openmm_nequip.kernels.read.scripted.ScriptedModule
+        On the CPU, with ``model_dtype``; takes and returns nequip's fields.
+    facts : dict of str to str
+        nequip's metadata.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, or a TorchScript module that is not a NequIP or Allegro potential.
+    NotFusableError
+        If nequip <= 0.6 deployed it.
+    """
+    model = open_torchscript(source, torch.device("cpu"), Execution(device="cpu"))
+    facts = _extra_files(source)
+    if _is_deployed(facts):
+        raise NotFusableError("it was deployed by nequip <= 0.6, whose modules they do not know")
+    for parameter in model.module.parameters():
+        parameter.requires_grad_(False)
+    module = show(model.module)
+    module.model_dtype = DTYPES[model.info.dtype]
+    return module, facts | {"model_dtype": model.info.dtype}
+
+
 FORMAT = Format(
     kind=TORCHSCRIPT,
     suffix=".nequip.pth",
     runs_code=False,
     can_compile=False,
-    can_fuse=False,
+    can_fuse=True,
     recognise=recognise,
     read_info=read_info,
     open=open_torchscript,
