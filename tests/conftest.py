@@ -18,9 +18,6 @@ from filelock import FileLock
 if "OPENMM_NEQUIP_CACHE" not in os.environ:
     os.environ["OPENMM_NEQUIP_CACHE"] = tempfile.mkdtemp(prefix="openmm-nequip-tests-")
 
-# Half of a compilation is g++ on code that is run once a call; the tests need it right, not fast.
-os.environ.setdefault("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "O0")
-
 import openmm
 import torch
 
