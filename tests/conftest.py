@@ -68,6 +68,8 @@ def pytest_collection_modifyitems(config, items):
         parameters = getattr(item, "callspec", None)
         if parameters is not None and parameters.params.get("backend") in stacks.PLUGIN_BACKENDS:
             item.add_marker("torchforce_stack")
+        if set(stacks.NEWEST_TORCH_FIXTURES) & set(getattr(item, "fixturenames", ())):
+            item.add_marker("pythonforce_stack")
         if set(stacks.SLOW_FIXTURES) & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
     markers = {item.nodeid: frozenset(mark.name for mark in item.iter_markers()) for item in items}

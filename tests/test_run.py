@@ -315,6 +315,7 @@ def command(*words: str, **more) -> subprocess.Popen:
     )  # fmt: skip
 
 
+@pytest.mark.pythonforce_stack
 @pytest.mark.slow
 def test_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -359,6 +360,7 @@ def test_interrupted_equilibration_goes_on(tmp_path, monkeypatch):
     assert not (output / "equilibration.chk").exists()
 
 
+@pytest.mark.pythonforce_stack
 @pytest.mark.slow
 def test_file_size_limit_of_the_system(tmp_path):
     output = tmp_path / "out"
@@ -380,6 +382,7 @@ def test_file_size_limit_of_the_system(tmp_path):
     assert 0 < state.getStepCount() <= frames + 10
 
 
+@pytest.mark.pythonforce_stack
 @pytest.mark.slow
 def test_ctrl_c_leaves_everything_readable(tmp_path):
     output = tmp_path / "out"
