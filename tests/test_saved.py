@@ -102,7 +102,8 @@ def test_a_torch_force_of_release_0_1_has_its_energy():
 @pytest.mark.skipif(OPENMM < (8, 6), reason="its checkpoint is of OpenMM 8.6")
 def test_a_hybrid_run_of_release_0_1_goes_on(models, tmp_path):
     folder = shutil.copytree(SAVED / "run", tmp_path / "run")
-    assert main(["run", "--restart", "--output", str(folder), "--steps", "20"]) == 0
+    # Untrained, the model holds nothing together: the watch may say so, by the code 3.
+    assert main(["run", "--restart", "--output", str(folder), "--steps", "20"]) in (0, 3)
     rows = (folder / "log.csv").read_text().splitlines()
     before = (SAVED / "run" / "log.csv").read_text().splitlines()
     assert rows[: len(before)] == before and [row.split(",")[0] for row in rows[len(before) :]] == ["15", "20"]

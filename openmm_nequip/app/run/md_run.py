@@ -17,6 +17,7 @@ from ...errors import UnphysicalError
 from . import trajectory_files
 from .breakdown import save_failure
 from .equilibrate import equilibrate
+from .failures import is_disk_error
 from .finish import Finished, finish
 from .interrupt import StopRequest
 from .md_system import Setup, make_setup
@@ -86,7 +87,14 @@ def _write_start(setup: Setup, folder: RunFolder, record: RunRecord) -> None:
     positions = setup.structure.positions_nm * unit.nanometer
     folder.write_structure(folder.start, setup.structure.topology, positions)
     record.note(folder.start)
-    record.write_text(folder.system, with_models_inside(openmm.XmlSerializer.serialize(setup.system)))
+    text = openmm.XmlSerializer.serialize(setup.system)
+    try:
+        record.write_text(folder.system, with_models_inside(text))
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        logger.warning("%s names the model by its path, for want of space: %s", folder.system, error.strerror)
+        record.write_text(folder.system, text)
 
 
 def _finished(outcome: Outcome, record: RunRecord) -> Outcome:
