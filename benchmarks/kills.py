@@ -31,7 +31,7 @@ def water(path, edge=3):
     for k in range(edge**3):
         x, y, z = (3.1 * (k // edge**j % edge) for j in range(3))
         lines += [f"O {x} {y} {z}", f"H {x + 0.96} {y} {z}", f"H {x - 0.24} {y + 0.93} {z}"]
-    lattice = " ".join(str(value) for row in range(3) for value in (3.1 * edge * (row == column) for column in range(3)))
+    lattice = " ".join(str(3.1 * edge * (row == column)) for row in range(3) for column in range(3))
     head = f'{len(lines)}\nLattice="{lattice}" pbc="T T T" Properties=species:S:1:pos:R:3\n'
     path.write_text(head + "\n".join(lines) + "\n")
 
@@ -79,7 +79,9 @@ def one_run(folder, draw, kills_left, round_):
     kills, wrong = 0, []
     while True:
         again = ["--restart", "--output", str(output)] if (output / "config.toml").exists() else fresh
-        process = subprocess.Popen([*command, *again], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*command, *again], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         patience = draw.uniform(0.0, 12.0) if kills < kills_left else 600.0
         try:
             _, errors = process.communicate(timeout=patience)
