@@ -79,8 +79,9 @@ def one_run(folder, draw, kills_left, round_):
     kills, wrong = 0, []
     while True:
         again = ["--restart", "--output", str(output)] if (output / "config.toml").exists() else fresh
-        words = [*command, *again]
-        process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*command, *again], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         patience = draw.uniform(0.0, 12.0) if kills < kills_left else 600.0
         try:
             _, errors = process.communicate(timeout=patience)

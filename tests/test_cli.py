@@ -271,7 +271,7 @@ def test_bad_config_files(tmp_path, capsys, text, message):
 
 
 def test_missing_config_file(capsys, tmp_path):
-    assert "cannot be read" in complaint(capsys, "run", "--config", str(tmp_path / "none.toml"))
+    assert "does not exist" in complaint(capsys, "run", "--config", str(tmp_path / "none.toml"))
 
 
 def test_every_setting_is_an_option(capsys):

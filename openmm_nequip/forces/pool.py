@@ -43,27 +43,21 @@ class _Member:
         self.last: np.ndarray | None = None
         self.before: deque[np.ndarray] = deque(maxlen=_REMEMBERED)
 
-    def distance(self, probes: np.ndarray) -> float:
-        """How far the probes (n_probes, 3) are from those of the last call."""
-        return 0.0 if self.last is None else _distance(self.last, probes)
+    def near(self, probes: np.ndarray) -> bool:
+        """Whether the probes (3 n_probes,) go on from those of the last call."""
+        return self.last is None or _distance(self.last, probes) < NEAR_NM
 
     def took_turns(self, probes: np.ndarray) -> bool:
-        """Whether the probes (n_probes, 3) go on from an earlier call that was not the last."""
+        """Whether the probes (3 n_probes,) go on from an earlier call that was not the last."""
         return any(_distance(earlier, probes) < NEAR_NM for earlier in self.before)
-
-    def remember(self, probes: np.ndarray) -> None:
-        """These are the probes (n_probes, 3) of the last call."""
-        if self.last is not None and self.distance(probes) >= NEAR_NM:
-            self.before.append(self.last)
-        self.last = probes
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Root mean square displacement of probes (n_probes, 3)."""
+    """Root mean square displacement of probes (3 n_probes,)."""
     if a.shape != b.shape:
         return math.inf
     moved = a - b
-    return math.sqrt(np.vdot(moved, moved) / len(moved)) if len(moved) else 0.0
+    return math.sqrt(3.0 * np.vdot(moved, moved) / (len(moved) or 1))
 
 
 class EvaluatorPool:
@@ -78,7 +72,10 @@ class EvaluatorPool:
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
         self._members = [_Member(make())]
-        self._guard = threading.Condition()
+        self._guard = threading.Condition(threading.Lock())
+        self._waiting = 0
+        self._size = -1
+        self._places = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._members)
@@ -98,37 +95,52 @@ class EvaluatorPool:
         tuple of float and numpy.ndarray, (n_particles, 3)
             kJ/mol and kJ/mol/nm.
         """
-        n = len(positions)
-        probes = positions[:: max(1, n // PROBES)].copy()
-        member = self._take(probes, next((most for size, most in _MOST if n <= size), _FEWEST))
+        member = self._take(positions)
         try:
             return member.evaluator(positions, box)
         finally:
-            with self._guard:
-                member.busy = False
-                self._guard.notify()
+            member.busy = False
+            if self._waiting:
+                with self._guard:
+                    self._guard.notify()
 
     def forget_lists(self) -> None:
         """Drop the neighbour lists of all evaluators."""
         for member in list(self._members):
             member.evaluator.forget_lists()  # type: ignore[attr-defined]
 
-    def _take(self, probes: np.ndarray, most: int) -> _Member:
+    def _take(self, positions: np.ndarray) -> _Member:
         """The evaluator for a call, which nobody else uses meanwhile."""
         with self._guard:
-            while True:
-                free = [member for member in self._members if not member.busy]
-                if free:
-                    member = min(free, key=lambda each: each.distance(probes)) if len(free) > 1 else free[0]
-                    another = len(self._members) < most and member.took_turns(probes)
-                    if not (another and member.distance(probes) >= NEAR_NM):
-                        break
-                elif len(self._members) >= most:
-                    self._guard.wait()
-                    continue
-                member = _Member(self._make())
-                self._members.append(member)
-                break
+            if positions.size != self._size:
+                self._size = positions.size
+                atoms = np.arange(0, len(positions), max(1, len(positions) // PROBES))
+                self._places = (3 * atoms[:, None] + np.arange(3)).ravel()
+            probes = positions.take(self._places)
+            member = self._members[0]
+            if len(self._members) > 1 or member.busy or not member.near(probes):  # seldom
+                member = self._choose(probes, len(positions))
             member.busy = True
-            member.remember(probes)
+            member.last = probes
+        return member
+
+    def _choose(self, probes: np.ndarray, n_atoms: int) -> _Member:
+        most = next((most for size, most in _MOST if n_atoms <= size), _FEWEST)
+        while True:
+            free = [member for member in self._members if not member.busy]
+            if free:
+                member = min(free, key=lambda each: 0.0 if each.last is None else _distance(each.last, probes))
+                if member.near(probes):
+                    return member
+                if len(self._members) < most and member.took_turns(probes):
+                    break
+                member.before.append(member.last)  # type: ignore[arg-type]  # only what was called is far from anything
+                return member
+            if len(self._members) < most:
+                break
+            self._waiting += 1
+            self._guard.wait(1.0)
+            self._waiting -= 1
+        member = _Member(self._make())
+        self._members.append(member)
         return member

@@ -40,9 +40,10 @@ def parse_box(values: Sequence[float]) -> np.ndarray:
         raise ValueError(
             f"box has {numbers.size} numbers; give 3 edge lengths or 9 components (ax ay az bx by bz cx cy cz) in Å"
         )
-    if is_dummy_box(numbers.reshape(3, 3) * NM_PER_ANGSTROM):
+    box = check_cell(numbers.reshape(3, 3) * NM_PER_ANGSTROM, "the box")
+    if is_dummy_box(box):
         raise ValueError(
             f"box {numbers.ravel().tolist()} is smaller than an atom: its numbers are in Å, and a cell of 1 Å stands "
             "for no box at all; give the real edges, or leave the box out"
         )
-    return check_cell(numbers.reshape(3, 3) * NM_PER_ANGSTROM, "the box")
+    return box
