@@ -9,9 +9,10 @@ from ..choices import KERNELS
 from ..errors import UsageError
 from .answer import Answer
 
-DESCRIPTION = """Evaluate a model on one structure, in any cell. Checkpoints and packages are evaluated eagerly unless
---compile or --kernels fused is given. The stress is dE/d(strain)/V in the frame of the file, positive under tension;
-the pressure is minus a third of its trace, without the kinetic part that moving atoms add."""
+DESCRIPTION = """Evaluate a model on one structure, in any cell. Checkpoints and packages are evaluated eagerly, or by
+the fused CPU kernels where that would take much memory; --compile, --no-compile and --kernels choose otherwise. The
+stress is dE/d(strain)/V in the frame of the file, positive under tension; the pressure is minus a third of its trace,
+without the kinetic part that moving atoms add."""
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -38,12 +39,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--forces", metavar="FILE", help="write forces: .npy or .csv in kJ/mol/nm, .extxyz in eV/Å")
     parser.add_argument("--device", help="torch device (default: cpu)")
     parser.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, default=False,
-        help="compile a checkpoint or package first; a minute the first time, not worth it for one structure",
+        "--compile", action=argparse.BooleanOptionalAction, default=None,
+        help="compile a checkpoint or package first; minutes the first time, not worth it for one structure "
+        "(default: by the memory that it needs uncompiled)",
     )  # fmt: skip
     parser.add_argument(
         "--kernels", choices=KERNELS, default="auto",
-        help="fused: run a NequIP checkpoint or package by the fused CPU kernels (auto: with --compile)",
+        help="fused: run a NequIP checkpoint or package by the fused CPU kernels (auto: with --compile, or to "
+        "save much memory)",
     )  # fmt: skip
     parser.add_argument(
         "--input", nargs="+", action="extend", metavar="NAME=VALUE",
@@ -72,7 +75,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
     ModelFileError, ValueError, RuntimeError, ImportError, OSError
         If the model or the structure cannot be used, or the forces not be written.
     """
-    from ..models import load_model
+    from ..models import Execution, locate, open_model
     from ..potential import log_units
     from ..units import resolve_units
     from . import single_point
@@ -89,10 +92,12 @@ def energy(arguments: argparse.Namespace) -> Answer:
         single_point.check_forces_path(arguments.forces)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
     kernels = arguments.kernels
-    inputs = read_inputs(arguments.input)
-    model = load_model(
-        arguments.model, arguments.device, arguments.compile, arguments.trusted, kernels, modelInputs=inputs
-    )
+    source = locate(arguments.model, arguments.trusted)
+    inputs: Any = read_inputs(arguments.input)
+    how = Execution(arguments.device, bool(arguments.compile), kernels, inputs=inputs)
+    if arguments.compile is None and kernels == "auto":
+        how = single_point.choose_execution(source, how, structure, units)
+    model = open_model(source, how)
     log_units(arguments.model, units)
     cutoff = model.info.cutoff
     structure = structure.filled(None if cutoff is None else cutoff * units.length)

@@ -272,7 +272,7 @@ def _cached(
 def _store(path: Path, facts: dict[str, Any], **arrays: np.ndarray) -> None:
     content = io.BytesIO()
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    np.savez(content, **arrays)  # type: ignore[arg-type]  # weights do not shrink
     write_atomically(path, content.getvalue())
 
 

@@ -25,6 +25,8 @@ FLAGS = (
 #: Used where the compiler has it: calls from torch's operators then run on the threads that torch has just used.
 _OPENMP = "-fopenmp"
 _TIMEOUT_S = 900.0
+#: Bytes of source that a compiler takes some seconds for.
+SOME_SECONDS = 250_000
 
 
 def vector_bytes() -> int:
@@ -112,7 +114,7 @@ def build(source: str, folder: Path, name: str) -> Path:
         file.write_text(source, encoding="utf-8")
         for flags in ((*FLAGS, _OPENMP), FLAGS):
             command = [*compiler, *flags, "-o", str(output), str(file)]
-            code, text = _compile(command, Path(scratch) / "log")
+            code, text = _compile(command, Path(scratch) / "log", len(source))
             if code == 0 and output.exists():
                 break
         else:
@@ -128,9 +130,10 @@ def build(source: str, folder: Path, name: str) -> Path:
     return target
 
 
-def _compile(command: list[str], log: Path) -> tuple[int, str]:
-    """Exit code and output of the compiler."""
-    what = "Compiling the fused kernels of a model: some seconds, for large models a minute, once; the result is kept"
+def _compile(command: list[str], log: Path, size: int) -> tuple[int, str]:
+    """Exit code and output of the compiler on a source of so many bytes."""
+    time = "some seconds" if size < SOME_SECONDS else "a minute, on a busy machine some"
+    what = f"Compiling the fused kernels of a model: {time}, once; the result is kept"
     try:
         with open(log, "w+b") as output:
             code = run_program(command, what, output, timeout_s=_TIMEOUT_S)
