@@ -230,12 +230,12 @@ def test_a_compiled_package_without_names_runs(tmp_path, compiled, name, target)
     path = compiled / f"{name}.nequip.pt2"
     old = tmp_path / "old.nequip.pt2"
     with zipfile.ZipFile(path) as package, zipfile.ZipFile(old, "w") as new:
-        for name in package.namelist():
-            content = package.read(name)
-            if name.endswith("_metadata.json"):
+        for entry in package.namelist():
+            content = package.read(entry)
+            if entry.endswith("_metadata.json"):
                 facts = json.loads(content)
                 content = json.dumps({key: value for key, value in facts.items() if "nequip_aoti" not in key}).encode()
-            new.writestr(name, content)
+            new.writestr(entry, content)
     frame = ase.io.read(shared(FAULTS / "methane.xyz"))
     model = load_model(old)
     assert model.info.target == target

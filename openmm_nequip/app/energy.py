@@ -12,9 +12,10 @@ from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_fram
 from .answer import Answer
 
 DESCRIPTION = """Evaluate a model on a structure, in any cell, or with --frames on all those of a file, beside the
-energies and forces that the file states. Nothing is compiled unless --compile or --kernels fused is given; fused
-kernels that lie in the cache are used. The stress is dE/d(strain)/V in the frame of the file, positive under tension;
-the pressure is minus a third of its trace, without the kinetic part that moving atoms add."""
+energies and forces that the file states. Checkpoints and packages are evaluated eagerly, or by the fused CPU kernels
+where these lie in the cache or eager evaluation would take much memory; --compile, --no-compile and --kernels choose
+otherwise. The stress is dE/d(strain)/V in the frame of the file, positive under tension; the pressure is minus a third
+of its trace, without the kinetic part that moving atoms add."""
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -45,12 +46,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="torch device (default: cpu)")
     parser.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, default=False,
-        help="compile a checkpoint or package first; a minute the first time, not worth it for one structure",
+        "--compile", action=argparse.BooleanOptionalAction, default=None,
+        help="compile a checkpoint or package first; minutes the first time, not worth it for one structure "
+        "(default: by the memory that it needs uncompiled)",
     )  # fmt: skip
     parser.add_argument(
         "--kernels", choices=KERNELS, default="auto",
-        help="fused: run a checkpoint or package by the fused CPU kernels (auto: with --compile or from the cache)",
+        help="fused: run a checkpoint or package by the fused CPU kernels (auto: with --compile, from the cache, or to "
+        "save much memory)",
     )  # fmt: skip
     parser.add_argument(
         "--input", nargs="+", action="extend", metavar="NAME=VALUE",
@@ -93,13 +96,13 @@ def energy(arguments: argparse.Namespace) -> Answer:
         length_unit, energy_unit = arguments.units
     units = resolve_units(length_unit, energy_unit)
     _check_files(arguments)
-    inputs = read_inputs(arguments.input)
-    given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels, inputs
+    given = {name: getattr(arguments, name) for name in ("device", "compile", "trusted", "kernels")}
+    given |= {"path": arguments.model, "inputs": read_inputs(arguments.input)}
     types = single_point.read_types(arguments.types)
     if arguments.frames is not None:
         return _all_frames(arguments, given, units, types)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
-    model = load_for_frames(*given)
+    model = load_for_frames(**given, sample=(structure, units))
     log_units(arguments.model, units)
     cutoff = model.info.cutoff
     structure = structure.filled(None if cutoff is None else cutoff * units.length)
@@ -141,7 +144,7 @@ def _check_files(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--csv {arguments.csv!r}: give a file in a folder that exists")
 
 
-def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], units: Any, types: Any) -> Answer:
+def _all_frames(arguments: argparse.Namespace, given: dict[str, Any], units: Any, types: Any) -> Answer:
     """Several frames as a table."""
     from ..potential import log_units
     from .accuracy.frame_answers import load_for_frames
@@ -150,7 +153,7 @@ def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], units: An
 
     keys = reference_keys(arguments)
     frames = read_frames(arguments.structure, arguments.frames, arguments.box, keys)
-    model = load_for_frames(*given)
+    model = load_for_frames(**given, sample=(frames[0].structure, units))
     log_units(arguments.model, units)
     found = evaluate_frames(model, units, types, frames)
     rows = [each.as_row() for each in found]

@@ -63,8 +63,8 @@ def describe_model(
     where = parse_device(device)
     load = load or trusted is not None
     if load:
-        samples = {each.name: each.sample for each in read_info(source).inputs}
-        execution = Execution(str(where), compile=False, inputs=samples)  # type: ignore[arg-type]
+        samples: Any = read_info(source).sample_inputs
+        execution = Execution(str(where), compile=False, inputs=samples)
         model = open_model(source, execution)
         info, graphs = model.info, describe_graphs(model)
         kernels = info.kernels if info.compiled else describe_kernels(source, inputs=execution.inputs)

@@ -95,6 +95,11 @@ class ModelInfo:
             )
 
     @property
+    def sample_inputs(self) -> dict[str, int]:
+        """A value for each input beside the structure, where any will do: to look at the model or to time it."""
+        return {each.name: each.sample for each in self.inputs}
+
+    @property
     def reach(self) -> float:
         """The cutoff, or one model length for a model without one: scale of cells and gaps."""
         return 1.0 if self.cutoff is None else self.cutoff

@@ -283,7 +283,7 @@ def _cached(source: ModelSource, tables: bool, backend: Backend, inputs: InputVa
 def _store(folder: Path, key: str, facts: dict[str, Any], **arrays: np.ndarray) -> None:
     content = io.BytesIO()
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    np.savez(content, **arrays)  # type: ignore[arg-type]  # weights do not shrink
     keep(folder, key, _SUFFIX, content.getvalue())
 
 

@@ -8,23 +8,25 @@ from typing import Any
 from ...errors import NonFiniteError, SimulationError
 from ...evaluate.evaluator import Evaluator
 from ...evaluate.placement import Placement
-from ...models import Model, format_of, load_model, locate
+from ...models import Execution, Model, format_of, load_model, locate, open_model
 from ...models.fused import known_kernels
 from ...models.graph_inputs import parse_inputs
 from ...potential import atom_types
 from ...progress import no_programs
 from ...units import Units
-from ..single_point import SinglePoint
+from ..single_point import SinglePoint, choose_execution
+from ..structures.structure_files import Structure
 from .labelled_frames import LabelledFrame
 
 
 def load_for_frames(
     path: str,
     device: str | None,
-    compile: bool,
+    compile: bool | None,
     trusted: str | None,
     kernels: str,
     inputs: Mapping[str, float] | None = None,
+    sample: tuple[Structure, Units] | None = None,
 ) -> Model:
     """Load a model for a few evaluations: nothing is compiled unless asked for, but what the cache has is used.
 
@@ -34,14 +36,16 @@ def load_for_frames(
         Model file or ``nequip.net:`` id.
     device : str, optional
         Torch device, CPU by default.
-    compile : bool
-        Whether to compile it.
+    compile : bool or None
+        Whether to compile it; None for no, unless ``sample`` says that eager evaluation takes much memory.
     trusted : str, optional
         SHA-256 that the file must have.
     kernels : str
         ``"auto"`` takes the fused kernels where they lie compiled in the cache.
     inputs : mapping of str to float, optional
         What the model takes beside the structure.
+    sample : tuple of (Structure, Units), optional
+        A structure that it will be evaluated on, and the model's units.
 
     Returns
     -------
@@ -62,7 +66,10 @@ def load_for_frames(
                     return load_model(path, device, None, trusted, "fused", modelInputs=inputs)
             except (RuntimeError, OSError):
                 pass  # made for another compiler or machine, or damaged
-    return load_model(path, device, compile, trusted, kernels, modelInputs=inputs)
+    if compile is None and kernels == "auto" and sample is not None:
+        how = Execution(device, False, kernels, inputs=parse_inputs(inputs or {}))
+        return open_model(source, choose_execution(source, how, *sample))
+    return load_model(path, device, bool(compile), trusted, kernels, modelInputs=inputs)
 
 
 class FrameEvaluator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import openmm
 import openmm.unit as unit
@@ -12,7 +13,7 @@ from openmmml import MLPotential
 from ...choices import POTENTIAL_NAME
 from ...errors import UnavailableError
 from ...evaluate.cuda_graphs import with_graphs
-from ...models import Execution, Model, ModelSource, format_of, open_model
+from ...models import Execution, Model, ModelSource, format_of, open_model, read_info
 from ...models.format import TORCHSCRIPT
 from ...topology import declare_molecules
 from ...units import Units
@@ -83,7 +84,9 @@ class Subject:
             raise UnavailableError(
                 f"it is a {self.source.kind} file, compiled already; there is nothing to run eagerly"
             )
-        return open_model(self.source, Execution(device, **VARIANTS[variant]))
+        # Which values they are does not change the time.
+        samples: Any = read_info(self.source).sample_inputs
+        return open_model(self.source, Execution(device, inputs=samples, **VARIANTS[variant]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +201,7 @@ def ours(subject: Subject, variant: str, platform: str, backend: str) -> Contend
             backend=backend,
             lengthScale=subject.units.length,
             energyScale=subject.units.energy,
+            modelInputs=read_info(subject.source).sample_inputs,
             **options,
         )
         return MDRunner(bench, system, platform, subject.threads)

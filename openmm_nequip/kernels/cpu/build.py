@@ -31,6 +31,8 @@ _TIMEOUT_S = 900.0
 _VARIABLES = (
     "CPATH", "CPLUS_INCLUDE_PATH", "C_INCLUDE_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "LIBRARY_PATH", "SDKROOT",
 )  # fmt: skip
+#: Bytes of source that a compiler takes some seconds for.
+SOME_SECONDS = 250_000
 
 
 def vector_bytes() -> int:
@@ -169,7 +171,7 @@ def _compiled(source: str, compiler: list[str], work: Path) -> Path:
     file, output = work / "model.cpp", work / "model.so"
     file.write_text(source, encoding="utf-8")
     for flags in ((*FLAGS, _OPENMP), FLAGS):
-        code, text = _compile([*compiler, *flags, "-o", str(output), str(file)], work)
+        code, text = _compile([*compiler, *flags, "-o", str(output), str(file)], work, len(source))
         if code == 0 and output.exists():
             return output
     errors = [line for line in text.splitlines() if "error" in line] or text.splitlines()
@@ -177,9 +179,10 @@ def _compiled(source: str, compiler: list[str], work: Path) -> Path:
     raise BuildError(f"{compiler[0]} ended with code {code}: {errors[0] if errors else 'no message'}")
 
 
-def _compile(command: list[str], work: Path) -> tuple[int, str]:
-    """Exit code and output of the compiler."""
-    what = "Compiling the fused kernels of a model: some seconds, for large models a minute, once; the result is kept"
+def _compile(command: list[str], work: Path, size: int) -> tuple[int, str]:
+    """Exit code and output of the compiler on a source of so many bytes."""
+    time = "some seconds" if size < SOME_SECONDS else "a minute, on a busy machine some"
+    what = f"Compiling the fused kernels of a model: {time}, once; the result is kept"
     try:
         with open(work / "log", "w+b") as output:
             code = run_program(command, what, output, timeout_s=_TIMEOUT_S, scratch=work)

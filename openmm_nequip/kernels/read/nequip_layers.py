@@ -9,6 +9,7 @@ import torch
 
 from ...errors import NotFusableError
 from ..program import Block, Gate, Layer, Mix, Path, Radial
+from .bilinear import bilinear_maps
 from .probing import blocks_of, expect_class, probe_linear_map, read_mlp, recognise_activation, show_blocks, to_array
 
 
@@ -74,6 +75,9 @@ def _self_connection(
     name: str, module: Any, inputs: list[Block], outputs: list[Block], embedding: torch.Tensor
 ) -> dict[tuple[int, int], np.ndarray]:
     """Maps from the features to the input of the gate, a matrix for each type: (n_types, mul_in, mul_out)."""
+    bilinear = bilinear_maps(module, inputs, outputs, embedding)
+    if bilinear is not None:
+        return bilinear
     maps: dict[tuple[int, int], list[np.ndarray]] = {}
     for row in embedding:
 
