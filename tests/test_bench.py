@@ -349,8 +349,10 @@ def test_what_was_measured_survives_an_interruption(tmp_path):
         (["--sizes", "22", "-3"], "size -3 is no number of atoms"),
         (["--platforms", "Abacus"], "platforms: 'Abacus' is unknown or not present here; use of Reference"),
         (["--backends", "Force"], "invalid choice: 'Force'"),
-        (["--threads", "0"], "threads=0 must be a whole number >= 1"),
-        (["--repeats", "1"], "repeats=1 must be a whole number >= 2"),
+        (["--threads", "0"], "threads=0 must be a whole number from 1"),
+        (["--threads", "100000"], "threads=100000 must be a whole number from 1"),
+        (["--sizes", "1000000000000"], "is no number of atoms"),
+        (["--repeats", "1"], "repeats=1 must be a whole number from 2"),
         (["--budget", "nan"], "budget=nan must be a finite number"),
     ],
 )

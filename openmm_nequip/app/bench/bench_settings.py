@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...choices import BACKENDS
+from ..run.run_config import MOST_THREADS
 
 #: Ways to run a model, by the name given to ``--kernels``, as keywords of :func:`openmm_nequip.load_model`.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -20,6 +21,9 @@ DEFAULT_SIZES = (22, 96, 192, 768, 3072, 12288)
 DEFAULT_OUTPUT = "bench-output"
 DEFAULT_REPEATS = 20
 DEFAULT_BUDGET_S = 180.0
+#: A system of that many atoms takes some ten gigabytes to build.
+MOST_ATOMS = 10_000_000
+MOST_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
@@ -76,16 +80,19 @@ class BenchSettings:
         if not self.sizes:
             raise ValueError("sizes is empty; give at least one number of atoms")
         for size in self.sizes:
-            if not _is_whole(size) or size < 1:
-                raise ValueError(f"size {size!r} is no number of atoms; give whole numbers >= 1")
-        if not _is_whole(self.repeats) or self.repeats < 2:
-            raise ValueError(f"repeats={self.repeats!r} must be a whole number >= 2: a median and a spread need them")
+            if not _is_whole(size) or not 1 <= size <= MOST_ATOMS:
+                raise ValueError(f"size {size!r} is no number of atoms; give whole numbers from 1 to {MOST_ATOMS:,}")
+        if not _is_whole(self.repeats) or not 2 <= self.repeats <= MOST_REPEATS:
+            raise ValueError(
+                f"repeats={self.repeats!r} must be a whole number from 2 to {MOST_REPEATS:,}: a median and a spread "
+                "need some, and more tell nothing new"
+            )
         if not math.isfinite(self.budget) or self.budget <= 0:
             raise ValueError(f"budget={self.budget!r} must be a finite number of seconds > 0")
         if self.output is not None and not self.output.strip():
             raise ValueError(f"output = {self.output!r}: give a path ('.' is the current folder)")
-        if self.threads is not None and (not _is_whole(self.threads) or self.threads < 1):
-            raise ValueError(f"threads={self.threads!r} must be a whole number >= 1")
+        if self.threads is not None and (not _is_whole(self.threads) or not 1 <= self.threads <= MOST_THREADS):
+            raise ValueError(f"threads={self.threads!r} must be a whole number from 1 to {MOST_THREADS}")
         _check_names("kernels", self.kernels, list(VARIANTS))
         _check_names("platforms", self.platforms, present_platforms())
         _check_names("backends", self.backends, [name for name in BACKENDS if name != "auto"])

@@ -7,6 +7,7 @@ both.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -77,8 +78,10 @@ def _shown(name: str, value: Any) -> Any:
     return value
 
 
-#: Classes by the name of the class of the scripted module.
-_CLASSES: dict[str, type[ScriptedModule]] = {}
+@functools.cache
+def _class_named(name: str) -> type[ScriptedModule]:
+    """A class of the name that a module's class had before it was scripted."""
+    return type(name, (ScriptedModule,), {})
 
 
 def show(module: Any) -> Any:
@@ -94,6 +97,4 @@ def show(module: Any) -> Any:
     ScriptedModule
         Of a class that has the name of the module's own.
     """
-    name = module.original_name
-    kind = _CLASSES.setdefault(name, type(name, (ScriptedModule,), {}))
-    return kind(module)
+    return _class_named(module.original_name)(module)
