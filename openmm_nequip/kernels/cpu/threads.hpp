@@ -50,7 +50,7 @@ class Threads {
 
   // Have that many threads, the caller included; how many there are: fewer if the system gives no more.
   int prepare(int wanted) {
-    wanted = wanted < MOST ? wanted : (int)MOST;
+    wanted = wanted < (int)MOST ? wanted : (int)MOST;
     try {
       while ((int)workers.size() + 1 < wanted)
         workers.emplace_back(&Threads::worker_loop, this, (int)workers.size() + 1, epoch.load());
