@@ -47,8 +47,8 @@ def loaded(name):
         "compiled nequip": ("tiny-nequip.nequip.zip", {"kernels": "none"}),
         "compiled allegro, ZBL": ("tiny-allegro.nequip.zip", {"kernels": "none"}),
         "fused nequip": ("tiny-nequip.nequip.zip", {"kernels": "fused"}),
-        "scripted nequip": ("tiny-nequip.nequip.pth", {}),
-        "scripted allegro, ZBL": ("tiny-allegro.nequip.pth", {}),
+        "scripted nequip": ("tiny-nequip.nequip.pth", {"kernels": "none"}),
+        "scripted allegro, ZBL": ("tiny-allegro.nequip.pth", {"kernels": "none"}),
     }[name]
     return load_model(DATA / file, **keywords)
 

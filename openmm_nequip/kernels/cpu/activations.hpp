@@ -41,6 +41,7 @@ INLINE void activate(int kind, vec x, vec& value, vec& slope) {
     value = x;
     slope = one;
   } else {  // rare: lane by lane, in double precision
+    value = slope = vec{};
     for (int i = 0; i < LANES; i++) {
       double a = x[i], softplus = a > 0 ? a + std::log1p(std::exp(-a)) : std::log1p(std::exp(a));
       double sigmoid = 1 / (1 + std::exp(-a));

@@ -215,9 +215,10 @@ def _weight(conv: Convolution, p: int, backward: bool) -> list[str]:
     if conv.tables:
         place = f"table[e] + {COEFFICIENTS} * ({at}), fraction"
         if not backward:
-            return [f"        const vec weight{p} = table_value({place});"]
-        return [f"        vec slope{p};", f"        const vec weight{p} = table_value({place}, slope{p});"]
-    lines = [f"        const vec weight{p} = load(weight[e] + {at});"]
+            return [f"        [[maybe_unused]] const vec weight{p} = table_value({place});"]
+        weight = f"        [[maybe_unused]] const vec weight{p} = table_value({place}, slope{p});"
+        return [f"        vec slope{p};", weight]
+    lines = [f"        [[maybe_unused]] const vec weight{p} = load(weight[e] + {at});"]
     return lines + ([f"        const vec slope{p} = load(slope[e] + {at});"] if backward else [])
 
 
@@ -257,7 +258,7 @@ def backward_code(conv: Convolution) -> str:
     lines = [
         f"static void convolution_backward_{conv.number}(Edges& edges, const real* __restrict__ weights,",
         "                                   const real* __restrict__ sums_gradient, const real* __restrict__ features,",
-        "                                   int atom, real* __restrict__ features_gradient) {",
+        "                                   int atom, [[maybe_unused]] real* __restrict__ features_gradient) {",
         *_memory(conv, True),
     ]
     if not conv.first:

@@ -88,7 +88,8 @@ struct Edges {
 };
 
 // Whether the edges that lead to each atom are those that lead from it, reversed, in the same order.
-static bool are_mirror_images(const Edges& from, const Edges& to, long n_atoms, const double* reciprocal_cutoffs) {
+[[maybe_unused]] static bool are_mirror_images(const Edges& from, const Edges& to, long n_atoms,
+                                               const double* reciprocal_cutoffs) {
   for (int a = 0; a < N_TYPES; a++)
     for (int b = 0; b < a; b++)
       if (reciprocal_cutoffs[a * N_TYPES + b] != reciprocal_cutoffs[b * N_TYPES + a]) return false;

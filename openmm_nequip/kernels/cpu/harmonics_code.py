@@ -69,8 +69,9 @@ def harmonics_code(harmonics: list[np.ndarray]) -> str:
             *forward,
             "}",
             "// dE/d(direction) += sum over harmonics of dE/dY dY/d(direction).",
-            "INLINE void harmonics_backward(vec x, vec y, vec z, real (*harmonic_gradient)[LANES], vec& x_gradient,",
-            "                               vec& y_gradient, vec& z_gradient) {",
+            "INLINE void harmonics_backward([[maybe_unused]] vec x, [[maybe_unused]] vec y, [[maybe_unused]] vec z,",
+            "                               real (*harmonic_gradient)[LANES], vec& x_gradient, vec& y_gradient,",
+            "                               vec& z_gradient) {",
             *backward,
             "}",
         ]

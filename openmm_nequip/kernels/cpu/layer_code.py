@@ -27,7 +27,7 @@ def array_code(kind: str, name: str, entries: list[str]) -> str:
     -------
     str
     """
-    return f"const {kind} {name}[] = {{{', '.join('{' + entry + '}' for entry in entries or ['0'])}}};"
+    return f"const {kind} {name}[] = {{{', '.join('{' + entry + '}' for entry in entries or [''])}}};"
 
 
 def layer_code(number: int, layer: Layer, rows: LayerRows, blob: Blob) -> tuple[list[str], str]:

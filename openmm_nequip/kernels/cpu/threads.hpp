@@ -52,7 +52,7 @@ class Threads {
 
   // Have that many threads, the caller included; how many there are: fewer if the system gives no more.
   int prepare(int wanted) {
-    wanted = wanted < MOST ? wanted : (int)MOST;
+    wanted = wanted < (int)MOST ? wanted : (int)MOST;
     if (wanted < 2) return wanted;
     std::lock_guard<std::mutex> guard(lock);
     in_use = true;  // from here on no thread ends

@@ -99,7 +99,6 @@ static void scalars_gradient(const Star& star, const real* weights, const real* 
       for (int l = 0; l < N_ORDERS; l++) {
         const vec w = g * load(weights + (long)e * ROW_WIDTH + l * CHANNELS + c);
         vec part = vec{};
-#pragma GCC unroll 16
         for (int m = first_of_order(l); m < first_of_order(l + 1); m++) {
           const real y = star.y(m, e);
           part += vector[m] * y;
@@ -119,7 +118,7 @@ static void weights_gradient(const Star& star, const real* G, real* w_gradient) 
     vec vector[N_HARMONICS];
 #pragma GCC unroll 32
     for (int m = 0; m < N_HARMONICS; m++) vector[m] = load(G + m * CHANNELS + c);
-    for (int e = star.from; e < star.to; e++)
+    for (int e = star.from; e < star.to; e++) {
 #pragma GCC unroll 8
       for (int l = 0; l < N_ORDERS; l++) {
         vec part = vec{};
@@ -127,6 +126,7 @@ static void weights_gradient(const Star& star, const real* G, real* w_gradient) 
         for (int m = first_of_order(l); m < first_of_order(l + 1); m++) part += vector[m] * star.y(m, e);
         store(w_gradient + (long)e * ROW_WIDTH + l * CHANNELS + c, part);
       }
+    }
   }
 }
 
@@ -163,13 +163,14 @@ struct HarmonicGradient {
 
   // weights[l(m), c] * G[m, c]
   INLINE_MEMBER void add_weights(const real* weights, const real* G) {
-    for (int c = 0; c < CHANNELS; c += LANES)
+    for (int c = 0; c < CHANNELS; c += LANES) {
 #pragma GCC unroll 8
       for (int l = 1; l < N_ORDERS; l++) {
         const vec w = load(weights + l * CHANNELS + c);
 #pragma GCC unroll 16
         for (int m = first_of_order(l); m < first_of_order(l + 1); m++) sum[m] += w * load(G + m * CHANNELS + c);
       }
+    }
   }
 
   // hidden[c] * G[m, c]

@@ -40,7 +40,8 @@ class _Writer:
 
     def _begin(self, name: str, arguments: str) -> list[str]:
         return [
-            f"static void {name}_{self._number}(const real* __restrict__ weights, const real* __restrict__ sums,",
+            f"static void {name}_{self._number}(const real* __restrict__ weights,",
+            "    [[maybe_unused]] const real* __restrict__ sums,",
             f"    {arguments}) {{",
             "  for (int c = 0; c < CHANNELS; c += LANES) {",
         ]
@@ -161,8 +162,8 @@ def products_code(program: AllegroProgram, channels: int, blob: Blob) -> str:
             "}",
             "// From the gradient of vectors[0] to those of all sums; both buffers are overwritten.",
             "static void products_backward(int k, const real* weights, const real* const* sums,",
-            "                              const real* const* vectors, real* const* sums_gradient, real* gradient,",
-            "                              real* room) {",
+            "                              [[maybe_unused]] real* const* vectors, real* const* sums_gradient,",
+            "                              real* gradient, [[maybe_unused]] real* room) {",
             *backward,
             "}",
         ]
