@@ -5,7 +5,8 @@
 Models have random weights: what they compute takes the same time. The package is made as by ``nequip-compile --target
 ase``; it is kept in FOLDER, because compiling takes longer than measuring. Structures are water at its density
 (a periodic box), and for 22 atoms a droplet in vacuum. Beside every ratio stands the largest difference between the
-fused model and the package, and the share of the measured peak of fused multiply-adds that the kernels reach. Written:
+fused model and the package, and the share of the measured peak of fused multiply-adds that the kernels reach. With
+``--threads 1`` times are those of the thread on its core, so that others on the machine disturb less. Written:
 ``kernels.json`` and ``kernels.png`` in FOLDER.
 """
 
@@ -16,6 +17,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +26,7 @@ import torch
 from timing import environment, interleaved
 
 CUTOFF = 5.0
-#: Name -> options of nequip's NequIPGNNModel beyond the common ones.
+#: Name -> options of nequip's NequIPGNNModel, or of nequip-allegro's AllegroModel, beyond the common ones.
 STUDY = {"radial_mlp_depth": 2, "radial_mlp_width": 64, "num_layers": 4, "num_features": 32}
 CELLS = {"study": STUDY}
 for _order in (1, 2, 3):
@@ -32,6 +34,19 @@ for _order in (1, 2, 3):
         for _features in (16, 32, 64, 128):
             _name = f"l{_order}-{'parity' if _parity else 'plain'}-{_features}"
             CELLS[_name] = {"l_max": _order, "parity": _parity, "num_features": _features, "num_layers": 3}
+#: Names of Allegro's cells begin with it; options of AllegroModel, scalars and networks twice as wide.
+ALLEGRO = "allegro-"
+for _order in (1, 2, 3):
+    for _parity in (False, True):
+        for _features in (16, 32, 64, 128):
+            for _depth in (1, 2, 3):
+                _width = min(2 * _features, 128)
+                CELLS[f"{ALLEGRO}l{_order}-{'parity' if _parity else 'plain'}-{_features}-{_depth}layers"] = {
+                    "l_max": _order, "parity": _parity, "num_tensor_features": _features, "num_layers": _depth,
+                    "num_scalar_features": _width, "allegro_mlp_hidden_layers_width": _width,
+                    "scalar_embed_mlp_hidden_layers_width": _width, "readout_mlp_hidden_layers_width": _width,
+                    "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed"},
+                }  # fmt: skip
 for _layers in (2, 4, 5):
     CELLS[f"l1-plain-32-{_layers}layers"] = {"num_features": 32, "num_layers": _layers}
     CELLS[f"l2-parity-32-{_layers}layers"] = {"l_max": 2, "parity": True, "num_features": 32, "num_layers": _layers}
@@ -45,12 +60,15 @@ _BLOCK_MS = 30.0
 
 def make(cell: str, dtype: str):
     """The model of a cell, in evaluation mode."""
-    from nequip.model import NequIPGNNModel
+    if cell.startswith(ALLEGRO):
+        from allegro.model import AllegroModel as build
+    else:
+        from nequip.model import NequIPGNNModel as build
     from nequip.utils.global_state import set_global_state
 
     set_global_state()
     options = {"l_max": 1, "parity": False, "model_dtype": dtype, "seed": 1, "avg_num_neighbors": 50.0} | CELLS[cell]
-    model = NequIPGNNModel(
+    model = build(
         r_max=CUTOFF, type_names=["H", "O"], per_type_energy_scales=1.0, per_type_energy_shifts=0.0, **options
     )
     model.eval()
@@ -121,10 +139,45 @@ def fused_steps(model) -> dict[str, object]:
     return steps
 
 
+def allegro_operations(program) -> float:
+    """The same as :func:`operations` of an Allegro model; activations are not counted."""
+    from openmm_nequip.kernels.pair_functions import hidden_form, two_body_matrix
+
+    networks = [hidden_form(mlp) for mlp in (*program.latents, program.readout)]
+    harmonics, channels = program.n_orders**2, program.n_channels
+    inputs = [network.matrices[0].shape[1] for network in networks]
+    total = 28.0 * two_body_matrix(program).shape[1]
+    for k, network in enumerate(networks):
+        total += 4.0 * sum(matrix.size for matrix in network.matrices[1:-1])
+        if k < len(program.latents):
+            hidden = network.matrices[-1].shape[0]
+            environment = channels if k == 0 else networks[k - 1].matrices[-1].shape[0]
+            total += 4.0 * (channels * inputs[k] + hidden * sum(inputs[k + 1 :]))
+            total += harmonics * (6.0 * environment + 8.0 * channels) + 5.0 * program.n_orders * channels
+    return total
+
+
+def allegro_atom_operations(program) -> float:
+    """The same per atom: tensor products of every layer, and maps onto environments."""
+    total = 0.0
+    for k in range(len(program.products)):
+        for q in range(k + 1):
+            table = program.products[q].couplings[..., :1] if q == k else program.products[q].couplings
+            pairs = np.count_nonzero(table.any(axis=1))
+            total += program.n_channels * (4.0 * np.count_nonzero(table) + 6.0 * pairs)
+        if k:
+            hidden = program.latents[k - 1].matrices[-1].shape[0]
+            total += 4.0 * program.n_orders**2 * hidden * program.n_channels
+    return total
+
+
 def operations(program) -> float:
     """Floating-point operations per edge of the fused step with tables: those of its loops, not what they replace."""
+    from openmm_nequip.kernels.allegro_program import AllegroProgram
     from openmm_nequip.kernels.harmonics import coupling
 
+    if isinstance(program, AllegroProgram):
+        return allegro_operations(program)
     total = 0.0
     for k, layer in enumerate(program.layers):
         for path in layer.paths:
@@ -140,6 +193,10 @@ def operations(program) -> float:
 
 def node_operations(program) -> float:
     """The same per atom: the linear maps, forward and backward."""
+    from openmm_nequip.kernels.allegro_program import AllegroProgram
+
+    if isinstance(program, AllegroProgram):
+        return allegro_atom_operations(program)
     total = 0.0
     for k, layer in enumerate(program.layers):
         for maps, blocks in (
@@ -155,14 +212,14 @@ def node_operations(program) -> float:
 
 
 _PEAK = r"""
-#include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <omp.h>
 typedef REAL V __attribute__((vector_size(BYTES)));
 int main(int, char**) {
   double best = 0;
   for (int round = 0; round < 20; round++) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of all threads together
     const long n = 3000000;
     double sink = 0;
 #pragma omp parallel num_threads(THREADS) reduction(+ : sink)
@@ -174,7 +231,7 @@ int main(int, char**) {
         for (int i = 0; i < 12; i++) a[i] = a[i] * b + c;
       for (int i = 0; i < 12; i++) sink += a[i][0];
     }
-    const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double s = double(std::clock() - start) / CLOCKS_PER_SEC / THREADS;
     const double rate = 2.0 * 12 * n * (BYTES / sizeof(REAL)) * THREADS / s;
     if (rate > best && sink != 0.123) best = rate;
   }
@@ -222,12 +279,14 @@ def measure(
         def run_package(inputs=inputs):
             return package(inputs)
 
+        clock = time.thread_time if threads == 1 else time.perf_counter
         first = interleaved({"package": run_package}, 1, warmup=1)["package"][0]
         count = rounds if first < _SLOW_MS else 3
         candidates = {"package": run_package}
         for name, step in steps.items():
             candidates[name] = lambda step=step, arrays=arrays: step(*arrays, threads)
-        times = interleaved(candidates, count, warmup=2 if first < _SLOW_MS else 1, block_ms=_BLOCK_MS)
+        warmup = 2 if first < _SLOW_MS else 1
+        times = interleaved(candidates, count, warmup=warmup, block_ms=_BLOCK_MS, clock=clock)
         reference = dict(zip(_OUTPUTS, run_package(), strict=True))
         forces = reference["forces"].numpy()
         row = {"cell": cell, "dtype": dtype, "atoms": size, "edges": edges.shape[1], "rounds": count}
@@ -259,7 +318,10 @@ def draw(results: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = [row for row in json.loads(results.read_text())["rows"] if row["dtype"] == "float32"]
+    stored = json.loads(results.read_text())["rows"]
+    rows = [row for row in stored if row["dtype"] == "float32" and not row["cell"].startswith(ALLEGRO)]
+    if not rows:
+        return
     found = {(row["cell"], row["atoms"]): row for row in rows}
     sizes = sorted({row["atoms"] for row in rows})
     models = [(order, parity) for order in (1, 2, 3) for parity in ("plain", "parity")]

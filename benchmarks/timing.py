@@ -17,7 +17,11 @@ from openmm_nequip.app.bench.figures import SETTLE_S
 
 
 def interleaved(
-    candidates: dict[str, Callable[[], object]], rounds: int, warmup: int = 5, block_ms: float = 0.0
+    candidates: dict[str, Callable[[], object]],
+    rounds: int,
+    warmup: int = 5,
+    block_ms: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
     """Times of each candidate in ms, one a round.
 
@@ -32,6 +36,8 @@ def interleaved(
     block_ms : float
         In each round a candidate is called again and again for about this long, as a simulation does, and the mean of
         these calls counts, after ``SETTLE_S`` of calls that do not count; once by default.
+    clock : callable
+        Seconds; ``time.thread_time`` for what runs on one thread, which then may share its core with others.
     """
     for call in candidates.values():
         for _ in range(warmup):
@@ -40,19 +46,19 @@ def interleaved(
     calls = dict.fromkeys(candidates, 1)
     if block_ms > 0:
         for name, call in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            calls[name] = max(1, round(block_ms / ((time.perf_counter() - start) * 1e3)))
+            calls[name] = max(1, round(block_ms / ((clock() - start) * 1e3)))
     for _ in tqdm(range(rounds), desc="timing", leave=False, disable=None):
         for name, call in candidates.items():
             if calls[name] > 1:
                 ready = time.perf_counter() + SETTLE_S
                 while time.perf_counter() < ready:
                     call()
-            start = time.perf_counter()
+            start = clock()
             for _ in range(calls[name]):
                 call()
-            times[name].append((time.perf_counter() - start) * 1e3 / calls[name])
+            times[name].append((clock() - start) * 1e3 / calls[name])
     return {name: np.array(values) for name, values in times.items()}
 
 

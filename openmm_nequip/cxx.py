@@ -68,7 +68,7 @@ def for_inductor(command: list[str], folder: str) -> dict[str, str]:
     dict of str to str
         ``CXX``: the program, or a script that calls it with the flags.
     """
-    program = shutil.which(command[0]) or command[0]
+    program = os.path.abspath(shutil.which(command[0]) or command[0])  # the compiler may be started elsewhere
     if len(command) == 1:
         return {"CXX": program}
     # Inductor looks at the name to tell GCC from Clang.

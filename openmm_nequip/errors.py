@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 #: Atoms named in a message at most.
 MOST_NAMED = 10
@@ -112,6 +113,13 @@ class UpstreamError(OpenMMNequIPError, RuntimeError):
         self.package = package
 
 
+class UnknownNameError(OpenMMNequIPError, ValueError, KeyError):
+    """A potential or an embedding has a name that OpenMM-ML does not know; the message has those that it does."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError shows its text in quotation marks
+
+
 class SavedSystemError(OpenMMNequIPError, ValueError):
     """A potential saved in an XML file cannot be read by this release.
 
@@ -199,6 +207,22 @@ class StructureError(OpenMMNequIPError, ValueError):
         self.path = path
 
 
+class RunFolderError(OpenMMNequIPError, ValueError):
+    """A run folder is in use, damaged, or lacks a file that its run needs; nothing in it was changed.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the cure.
+    path : str, optional
+        The folder, or the file in question.
+    """
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class ElementDoubtError(OpenMMNequIPError, ValueError):
     """No element can be told from the names of atoms; the message has them and what to do."""
 
@@ -217,6 +241,30 @@ class SimulationError(OpenMMNequIPError, RuntimeError):
     def __init__(self, message: str, indices: Iterable[int] = ()) -> None:
         super().__init__(message)
         self.indices: Sequence[int] = tuple(int(i) for i in indices)
+
+
+class UnphysicalError(SimulationError):
+    """A simulation has gone where no right one goes: broken bonds, atoms in each other, heat without end.
+
+    Parameters
+    ----------
+    message : str
+        What was seen, with values.
+    indices : iterable of int, optional
+        Atoms concerned.
+
+    Attributes
+    ----------
+    state : openmm.State or None
+        Where it was; set by whoever still has the simulation.
+    stage : str
+        Stage of the run, where known.
+    """
+
+    def __init__(self, message: str, indices: Iterable[int] = ()) -> None:
+        super().__init__(message, indices)
+        self.state: Any = None
+        self.stage = ""
 
 
 class UsageError(OpenMMNequIPError, ValueError):

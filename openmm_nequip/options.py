@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 import openmm.unit as unit
 
+from .choices import BACKENDS
 from .graph.neighbors import DEFAULT_SKIN_NM
 from .models.execution import Execution
+from .models.source import digest_given
 from .units import Units, resolve_units
+
+#: A skin beyond this is a slip of the unit: a list takes memory with the third power of cutoff and skin.
+THICKEST_SKIN_NM = 5.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,31 @@ class Options:
     tables: bool = True
     trusted: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no model can be run with, whichever road an option has come.
+
+        Raises
+        ------
+        ValueError, TypeError, ModifierError, CudaGraphError
+            With the option, its value and what may be given.
+        """
+        _ = self.execution, self.units
+        skin_in_nm(self.skin)
+        digest_given(self.trusted)
+        check_precision(self.precision)
+        for name in ("declareMolecules", "embedModel"):
+            check_flag(name, getattr(self, name))
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend={self.backend!r} is unknown; use one of {', '.join(BACKENDS)}")
+        types = self.atomTypes
+        if isinstance(types, (str, bytes)) or not (types is None or hasattr(types, "__iter__")):
+            raise TypeError(
+                f"atomTypes={self.atomTypes!r} is no list; give the type (index or name) of each atom in a list"
+            )
+        if isinstance(self.linkType, bool) or not isinstance(self.linkType, (int, str, np.integer, type(None))):
+            raise TypeError(f"linkType={self.linkType!r} is neither the name nor the index of one of the model's types")
+        _check_properties(self.properties)
+
     @property
     def execution(self) -> Execution:
         """How the model is run, checked.
@@ -135,34 +165,59 @@ def check_keywords(given: Iterable[str], allowed: Iterable[str], where: str) -> 
         raise TypeError(f"{where} does not know {', '.join(unknown)}; its keywords are {', '.join(allowed)}")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Raise TypeError unless a value is True or False: texts such as ``"no"`` count as true in Python."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}={value!r} is neither True nor False")
+
+
+def _check_properties(properties: Any) -> None:
+    known = ("useCUDAGraphs", "CUDAGraphWarmupSteps")
+    if properties is None:
+        return
+    if not isinstance(properties, dict) or not all(isinstance(v, str) for pair in properties.items() for v in pair):
+        raise TypeError(f"properties={properties!r}: give a dict of texts, such as {{'useCUDAGraphs': 'true'}}")
+    unknown = sorted(set(properties) - set(known))
+    if unknown:
+        raise ValueError(f"properties: a TorchForce has no {', '.join(unknown)}; it has {', '.join(known)}")
+
+
 def skin_in_nm(skin: Any) -> float:
     """The Verlet skin in nm.
 
     Raises
     ------
     ValueError
-        If it is negative, not finite or not a length.
+        If it is negative, not finite, not a length, or beyond :data:`THICKEST_SKIN_NM`.
     """
     if skin is None:
         return DEFAULT_SKIN_NM
     try:
-        value = float(skin.value_in_unit(unit.nanometer) if unit.is_quantity(skin) else skin)
-    except TypeError as error:
+        value = skin.value_in_unit(unit.nanometer) if unit.is_quantity(skin) else skin
+        if isinstance(value, (bool, np.bool_, str, bytes)):
+            raise TypeError
+        value = float(value)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"skin={skin!r} is not a length; give nm as a number or a quantity of length") from error
     if not np.isfinite(value) or value < 0:
         raise ValueError(f"skin={skin!r} must be a finite length >= 0 (nm if a plain number)")
+    if value > THICKEST_SKIN_NM:
+        raise ValueError(
+            f"skin={skin!r} is {value:g} nm: a list of all pairs within the cutoff and this skin would be many times "
+            f"larger than what it saves; give at most {THICKEST_SKIN_NM:g} nm ({DEFAULT_SKIN_NM} is a good choice)"
+        )
     return value
 
 
-def check_precision(precision: str | None, dtype: str) -> None:
+def check_precision(precision: str | None, dtype: str | None = None) -> None:
     """Accept ``precision`` if it is the model's own.
 
     Parameters
     ----------
     precision : str or None
         ``"single"``, ``"double"`` or None.
-    dtype : str
-        ``"float32"`` or ``"float64"``, the model's.
+    dtype : str, optional
+        ``"float32"`` or ``"float64"``, the model's; None where it is not known yet.
 
     Raises
     ------
@@ -172,9 +227,9 @@ def check_precision(precision: str | None, dtype: str) -> None:
     names = {"single": "float32", "double": "float64"}
     if precision is None:
         return
-    if precision not in names:
+    if not isinstance(precision, str) or precision not in names:
         raise ValueError(f"precision={precision!r} is unknown; use 'single', 'double' or None for the model's own")
-    if names[precision] != dtype:
+    if dtype is not None and names[precision] != dtype:
         raise ValueError(
             f"precision={precision!r} was asked for, but the model computes in {dtype}: a NequIP model's precision is "
             "fixed when it is trained (`model_dtype`); leave precision out"

@@ -19,9 +19,19 @@ from .forces.spec import PotentialSpec
 from .hybrid import MixedSystem, build_mixed_system
 from .hybrid.build_options import OPENMM_ML_KEYWORDS, HybridOptions
 from .hybrid.model_forces import ModelForces
-from .models import Execution, ModelInfo, check_execution, check_inputs, locate, parse_device, read_info, share_inputs
+from .models import (
+    Execution,
+    ModelInfo,
+    check_execution,
+    check_inputs,
+    check_trusted,
+    locate,
+    parse_device,
+    read_info,
+    share_inputs,
+)  # fmt: skip
 from .options import Options, check_keywords, check_precision, skin_in_nm
-from .topology import atom_types, check_box, declare_molecules, is_periodic, topology_box
+from .topology import atom_types, check_box, check_density, declare_molecules, is_periodic, topology_box
 from .units import Units
 from .upstream.openmm_ml import asked_to_remove_constraints
 
@@ -29,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: Keywords of createMixedSystem that the builder of hybrid Systems reads; OpenMM-ML hands them on.
 _BUILDER_KEYWORDS = tuple(name for name in HybridOptions.names() if name not in OPENMM_ML_KEYWORDS)
+#: Fields of :class:`Options` that mean something in hybrid Systems only.
+_HYBRID_OPTIONS = ("linkType",)
 
 
 class NequIPPotentialImpl(MLPotentialImpl):
@@ -48,21 +60,47 @@ class NequIPPotentialImpl(MLPotentialImpl):
         self.name = name
         self.modelPath = modelPath
         self._options = options
+        Options(**options)  # refuses what cannot be, before the file is looked at
         self.source = locate(modelPath, options.get("trusted"))
         #: Values of the model's inputs in a hybrid System, which may have several models.
         self.inputs: Any = None
 
-    def options(self, given: dict[str, Any]) -> Options:
+    def options(self, given: dict[str, Any], hybrid: bool = True) -> Options:
         """The options in force, from those of the constructor and those of the call.
+
+        Parameters
+        ----------
+        given : dict
+            Keywords of the call.
+        hybrid : bool
+            Whether they are for a hybrid System, which has more of them.
+
+        Returns
+        -------
+        Options
 
         Raises
         ------
         TypeError
-            For an unknown keyword.
+            For an unknown keyword, or one of hybrid Systems where there is no force field.
+        ModelFileError
+            If the file is not the one that ``trusted`` names.
         """
-        check_keywords(given, [*Options.names(), *_BUILDER_KEYWORDS], "createSystem or createMixedSystem")
+        if hybrid:
+            check_keywords(given, [*Options.names(), *_BUILDER_KEYWORDS], "createMixedSystem")
+        else:
+            known = [name for name in Options.names() if name not in _HYBRID_OPTIONS]
+            foreign = sorted(given.keys() & {*_BUILDER_KEYWORDS, *_HYBRID_OPTIONS} - {*known})
+            if foreign:
+                raise TypeError(
+                    f"createSystem does not know {', '.join(foreign)}: hybrid Systems have it (createMixedSystem, "
+                    "create_mixed_system), and here the model describes all atoms; leave it out"
+                )
+            check_keywords(given, known, "createSystem")
         merged = self._options | {key: value for key, value in given.items() if key in Options.names()}
-        return Options(**merged)
+        options = Options(**merged)
+        check_trusted(self.source, options.trusted)
+        return options
 
     def getMLLongRange(self) -> bool | None:
         """NequIP and Allegro interactions end at the cutoff; the user's ``mlLongRange`` decides as in OpenMM-ML."""
@@ -96,14 +134,18 @@ class NequIPPotentialImpl(MLPotentialImpl):
         ValueError, TypeError, RuntimeError
             For bad options, unknown elements, a bad box, or a backend that is not there.
         """
-        options = self.options(args)
+        options = self.options(args, hybrid=False)
         selected = None if atoms is None else [int(i) for i in atoms]
         periodic = topology_box(topology) is not None or is_periodic(topology, system)
         if periodic:
             check_box(system.getDefaultPeriodicBoxVectors())
         members = list(topology.atoms())
         members = members if selected is None else [members[i] for i in selected]
-        types = atom_types(self.read_info(options).type_names, members, options.atomTypes)
+        info = self.read_info(options)
+        types = atom_types(info.type_names, members, options.atomTypes)
+        if periodic:
+            box = system.getDefaultPeriodicBoxVectors()
+            check_density(len(members), box, info.reach * options.units.length + skin_in_nm(options.skin))
         spec = self.spec(options, Placement(len(members), types), periodic)
         force = make_force(spec, selected, system.getNumParticles(), options.backend, options.properties)
         force.setForceGroup(forceGroup)
@@ -283,6 +325,8 @@ def create_mixed_system(
         If a model file cannot be used.
     """
     paths = list(modelPath) if isinstance(modelPath, (list, tuple)) else [modelPath]
+    if not paths:
+        raise TypeError("modelPath is an empty list; give a model, or one for each region")
     check_keywords(options, [*Options.names(), *_BUILDER_KEYWORDS], "create_mixed_system")
     first, *others = [NequIPPotentialImpl(POTENTIAL_NAME, path, trusted=options.get("trusted")) for path in paths]
     return first.mix(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO
 
@@ -18,12 +20,28 @@ logger = logging.getLogger(__name__)
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
+#: Whether programs may be started; False where nobody asked for the minute that a compilation takes.
+_PROGRAMS_ALLOWED = ContextVar("programs_allowed", default=True)
+
+
+@contextlib.contextmanager
+def no_programs() -> Iterator[None]:
+    """Start no program inside the block: :func:`run_program` raises OSError, and what was made before is used."""
+    token = _PROGRAMS_ALLOWED.set(False)
+    try:
+        yield
+    finally:
+        _PROGRAMS_ALLOWED.reset(token)
+
+
 def run_program(
     command: Sequence[str],
     what: str,
     output: IO[bytes],
     environment: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
+    folder: str | None = None,
+    scratch: Path | None = None,
 ) -> int:
     """Run a program, telling a person at the terminal what it does and for how long it has been going.
 
@@ -43,6 +61,11 @@ def run_program(
     timeout_s : float, optional
         Time limit in seconds.
 
+    folder : str, optional
+        Where it starts; in the current folder by default.
+    scratch : pathlib.Path, optional
+        Goes as well where this process dies before the program ends.
+
     Returns
     -------
     int
@@ -51,10 +74,12 @@ def run_program(
     Raises
     ------
     OSError
-        If it cannot be started.
+        If it cannot be started, or must not be here (:func:`no_programs`).
     TimeoutError
         If it runs into the limit.
     """
+    if not _PROGRAMS_ALLOWED.get():
+        raise OSError(f"nobody asked for this: {what}")
     logger.info("%s", what)
     if not sys.stderr.isatty() and not logger.isEnabledFor(logging.INFO):  # who logs has heard it
         tqdm.write(what, file=sys.stderr)
@@ -62,8 +87,8 @@ def run_program(
     if shutil.which(command[0]) is None:
         raise FileNotFoundError(f"{command[0]} is not a program that can be run")
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_SUPERVISOR), *command], env=environment, stdout=output,
-        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True,
+        [sys.executable, "-I", "-S", str(_SUPERVISOR), str(scratch or ""), *command], env=environment, stdout=output,
+        stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True, cwd=folder,
     )  # fmt: skip
     try:
         with tqdm(desc=what, bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:

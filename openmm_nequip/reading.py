@@ -13,6 +13,7 @@ from pathlib import Path
 import openmm
 
 from .errors import SavedSystemError
+from .files import obstacle
 from .forces.saved import load_computation
 
 #: Classes of force whose XML holds a pickle, and the attribute that holds it.
@@ -50,6 +51,11 @@ def read_system(source: str | os.PathLike[str]) -> openmm.System:
 
 
 def _read(path: str | os.PathLike[str]) -> str:
+    reason = obstacle(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"System file {path} {reason}")
+    if reason:
+        raise SavedSystemError(f"{path} {reason}")
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

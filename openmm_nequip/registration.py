@@ -100,4 +100,8 @@ def register_when_imported() -> None:
 def _register(mlpotential: Any) -> None:
     # In the middle of its own import it has come to our entry points and is about to register us anyway.
     if hasattr(mlpotential, "MLPotential"):
+        # Here and not above: the module imports OpenMM-ML.
+        from .upstream.openmm_ml import explain_unknown_names
+
         mlpotential.MLPotential.registerImplFactory(POTENTIAL_NAME, NequIPPotentialImplFactory())
+        explain_unknown_names(mlpotential.MLPotential)

@@ -14,10 +14,8 @@ import openmm.unit as unit
 
 from .crystal import Crystal
 from .stress import StressCalculator, check_scaled
-from .units import AVOGADRO
+from .units import GAS_CONSTANT, GRAM_PER_ML_PER_DALTON_PER_NM3
 
-#: Grams per mL in 1 dalton per nm^3.
-_G_PER_ML = 1e21 / AVOGADRO
 _COLUMNS = (
     "step",
     "time_ps",
@@ -94,7 +92,7 @@ class EnergyLog(_Table):
     def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:
         """OpenMM's question when the next report is due and what it needs."""
         steps = self._interval - simulation.currentStep % self._interval
-        return {"steps": steps, "periodic": None, "include": ["energy"]}
+        return {"steps": steps, "periodic": False, "include": ["energy"]}
 
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Write a row.
@@ -118,13 +116,12 @@ class EnergyLog(_Table):
         step = simulation.currentStep
         if not math.isfinite(potential + kinetic):
             raise FloatingPointError(f"the energy is NaN or infinite at step {step}")
-        gas = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
-        temperature = 2 * kinetic / (self._degrees * gas) if self._degrees else 0.0
+        temperature = 2 * kinetic / (self._degrees * GAS_CONSTANT) if self._degrees else 0.0
         time = state.getTime().value_in_unit(unit.picosecond)
         row = [step, time, potential, kinetic, potential + kinetic, temperature]
         if self._periodic:
             volume = state.getPeriodicBoxVolume().value_in_unit(unit.nanometer**3)
-            row += [volume, self._mass / volume * _G_PER_ML]
+            row += [volume, self._mass / volume * GRAM_PER_ML_PER_DALTON_PER_NM3]
         if self._barostat is not None:
             pressure = self._barostat.computeCurrentPressure(simulation.context)
             row.append(pressure.value_in_unit(unit.bar) if unit.is_quantity(pressure) else float(pressure))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ import openmm.unit as unit
 
 from .choices import MOLECULES_NAME
 from .errors import AtomTypeError
+from .graph.neighbors import check_size
 from .networks import endless_bonds
 
 logger = logging.getLogger(__name__)
@@ -139,6 +141,26 @@ def check_box(box: Any) -> None:
         )
 
 
+def check_density(n_atoms: int, box: Any, reach_nm: float) -> None:
+    """Refuse a box in which a neighbour list would be larger than any machine.
+
+    Parameters
+    ----------
+    n_atoms : int
+        Number of atoms.
+    box : sequence of three Vec3 quantities
+        Periodic box vectors.
+    reach_nm : float
+        Cutoff and skin in nm.
+
+    Raises
+    ------
+    ValueError
+        With the expected number of neighbours.
+    """
+    check_size(n_atoms, np.array([vector.value_in_unit(unit.nanometer) for vector in box]), reach_nm)
+
+
 def common_symbol(symbol: str) -> str:
     """The symbol of an element whatever its isotope: that of hydrogen for deuterium."""
     return HYDROGEN if symbol == DEUTERIUM else symbol
@@ -211,8 +233,9 @@ def atom_types(
         raise AtomTypeError(f"atomTypes has {len(given)} entries; expected one for each of the {len(atoms)} atoms")
     types = []
     for position, value in enumerate(given):
-        number = index.get(value) if isinstance(value, str) else value
-        if number is None or int(number) != number or not 0 <= number < len(type_names):
+        number: Any = index.get(value) if isinstance(value, str) else value
+        whole = isinstance(number, (int, float, np.integer, np.floating)) and not isinstance(number, bool)
+        if not whole or not math.isfinite(number) or int(number) != number or not 0 <= number < len(type_names):
             raise AtomTypeError(
                 f"atomTypes[{position}]={value!r} is no type of the model; use 0 to {len(type_names) - 1} or one of "
                 f"{known}",

@@ -17,6 +17,10 @@ ELEMENTARY_CHARGE = 1.602176634e-19  #: C, exact; numerically also 1 eV in J
 KJ_PER_MOL_PER_EV = ELEMENTARY_CHARGE * AVOGADRO * 1e-3
 KJ_PER_MOL_PER_HARTREE = 2625.4996394798254
 KJ_PER_MOL_PER_KCAL_PER_MOL = 4.184  #: thermochemical calorie, exact
+GAS_CONSTANT = 1.380649e-23 * AVOGADRO * 1e-3  #: kJ/mol/K, exact
+#: Grams per mL in 1 dalton per nm^3.
+GRAM_PER_ML_PER_DALTON_PER_NM3 = 1e21 / AVOGADRO
+LIGHT_SPEED_CM_PER_PS = 2.99792458e-2  #: exact
 NM_PER_ANGSTROM = 0.1
 NM_PER_BOHR = 0.0529177210903
 #: 1 kJ/mol/nm^3 in bar: (1000 J / N_A) / (1e-27 m^3) / (1e5 Pa/bar)
@@ -128,16 +132,16 @@ def resolve_units(
     if length_scale is not None:
         length = _scale(length_scale, "lengthScale")
     else:
-        length = _factor(length_unit or DEFAULT_LENGTH_UNIT, LENGTHS_NM, unit.nanometer, "lengthUnit")
+        stated = DEFAULT_LENGTH_UNIT if length_unit is None else length_unit
+        length = _factor(stated, LENGTHS_NM, unit.nanometer, "lengthUnit")
     if energy_scale is not None:
         energy = _scale(energy_scale, "energyScale")
     elif energy_unit is not None and hasattr(energy_unit, "is_compatible") and energy_unit.is_compatible(unit.joule):
         # openmm.unit.hartree and electronvolt-like units count one particle, kJ/mol counts a mole of them.
         energy = float(energy_unit.conversion_factor_to(unit.joule)) * AVOGADRO * 1e-3
     else:
-        energy = _factor(
-            energy_unit or DEFAULT_ENERGY_UNIT, ENERGIES_KJ_PER_MOL, unit.kilojoule_per_mole, "energyUnit"
-        )
-    stated = (length_unit, length_scale), (energy_unit, energy_scale)
-    assumed = any(a is None and b is None for a, b in stated)
+        stated = DEFAULT_ENERGY_UNIT if energy_unit is None else energy_unit
+        energy = _factor(stated, ENERGIES_KJ_PER_MOL, unit.kilojoule_per_mole, "energyUnit")
+    given = (length_unit, length_scale), (energy_unit, energy_scale)
+    assumed = any(a is None and b is None for a, b in given)
     return Units(length, energy, assumed)

@@ -38,7 +38,7 @@ requirements() { # requirements STACK: its environment with everything but this 
     torchforce)
       # openmmml 1.8 asks for OpenMM >= 8.6.1 but runs with 8.5.2, which openmmtorch 1.5 needs: hence --no-deps.
       "${pip[@]}" -c constraints-torchforce.txt torch openmm openmmtorch nequip nequip-allegro ase matplotlib mdtraj \
-        numpy tqdm vesin vesin-torch tblite filelock pytest pytest-xdist pyyaml "setuptools>=68" wheel
+        numpy pymbar scipy tqdm vesin vesin-torch tblite filelock pytest pytest-xdist pyyaml "setuptools>=68" wheel
       "${pip[@]}" --no-deps openmmml==1.8
       ;;
   esac

@@ -13,7 +13,7 @@ STACKS = ("pythonforce", "torchforce")
 #: Backends of the plugin: tests that run on them exist in the stack ``torchforce`` alone.
 PLUGIN_BACKENDS = ("TorchForce", "PythonTorchForce")
 #: Fixtures whose users take minutes on an empty cache.
-SLOW_FIXTURES = ("compiled", "artefacts", "shipped_for_ase", "measured")
+SLOW_FIXTURES = ("compiled", "artefacts", "measured")
 #: Files that take long, the longest first: begun first, they do not end alone while other processes are idle.
 LONGEST_FIRST = (
     "test_artefacts.py", "test_models.py", "test_tutorial_molecules.py", "test_ase.py", "test_tutorial_crystals.py",

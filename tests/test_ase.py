@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from conftest import DATA, PYTHON_BACKENDS, compile_once
+from conftest import DATA, PYTHON_BACKENDS
 from openmmml import MLPotential
 from toy import evaluate, make_topology
 
@@ -28,9 +28,9 @@ from openmm_nequip.upstream.nequip_state import preserved_global_state
 ENERGY_PER_ATOM = 1e-9
 FORCE = 1e-8
 STRESS = 1e-10
-#: Along a trajectory at constant energy, Å and eV. The float32 model gives forces that differ in the last bits between
-#: neighbour lists of different order, and the difference grows along the trajectory; measured: 2e-8 Å and 1e-6 eV after
-#: 10 fs. OpenMM's masses instead of ASE's, or velocities half a step off, are far above.
+#: Along a trajectory at constant energy, Å and eV. Forces differ in the last bits between neighbour lists of different
+#: order, and the difference grows along the trajectory. OpenMM's masses instead of ASE's, or velocities half a step
+#: off, are far above.
 POSITION = 1e-6
 TOTAL_ENERGY = 1e-5
 EXAMPLE = Path(__file__).parents[1] / "examples" / "ase_to_openmm"
@@ -38,12 +38,6 @@ SHIPPED = Path(openmm_nequip.__file__).parent / "data"
 SKEWED = [[7.0, 0, 0], [2.0, 6.0, 0], [-1.0, 1.5, 8.0]]
 #: Not in OpenMM's form: rotated, left-handed.
 ROTATED = [[1.0, 6.5, 2.0], [7.0, -1.0, 0.5], [0.5, -1.0, 7.5]]
-
-
-@pytest.fixture(scope="session")
-def shipped_for_ase():
-    """The shipped model compiled by nequip-compile for ASE; kept in the cache folder, as it takes a minute."""
-    return compile_once(SHIPPED / "alanine-dipeptide.nequip.zip", "ase")
 
 
 def structures():
@@ -124,8 +118,8 @@ def agree(rows):
     assert max(abs(row["total_energy_ase_ev"] - row["total_energy_openmm_ev"]) for row in rows) < TOTAL_ENERGY
 
 
-def test_the_example_runs_step_for_step_as_ase(shipped_for_ase, tmp_path):
-    agree(both_trajectories(tmp_path, SHIPPED / "alanine-dipeptide.pdb", shipped_for_ase))
+def test_the_example_runs_step_for_step_as_ase(compiled, tmp_path):
+    agree(both_trajectories(tmp_path, SHIPPED / "alanine-dipeptide.pdb", compiled / "tiny-nequip.nequip.pt2"))
     assert len((tmp_path / "production.csv").read_text().splitlines()) == 3
     assert (tmp_path / "production.dcd").stat().st_size > 0
 

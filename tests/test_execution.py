@@ -1,10 +1,12 @@
 """How a model is to be run: checked once, the key of what is loaded, and nothing is loaded before it is needed."""
 
 import gc
+import json
 import shutil
 import threading
 import time
 import weakref
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -176,11 +178,26 @@ def test_facts_need_no_code_of_the_file(nothing_opens, name):
     assert "forces" in found.outputs and (found.versions or name.endswith(".pth"))
 
 
-def test_what_a_format_rules_out_is_said_at_once(nothing_opens):
+def compiled_elsewhere(path):
+    """What a package of nequip-compile looks like from outside."""
+    facts = {"r_max": "4.0", "type_names": "H C", "model_dtype": "float64", "AOTI_DEVICE_KEY": "cpu"}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data/aotinductor/model/_metadata.json", json.dumps(facts))
+    return path
+
+
+def test_a_package_of_nequip_alone_says_what_would_be_faster(tmp_path):
+    info = read_info(locate(compiled_elsewhere(tmp_path / "model.nequip.pt2")))
+    assert info.kernels.startswith("none: it was compiled without them; the .ckpt or .nequip.zip it came from")
+    assert "--modifiers enable_FusedKernels" in info.kernels
+
+
+def test_what_a_format_rules_out_is_said_at_once(nothing_opens, tmp_path):
     topology = make_topology(["H", "C"])
     scripted = MLPotential("nequip", modelPath=DATA / "tiny-nequip.nequip.pth")
-    with pytest.raises(KernelsError, match="is a torchscript file, compiled already; give the .ckpt or .nequip.zip"):
-        scripted.createSystem(topology, kernels="fused")
+    compiled = MLPotential("nequip", modelPath=compiled_elsewhere(tmp_path / "model.nequip.pt2"))
+    with pytest.raises(KernelsError, match="is a aotinductor file, compiled already; give the .ckpt or .nequip.zip"):
+        compiled.createSystem(topology, kernels="fused")
     with pytest.raises(ModifierError, match="is a torchscript file"):
         scripted.createSystem(topology, modifiers=["enable_A"])
     package = MLPotential("nequip", modelPath=ZIP)

@@ -16,13 +16,15 @@ from scipy.spatial.transform import Rotation
 from openmm_nequip import load_model
 from openmm_nequip.errors import BuildError, NotFusableError
 from openmm_nequip.graph.neighbors import NeighborList
+from openmm_nequip.kernels import read as readers
+from openmm_nequip.kernels.cpu import CPU
 from openmm_nequip.kernels.cpu.build import build
 from openmm_nequip.kernels.cpu.library import Step, open_library
 from openmm_nequip.kernels.fuse import fuse
 from openmm_nequip.kernels.read import read_model
 from openmm_nequip.kernels.tables import TOLERANCES, evaluate, radial_function, tabulate
 from openmm_nequip.models import KernelsError
-from openmm_nequip.models.fused import verify
+from openmm_nequip.models.own_answers import check_library, make_references
 from openmm_nequip.upstream.nequip_state import default_dtype
 
 #: Energy per atom (eV) and forces (eV/Å) against eager evaluation, for models whose forces are of the order of 1 eV/Å.
@@ -282,11 +284,12 @@ def test_shipped_model_and_artefacts_agree():
         assert abs(found["energy"] - expected["energy"]) < ENERGY["float32"] * len(types)
 
 
-def test_what_is_not_known_is_named():
-    with pytest.raises(KernelsError, match="fused kernels cannot run this model.*Allegro"):
-        load_model(DATA / "tiny-allegro.nequip.zip", kernels="fused")
-    with pytest.raises(KernelsError, match="compiled already.*give the .ckpt"):
-        load_model(DATA / "tiny-nequip.nequip.pth", kernels="fused")
+def test_what_is_not_known_is_named(tmp_path, monkeypatch):
+    with monkeypatch.context() as changed:
+        changed.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
+        changed.setattr(readers, "READERS", [each for each in readers.READERS if each.name != "nequip"])
+        with pytest.raises(KernelsError, match="fused kernels cannot run this model.*ConvNetLayer"):
+            load_model(unopened(tmp_path), kernels="fused")
     with pytest.raises(ValueError, match="kernels='quick' is unknown; use one of 'auto', 'none', 'fused'"):
         load_model(DATA / "tiny-nequip.ckpt", kernels="quick")
     with default_dtype(torch.float64), pytest.raises(NotFusableError, match="NormActivation"):
@@ -314,7 +317,8 @@ def test_a_model_that_computes_something_else_is_refused():
 
     layer.forward = altered
     with pytest.raises(NotFusableError, match="differ by .* in forces"):
-        verify(model, Step(compiled(made)), {"r_max": str(CUTOFF), "type_names": "H C O"})
+        references = make_references(model, {"r_max": str(CUTOFF), "type_names": "H C O"})
+        check_library(CPU, compiled(made), references)
 
 
 def fuse_in_double(model):
@@ -361,7 +365,8 @@ def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch):
     whole = stored.stat().st_size
     stored.write_bytes(stored.read_bytes()[:100])
     load_model(model, kernels="fused")
-    assert stored.stat().st_size > 0.9 * whole
+    (again,) = (tmp_path / "cache" / "fused").iterdir()
+    assert again.stat().st_size > 0.9 * whole
 
 
 def test_indices_out_of_range_are_refused():

@@ -12,6 +12,7 @@ from conftest import DATA
 from nequip_models import structure
 
 from openmm_nequip import load_model
+from openmm_nequip.errors import NotFusableError
 from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.upstream.nequip_state import preserved_global_state
 
@@ -78,15 +79,24 @@ def test_our_loader_runs_it_and_says_so(for_ase):
     assert (model(*tensors)["forces"] - expected["forces"]).abs().max() < FORCE
 
 
-def test_a_model_that_cannot_be_fused_stops_the_compilation(tmp_path):
-    done = nequip_compile(
-        DATA / "tiny-allegro.nequip.zip", tmp_path / "x.nequip.pt2", "ase", "enable_FusedKernelsExact", tmp_path
-    )
-    assert done.returncode != 0 and "it is an Allegro model" in done.stderr
-    assert not (tmp_path / "x.nequip.pt2").exists()
+def test_a_model_that_cannot_be_fused_stops_the_compilation():
+    """The modifier names the module and leaves the model as it was."""
+    from openmm_nequip.models import locate
+    from openmm_nequip.models.eager import load_module
+    from openmm_nequip.models.fused_op import enable
+
+    with preserved_global_state():
+        model = load_module(locate(DATA / "tiny-nequip.ckpt"))
+        inner = model.model
+        layer = next(m for m in model.modules() if type(m).__name__ == "ConvNetLayer")
+        layer.equivariant_nonlin = type("NormActivation", (torch.nn.Module,), {})()
+        with pytest.raises(NotFusableError, match="NormActivation"):
+            enable(model, tables=False)
+    assert model.model is inner
 
 
-def test_the_modifier_without_tables_on_a_checkpoint():
+@pytest.mark.parametrize("name", ["tiny-nequip", "tiny-allegro"])
+def test_the_modifier_without_tables_on_a_checkpoint(name):
     """In this process: what nequip-compile would trace."""
     from openmm_nequip.models import locate
     from openmm_nequip.models.compiling.example import example_graph
@@ -94,10 +104,10 @@ def test_the_modifier_without_tables_on_a_checkpoint():
     from openmm_nequip.models.fused_op import enable
 
     with preserved_global_state():
-        plain = load_module(locate(DATA / "tiny-nequip.ckpt"))
-        fused = enable(load_module(locate(DATA / "tiny-nequip.ckpt")), tables=False)
+        plain = load_module(locate(DATA / f"{name}.ckpt"))
+        fused = enable(load_module(locate(DATA / f"{name}.ckpt")), tables=False)
         data = example_graph(2, 4.0)
         expected, found = plain(dict(data)), fused(dict(data))
-        for name, limit in (("forces", 1e-11), ("atomic_energy", 1e-11), ("stress", 1e-12), ("virial", 1e-9)):
-            assert (found[name] - expected[name]).abs().max() < limit, name
+        for field, limit in (("forces", 1e-11), ("atomic_energy", 1e-11), ("stress", 1e-12), ("virial", 1e-9)):
+            assert (found[field] - expected[field]).abs().max() < limit, field
         assert fused.metadata["openmm_nequip_kernels"] == "fused, radial networks exact"

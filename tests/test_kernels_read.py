@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import DATA
-from nequip_models import CUTOFF, make_model
+from nequip_models import CUTOFF, make_allegro, make_model
 
 from openmm_nequip.errors import KernelsError, NotFusableError, UpstreamError
 from openmm_nequip.kernels.backend import Generated
 from openmm_nequip.kernels.cpu import CPU
+from openmm_nequip.kernels.cpu.allegro import ALLEGRO_STEP
 from openmm_nequip.kernels.cpu.generate import assemble
 from openmm_nequip.kernels.fuse import BACKENDS, backend_for, fuse, generator
 from openmm_nequip.kernels.read import READERS, read_model
@@ -77,10 +78,8 @@ def test_each_family_has_one_reader():
     assert [reader.name for reader in READERS if reader.recognises(model)] == ["nequip"]
     with preserved_global_state():
         allegro = load_module(locate(DATA / "tiny-allegro.nequip.zip"))
-    assert not any(reader.recognises(allegro) for reader in READERS)
-    with pytest.raises(NotFusableError, match="it is an Allegro model"):
-        read_model(allegro)
-    with pytest.raises(NotFusableError, match="its modules .*Linear.* belong to no model of a family .*nequip"):
+    assert [reader.name for reader in READERS if reader.recognises(allegro)] == ["allegro"]
+    with pytest.raises(NotFusableError, match="its modules .*Linear.* belong to no model of .*nequip and allegro"):
         read_model(torch.nn.Sequential(torch.nn.Linear(2, 2)))
 
 
@@ -115,35 +114,41 @@ def kernels_folder():
     return Path(os.environ["OPENMM_NEQUIP_CACHE"]) / "kernels"
 
 
+CPU_FOLDER = Path(__file__).parents[1] / "openmm_nequip" / "kernels" / "cpu"
+HEADERS = {header.name: header for header in CPU_FOLDER.rglob("*.hpp")}
+
+
 @pytest.mark.parametrize("tables", [True, False])
 def test_the_generated_text_needs_nothing_beside_it(tables):
     """It travels inside packages: everything it includes but headers of the system is in it, each once."""
-    with default_dtype(torch.float64):
-        source = fuse(make_model(), tables).source
-    assert not re.findall(r'^\s*#include\s+"', source, re.MULTILINE)
-    folder = Path(__file__).parents[1] / "openmm_nequip" / "kernels" / "cpu"
-    for header in folder.glob("*.hpp"):
-        assert source.count(f'#line 1 "{header.name}"') == 1, header.name
+    included = set()
+    for make in (make_model, make_allegro):
+        with default_dtype(torch.float64):
+            source = fuse(make(), tables).source
+        assert not re.findall(r'^\s*#include\s+"', source, re.MULTILINE)
+        files = re.findall(r'#line 1 "(.*)"', source)
+        assert len(files) == len(set(files))
+        included |= set(files)
+    assert included == {"model.cpp", "model.inc", "network_step.inc", *HEADERS}, "each header serves some family"
 
 
 def test_lines_of_the_text_are_lines_of_the_files():
     """A compiler's message then leads to the place in the header."""
-    folder = Path(__file__).parents[1] / "openmm_nequip" / "kernels" / "cpu"
+    files = HEADERS | {"model.cpp": CPU_FOLDER / "model.cpp"}
     name, number = "", 0
-    for line in assemble("// model").splitlines():
+    for line in (assemble("// model") + assemble("// model", ALLEGRO_STEP)).splitlines():
         place = re.match(r'#line (\d+) "(.*)"', line)
         if place:
             number, name = int(place[1]), place[2]
             continue
-        if line and name != "model.inc":
-            assert (folder / name).read_text().splitlines()[number - 1] == line
+        if line and not name.endswith(".inc"):
+            assert files[name].read_text().splitlines()[number - 1] == line
         number += 1
 
 
 def test_headers_say_what_they_are():
     """Each begins with what it does, how memory is laid out or what its names mean, and stays readable."""
-    folder = Path(__file__).parents[1] / "openmm_nequip" / "kernels" / "cpu"
-    for header in folder.glob("*.hpp"):
+    for header in HEADERS.values():
         text = header.read_text()
         head = text.split("#pragma once")[0]
         assert len(head.splitlines()) >= 5 and "// " in head, header.name

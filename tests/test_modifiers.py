@@ -174,14 +174,22 @@ def test_modifiers_that_nobody_named_are_left_out_where_they_fail(monkeypatch):
         open_model(source, Execution("cpu", kernels="none"))
     assert calls == [("enable_Preferred",), ()]
     with pytest.raises(CompileError, match="no such kernel"):
-        open_model(source, Execution("cpu", compile=True, modifiers=["enable_Bad"]))
+        open_model(source, Execution("cpu", compile=True, modifiers=["enable_LAMMPSMLIAPGhostExchange"]))
+
+
+@pytest.mark.parametrize("name", ["tiny-nequip.ckpt", "tiny-nequip.nequip.zip"])
+def test_unknown_modifiers_are_refused_before_the_model_is_loaded(name, monkeypatch):
+    """The installed nequip knows those of a checkpoint, a package has its own code; both are read as text."""
+    monkeypatch.setattr(opening, "fused_model", None)
+    with pytest.raises(ModifierError, match="has no 'enable_Nothing'; it has .*enable_OpenEquivariance"):
+        load_model(DATA / name, compile=True, modifiers=["enable_Nothing"])
 
 
 @pytest.mark.slow
 def test_compile_worker_applies_modifiers(tmp_path):
-    """An unknown name ends the worker with its reason, which the caller hands on."""
-    with pytest.raises(CompileError, match="modifiers: the model has no 'enable_Nothing'; on cpu it can take none"):
-        load_model(DATA / "tiny-nequip.ckpt", compile=True, modifiers=["enable_Nothing"])
+    """A modifier that the model cannot take ends the worker with its reason, which the caller hands on."""
+    with pytest.raises(CompileError, match="modifiers: .*enable_TritonContracter"):
+        aot.cached_package(locate(DATA / "tiny-nequip.ckpt"), torch.device("cpu"), ("enable_TritonContracter",))
 
 
 def test_compiled_models_take_turns_on_a_gpu():

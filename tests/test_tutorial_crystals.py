@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ import numpy as np
 import openmm
 import pytest
 from ase import Atoms
+
+from openmm_nequip.app.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -180,6 +183,20 @@ def test_trajectory_is_in_the_frame_of_the_given_crystal(tutorial):
     for frame in frames:
         assert np.abs(frame.cell[:] - given).max() < WRITTEN
         assert np.isfinite(frame.get_forces()).all()
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
+def test_runs_of_the_command_line_are_left_alone_by_their_watch(tutorial, tmp_path, ensemble):
+    """A crystal has no bonds to watch: contacts, lost atoms, temperature and energy are, and nothing is wrong."""
+    output = tutorial[0] / "output"
+    frame = ase.io.read(output / "test.xyz", 0) * (2, 2, 2)
+    frame.calc = None
+    ase.io.write(tmp_path / "crystal.extxyz", frame)
+    words = ["--model", output / "carbon.nequip.zip", "--structure", tmp_path / "crystal.extxyz"]
+    words += ["--ensemble", ensemble, "--temperature", 100, "--equilibrate", 100, "--steps", 200, "--seed", 1]
+    words += ["--output", tmp_path / "out"]
+    assert main(["run", *map(str, words), "--no-compile", "--kernels", "none", "--quiet"]) == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["suspicions"] == []
 
 
 @pytest.mark.parametrize("name", ["energies.png", "errors.png", "dynamics.png"])

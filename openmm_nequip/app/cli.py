@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from .._version import __version__
 from ..errors import UsageError
 from . import compile_ahead, demo, energy, info
-from .answer import FAILED, PROGRAM, Answer
+from .accuracy import accuracy_command
+from .answer import FAILED, PROGRAM, Answer, printable
 from .bench import bench_command
 from .run import run_command
 
 #: In the order in which ``--help`` lists them.
-_COMMANDS = (info, energy, run_command, demo, bench_command, compile_ahead)
+_COMMANDS = (info, energy, accuracy_command, run_command, demo, bench_command, compile_ahead)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 1 failed, 128 + n ended by signal n. Wrong usage exits with 2.
+        Exit code: 0 done, 1 failed, 3 a run that is not to be trusted, 128 + n ended by signal n. Wrong usage exits
+        with 2.
     """
     parser = make_parser()
     arguments = parser.parse_args(argv)
@@ -44,16 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         with console(arguments.quiet, arguments.debug):
             answer: Answer = arguments.command(arguments)
     except UsageError as error:
-        parser.error(str(error))
+        parser.error(printable(str(error)))
     except KeyboardInterrupt:
         sys.stderr.write(f"{PROGRAM}: interrupted\n")
         return 128 + signal.SIGINT
     except Exception as error:
         if arguments.debug:
             traceback.print_exc()
-        sys.stderr.write(f"{PROGRAM}: error: {one_line(error)}\n")
+        sys.stderr.write(printable(f"{PROGRAM}: error: {one_line(error)}\n"))
         return FAILED
-    text = json.dumps(answer.document, indent=2) if arguments.json else answer.text
+    text = json.dumps(answer.document, indent=2) if arguments.json else printable(answer.text)
     sys.stdout.write(text + "\n")
     return answer.code
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
+
+from .answer import printable
 
 _PACKAGE = __name__.split(".")[0]
 
@@ -19,7 +23,7 @@ class _Handler(logging.Handler):
         """Write a record."""
         from tqdm.auto import tqdm
 
-        tqdm.write(self.format(record), file=sys.stderr)
+        tqdm.write(printable(self.format(record)), file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -42,12 +46,31 @@ def console(quiet: bool, debug: bool) -> Iterator[None]:
     handler.setLevel(logging.WARNING if quiet else logging.NOTSET)
     package.setLevel(logging.DEBUG if debug else logging.INFO)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr), _descriptor_to_stderr():
             warnings.showwarning = _show_warning
             yield
     finally:
         package.removeHandler(handler)
         package.setLevel(level)
+
+
+@contextlib.contextmanager
+def _descriptor_to_stderr() -> Iterator[None]:
+    """Send to stderr what compiled code prints to stdout: OpenMM does with some warnings, and Python cannot see it."""
+    try:
+        sys.__stdout__.flush()  # type: ignore[union-attr]
+        kept = os.dup(1)
+    except (OSError, AttributeError, ValueError):  # there is no stdout
+        yield
+        return
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).fflush(None)  # what C has not written yet belongs to stderr as well
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _show_warning(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:

@@ -29,13 +29,13 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def demo(arguments: argparse.Namespace) -> Answer:
     """Simulate alanine dipeptide in water, the peptide by the shipped model, and once more by the force field alone.
-    Less than a minute on two cores."""
+    About a minute on two cores."""
     from .run.peptide_demo import DEFAULT_STEPS, free_folder, run_demo
 
     output = free_folder(arguments.output)
     outcome = run_demo(output, DEFAULT_STEPS if arguments.steps is None else arguments.steps)
     answer = run_answer(outcome.summary, outcome.signal, output)
-    if outcome.signal is not None:
+    if outcome.signal is not None or outcome.summary["stopped"]:
         return answer
     summary = outcome.summary
     text = (
@@ -45,4 +45,4 @@ def demo(arguments: argparse.Namespace) -> Answer:
         f"Look at {output}/ramachandran.png (φ/ψ by the model and by the force field), {output}/energy.png and "
         f"{output}/rdf.png; {output}/trajectory.dcd with {output}/start.pdb opens in any viewer."
     )
-    return Answer(summary, text)
+    return Answer(summary, text, answer.code)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from ..choices import KERNELS
 from ..errors import UsageError
+from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_frames, reference_keys, table_of
 from .answer import Answer
 
-DESCRIPTION = """Evaluate a model on one structure, in any cell. Checkpoints and packages are evaluated eagerly, or by
-the fused CPU kernels where that would take much memory; --compile, --no-compile and --kernels choose otherwise. The
-stress is dE/d(strain)/V in the frame of the file, positive under tension; the pressure is minus a third of its trace,
-without the kinetic part that moving atoms add."""
+DESCRIPTION = """Evaluate a model on a structure, in any cell, or with --frames on all those of a file, beside the
+energies and forces that the file states. Nothing is compiled unless --compile or --kernels fused is given, or eager
+evaluation would take much memory; fused kernels that lie in the cache are used. The stress is dE/d(strain)/V in the
+frame of the file, positive under tension; the pressure is minus a third of its trace, without the kinetic part that
+moving atoms add."""
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -26,17 +29,21 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         The options of every command.
     """
     parser = commands.add_parser(
-        "energy", parents=[common], help="energy and forces of one structure", description=DESCRIPTION
+        "energy", parents=[common], help="energy and forces of a structure", description=DESCRIPTION
     )
     parser.add_argument("model", metavar="MODEL", help="model file or nequip.net: id")
     parser.add_argument("structure", metavar="STRUCTURE", help="PDB, mmCIF, GRO, extxyz, CIF, POSCAR, ...")
     parser.add_argument("--box", nargs="+", type=float, metavar="Å", help="3 edges or 9 vector components")
     parser.add_argument("--frame", type=int, default=-1, metavar="N", help="frame of the file, from 0 (default: last)")
+    add_frame_options(parser, None)
+    parser.add_argument("--csv", metavar="FILE", help="with --frames: write a row for each frame")
     parser.add_argument("--units", nargs=2, metavar=("LENGTH", "ENERGY"), help="the model's units (angstrom eV)")
     parser.add_argument("--length-unit", metavar="UNIT", help="the model's unit of length: angstrom, nm or bohr")
     parser.add_argument("--energy-unit", metavar="UNIT", help="and of energy: eV, kJ/mol, kcal/mol or hartree")
     parser.add_argument("--types", nargs="+", metavar="TYPE", help="model type of each atom, or one file with them")
-    parser.add_argument("--forces", metavar="FILE", help="write forces: .npy or .csv in kJ/mol/nm, .extxyz in eV/Å")
+    parser.add_argument(
+        "--forces", metavar="FILE", help="write forces: .npy or .csv in kJ/mol/nm, .extxyz in eV/Å (all --frames)"
+    )
     parser.add_argument("--device", help="torch device (default: cpu)")
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=None,
@@ -45,7 +52,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--kernels", choices=KERNELS, default="auto",
-        help="fused: run a NequIP checkpoint or package by the fused CPU kernels (auto: with --compile, or to "
+        help="fused: run a checkpoint or package by the fused CPU kernels (auto: with --compile, from the cache, or to "
         "save much memory)",
     )  # fmt: skip
     parser.add_argument(
@@ -57,7 +64,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def energy(arguments: argparse.Namespace) -> Answer:
-    """Evaluate a model on one structure.
+    """Evaluate a model on a structure, or on the frames of a file.
 
     Parameters
     ----------
@@ -71,14 +78,14 @@ def energy(arguments: argparse.Namespace) -> Answer:
     Raises
     ------
     UsageError
-        If units are given in two ways.
+        If units are given in two ways, or options do not go together.
     ModelFileError, ValueError, RuntimeError, ImportError, OSError
         If the model or the structure cannot be used, or the forces not be written.
     """
-    from ..models import Execution, locate, open_model
     from ..potential import log_units
     from ..units import resolve_units
     from . import single_point
+    from .accuracy.frame_answers import load_for_frames
     from .structures.structure_files import read_structure
     from .typed_inputs import read_inputs
 
@@ -88,25 +95,113 @@ def energy(arguments: argparse.Namespace) -> Answer:
             raise UsageError("give --units or --length-unit and --energy-unit, not both")
         length_unit, energy_unit = arguments.units
     units = resolve_units(length_unit, energy_unit)
-    if arguments.forces is not None:
-        single_point.check_forces_path(arguments.forces)
+    _check_files(arguments)
+    inputs = read_inputs(arguments.input)
+    given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels, inputs
+    types = single_point.read_types(arguments.types)
+    if arguments.frames is not None:
+        return _all_frames(arguments, given, units, types)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
-    kernels = arguments.kernels
-    source = locate(arguments.model, arguments.trusted)
-    inputs: Any = read_inputs(arguments.input)
-    how = Execution(arguments.device, bool(arguments.compile), kernels, inputs=inputs)
-    if arguments.compile is None and kernels == "auto":
-        how = single_point.choose_execution(source, how, structure, units)
-    model = open_model(source, how)
+    model = load_for_frames(*given, largest=structure, units=units)
     log_units(arguments.model, units)
     cutoff = model.info.cutoff
     structure = structure.filled(None if cutoff is None else cutoff * units.length)
-    result = single_point.evaluate(model, structure, units, single_point.read_types(arguments.types))
-    text = _lines(result)
+    result = single_point.evaluate(model, structure, units, types)
+    document = result.as_json() | {
+        "atoms": len(result.forces),
+        "periodic": structure.box_nm is not None,
+        "units_of_model": units.describe(),
+        "kernels": model.info.kernels,
+    }
+    text = [f"{'structure':14} {_what(document)}", *_lines(result)]
     if arguments.forces is not None:
         written = single_point.write_forces(arguments.forces, structure, result)
         text.append(f"{'forces':14} {arguments.forces} ({written})")
-    return Answer(result.as_json(), "\n".join(text))
+    return Answer(document, "\n".join(text))
+
+
+def _what(document: dict[str, Any]) -> str:
+    periodic = "periodic" if document["periodic"] else "not periodic"
+    return f"{document['atoms']} atoms, {periodic}; units of the model {document['units_of_model']}"
+
+
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together, and names that cannot be written to, before any time is spent."""
+    from . import single_point
+
+    if arguments.forces is not None:
+        single_point.check_forces_path(arguments.forces)
+    if arguments.frames is None:
+        for name in ("csv", "reference_units"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name.replace('_', '-')} belongs to --frames; give --frames all")
+        return
+    if arguments.frame != -1:
+        raise UsageError("give --frame N for one frame or --frames for several, not both")
+    if arguments.forces is not None and not arguments.forces.endswith(".extxyz"):
+        raise UsageError(f"--forces {arguments.forces}: several frames go into an .extxyz file")
+    if arguments.csv is not None and not (arguments.csv.strip() and Path(arguments.csv).resolve().parent.is_dir()):
+        raise UsageError(f"--csv {arguments.csv!r}: give a file in a folder that exists")
+
+
+def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], units: Any, types: Any) -> Answer:
+    """Several frames as a table."""
+    from ..potential import log_units
+    from .accuracy.frame_answers import load_for_frames
+    from .accuracy.labelled_frames import read_frames
+    from .single_point import to_ase
+
+    keys = reference_keys(arguments)
+    frames = read_frames(arguments.structure, arguments.frames, arguments.box, keys)
+    largest = max((frame.structure for frame in frames), key=lambda each: len(each.positions_nm))
+    model = load_for_frames(*given, largest=largest, units=units)
+    log_units(arguments.model, units)
+    found = evaluate_frames(model, units, types, frames)
+    rows = [each.as_row() for each in found]
+    document = {
+        "structure": arguments.structure,
+        "units_of_model": units.describe(),
+        "units_of_references": keys.units.describe(),
+        "kernels": model.info.kernels,
+        "frames": rows,
+    }
+    text = [f"{len(rows)} frames; units of the model {units.describe()}", *aligned(_columns(rows))]
+    if any(frame.is_labelled for frame in frames):
+        text.append(f"reference values are those of the file, in {keys.units.describe()}; `test` sums up the errors")
+    if arguments.csv is not None:
+        Path(arguments.csv).write_text(table_of(found), encoding="utf-8")
+        text.append(f"table: {arguments.csv}")
+    if arguments.forces is not None:
+        import ase.io
+
+        ase.io.write(arguments.forces, [to_ase(each.frame.structure, each.answer) for each in found], format="extxyz")
+        text.append(f"forces: {arguments.forces} (eV/Å)")
+    return Answer(document, "\n".join(text))
+
+
+#: Headings of the table of frames, keys of a row and how its numbers are written.
+_TABLE = (
+    ("frame", "frame", "d"), ("atoms", "atoms", "d"), ("periodic", "periodic", ""),
+    ("energy (kJ/mol)", "energy_kj_per_mol", ".4f"), ("energy (eV)", "energy_ev", ".6f"),
+    ("largest force (kJ/mol/nm)", "max_force_kj_per_mol_nm", ".2f"), ("pressure (bar)", "pressure_bar", ".1f"),
+    ("reference (eV)", "reference_energy_ev", ".6f"), ("error (meV/atom)", "energy_error_mev_per_atom", ".3f"),
+    ("forces MAE (meV/Å)", "force_mae_mev_per_angstrom", ".2f"),
+    ("stress MAE (meV/Å³)", "stress_mae_mev_per_angstrom3", ".4f"),
+)  # fmt: skip
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """The table of frames, without columns that have no value."""
+    shown = [column for column in _TABLE if any(row[column[1]] is not None for row in rows)]
+    table = [[heading for heading, _, _ in shown]]
+    for row in rows:
+        cells = []
+        for _, key, form in shown:
+            value = row[key]
+            written = "-" if value is None else ("yes" if value else "no") if form == "" else format(value, form)
+            cells.append(written)
+        table.append(cells)
+    return table
 
 
 def _lines(result: Any) -> list[str]:

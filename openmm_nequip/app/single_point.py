@@ -5,26 +5,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import KernelsError
 from ..evaluate.evaluator import Evaluator
 from ..evaluate.placement import Placement
-from ..graph.neighbors import NeighborList
-from ..models import Execution, Model, ModelSource, format_of, open_model, read_info
+from ..models import Model
 from ..topology import atom_types, common_symbol
 from ..units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
 from .structures.structure_files import Structure
 
 logger = logging.getLogger(__name__)
 
-#: Memory of an eager evaluation for each edge, as a share of the size of the model file: 12 GB for the 6,400 edges of
-#: 64 atoms and an Allegro model of 75 MB. Above the other number in bytes it is much.
-EAGER_MEMORY, MUCH_MEMORY = 0.025, 2e9
 FORCE_SUFFIXES = (".npy", ".csv", ".txt", ".extxyz")
 
 
@@ -113,46 +108,6 @@ def evaluate(model: Model, structure: Structure, units: Units, types: Sequence[i
     return SinglePoint(out["energy"], out["forces"], out.get("atomic_energies"), out.get("stress"))
 
 
-def choose_execution(source: ModelSource, execution: Execution, structure: Structure, units: Units) -> Execution:
-    """How one structure is best evaluated: eagerly, or by the fused kernels where that takes much memory.
-
-    Parameters
-    ----------
-    source : ModelSource
-        The model file.
-    execution : Execution
-        As asked for, eager.
-    structure : Structure
-        The atoms.
-    units : Units
-        The model's units.
-
-    Returns
-    -------
-    Execution
-        With ``kernels="fused"`` where the eager model would need more than :data:`MUCH_MEMORY` and they know it.
-    """
-    on_cpu = execution.device is None or execution.device.startswith("cpu")
-    cutoff = read_info(source).cutoff
-    if not (format_of(source.kind).can_fuse and on_cpu) or cutoff is None:
-        return execution
-    box = structure.box_nm
-    neighbors = NeighborList(cutoff * units.length, 0.0, box is not None)
-    edges = neighbors(np.ascontiguousarray(structure.positions_nm), np.eye(3) if box is None else box).count
-    need = edges * source.size_bytes * EAGER_MEMORY
-    if need < MUCH_MEMORY:
-        return execution
-    fused = replace(execution, compile=None, kernels="fused")
-    words = f"evaluated eagerly, {edges} edges of a model of this size may need {need / 1e9:.1f} GB"
-    try:
-        open_model(source, fused)
-    except KernelsError as error:
-        logger.warning("%s, and %s", words, error)
-        return execution
-    logger.info("%s: the fused kernels are used (--kernels none evaluates eagerly)", words)
-    return fused
-
-
 def check_forces_path(path: str | os.PathLike[str]) -> None:
     """Refuse a name that :func:`write_forces` cannot serve, before any time is spent.
 
@@ -163,6 +118,8 @@ def check_forces_path(path: str | os.PathLike[str]) -> None:
     """
     if Path(path).suffix.lower() not in FORCE_SUFFIXES:
         raise ValueError(f"forces file {path}: the suffix must be one of {', '.join(FORCE_SUFFIXES)}")
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"forces file {path} is there and is no ordinary file; give another name")
     if not Path(path).resolve().parent.is_dir():
         raise ValueError(f"forces file {path}: the folder {Path(path).resolve().parent} does not exist")
 
@@ -204,11 +161,31 @@ def write_forces(path: str | os.PathLike[str], structure: Structure, result: Sin
                 file.write(f"{i},{symbol},{force[0]!r},{force[1]!r},{force[2]!r}\n")
         return "kJ/mol/nm"
     import ase.io
+
+    ase.io.write(Path(path), [to_ase(structure, result)], format="extxyz")
+    return "eV/Å"
+
+
+def to_ase(structure: Structure, result: SinglePoint) -> Any:
+    """A structure with a model's answer, as ASE has it.
+
+    Parameters
+    ----------
+    structure : Structure
+        The atoms.
+    result : SinglePoint
+        Their energy, forces and stress.
+
+    Returns
+    -------
+    ase.Atoms
+        In Å and eV, with a calculator that holds the answer.
+    """
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
     periodic = structure.box_nm is not None
-    symbols = [common_symbol(symbol) or "X" for symbol in symbols]
+    symbols = [common_symbol(symbol) or "X" for symbol in structure.symbols]
     atoms = Atoms(symbols, structure.positions_nm / NM_PER_ANGSTROM, pbc=periodic)
     if structure.box_nm is not None:
         atoms.cell = structure.box_nm / NM_PER_ANGSTROM
@@ -220,5 +197,4 @@ def write_forces(path: str | os.PathLike[str], structure: Structure, result: Sin
         stress = result.stress / BAR_PER_KJ_PER_MOL_PER_NM3 * NM_PER_ANGSTROM**3 / KJ_PER_MOL_PER_EV
         answers["stress"] = (stress + stress.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / 2
     atoms.calc = SinglePointCalculator(atoms, **answers)
-    ase.io.write(Path(path), atoms, format="extxyz")
-    return "eV/Å"
+    return atoms

@@ -13,6 +13,7 @@ import openmm.app as app
 import openmm.unit as unit
 
 from ..errors import StructureError
+from ..files import obstacle, parser_reason
 from ..units import NM_PER_ANGSTROM
 from .frame import Crystal
 from .lattice import check_cell, reduce_box
@@ -74,7 +75,8 @@ def fromAse(atoms: Atoms, supercell: int | Iterable[int] = (1, 1, 1)) -> Crystal
 
 def _crystal(atoms: Atoms, supercell: Any, what: str) -> Crystal:
     counts = np.atleast_1d(np.asarray(supercell))
-    if counts.shape not in ((1,), (3,)) or (counts != np.rint(counts)).any() or (counts < 1).any():
+    whole = counts.dtype.kind in "iuf" and np.isfinite(counts).all()
+    if not whole or counts.shape not in ((1,), (3,)) or (counts != np.rint(counts)).any() or (counts < 1).any():
         raise ValueError(f"supercell={supercell!r}: expected one or three whole numbers of at least 1")
     if len(atoms) == 0:
         raise ValueError(f"{what} has no atoms")
@@ -139,14 +141,13 @@ def readCrystal(path: str | os.PathLike[str], supercell: int | Iterable[int] = (
     import ase.io
 
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise StructureError(
-            f"crystal file {path} does not exist; check the path (relative paths start at {os.getcwd()})", str(path)
-        )
+    problem = obstacle(path)
+    if problem:
+        raise StructureError(f"crystal file {path} {problem}", str(path))
     try:
         atoms: Any = ase.io.read(path, index=int(index))
     except Exception as error:  # the readers raise anything at all on a foreign file
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = parser_reason(error)
         raise StructureError(
             f"crystal file {path} cannot be read, or has no frame {index} ({reason})", str(path)
         ) from error

@@ -58,7 +58,8 @@ class Evaluator:
         self.placement = placement
         self.periodic = periodic
         self._regions = placement.regions if len(placement.regions) > 1 else (None,)
-        self._lists = self._make_lists(skin_nm / units.length)
+        self._skin = skin_nm / units.length
+        self._lists = self._make_lists(self._skin)
         self._found: list[Edges] = []
         self._edges: Edges
         self._types = torch.as_tensor(placement.types, dtype=torch.int64, device=model.device)
@@ -101,6 +102,13 @@ class Evaluator:
                 return self._checked(out, forces)
             except NonFiniteError as error:
                 raise self._explained(error, positions, box) from error
+
+    def forget_lists(self) -> None:
+        """Drop the neighbour lists: the next call makes new ones, as the first call of a new evaluator does."""
+        with self._lock:
+            self._lists = self._make_lists(self._skin)
+            self._found = []
+            self._step = self._make_step()
 
     def _make_lists(self, skin: float) -> list[EdgeList]:
         """A list for each region, of the kind that the model wants; on its device where there is one for all atoms."""

@@ -72,6 +72,8 @@ def _torch_force_obstacle(spec: PotentialSpec | SumSpec) -> str:
             f"{spec.source.path} is a {spec.source.kind} file, and a TorchForce runs TorchScript only (compile it with "
             "`nequip-compile --mode torchscript` under torch < 2.10)"
         )
+    if spec.execution.kernels == "fused":
+        return "fused kernels run through Python, and kernels='fused' was given"
     if spec.execution.device is not None:
         return f"a TorchForce runs on the device of its Context, but device={spec.execution.device!r} was given"
     if spec.lambda_name is not None or len(spec.placement.regions) > 1:

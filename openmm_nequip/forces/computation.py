@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from ..errors import ComputationError, NonFiniteError
-from ..evaluate.evaluator import Evaluator
 from ..kept_error import keep_error
 from ..upstream.openmm_state import box_of, positions_of
-from .saved import STATE, TENSOR, VERSION, SavedPotential, restore
-from .spec import PotentialSpec, SumEvaluator, SumSpec, to_plain
+from .live import LIVE
+from .pool import EvaluatorPool
+from .saved import RESTORED, STATE, TENSOR, VERSION, SavedPotential, restore, sealed
+from .spec import PotentialSpec, SumSpec, to_plain
 
 
 def _explain(error: BaseException) -> ComputationError:
@@ -43,22 +44,45 @@ class LazyEvaluator:
     def __init__(self, spec: PotentialSpec | SumSpec, particles: Sequence[int] | None = None) -> None:
         self.spec = spec
         self.particles = None if particles is None else [int(i) for i in particles]
-        self._evaluator: Evaluator | SumEvaluator | None = None
+        self._evaluator: EvaluatorPool | None = None
         self._lock = threading.Lock()
+        LIVE.add(self)
 
-    def get(self) -> Evaluator | SumEvaluator:
-        """The evaluator, opened now if this is the first call in this process."""
+    def forget_lists(self) -> None:
+        """Drop the neighbour lists that were kept, if the model was opened; see :mod:`.live`."""
+        if self._evaluator is not None:
+            self._evaluator.forget_lists()
+
+    def get(self) -> EvaluatorPool:
+        """The evaluators, the first opened now if this is the first call in this process."""
         if self._evaluator is None:
             with self._lock:
                 if self._evaluator is None:
-                    self._evaluator = self.spec.open()
+                    self._evaluator = EvaluatorPool(self.spec.open)
         return self._evaluator
 
     def saved(self) -> SavedPotential:
-        """The saved form."""
-        return SavedPotential(
-            VERSION, {"call": self.call, "parts": to_plain(self.spec), "particles": self.particles}
-        )
+        """The saved form; whoever restores it in this process gets this very object."""
+        data = {"call": self.call, "parts": to_plain(self.spec), "particles": self.particles}
+        saved = SavedPotential(VERSION, sealed(data))
+        RESTORED.add(saved, self)
+        return saved
+
+    def is_off(self, state: Any) -> bool:
+        """Whether the global parameter switches the model off.
+
+        Raises
+        ------
+        ValueError
+            If the parameter is not between 0 and 1.
+        """
+        name = self.spec.lambda_name
+        value = state.getParameters()[name]
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(
+                f"the parameter {name} is {value!r}; expected a number from 0 (the force field) to 1 (the model)"
+            )
+        return value == 0.0
 
     def explain(self, error: BaseException) -> ComputationError:
         """What is raised to OpenMM for an error inside: its text and traceback, with atoms by their System index."""
@@ -87,7 +111,7 @@ class Computation(LazyEvaluator):
             For any error inside; OpenMM turns it into an OpenMMException with the same text.
         """
         try:
-            if self.spec.lambda_name is not None and state.getParameters()[self.spec.lambda_name] == 0.0:
+            if self.spec.lambda_name is not None and self.is_off(state):
                 return 0.0, np.zeros((self.spec.n_particles, 3))
             box = box_of(state) if self.spec.periodic else None
             return self.get()(positions_of(state), box)
@@ -118,7 +142,7 @@ class TensorComputation(LazyEvaluator):
             kJ/mol/nm, contiguous and with the dtype and device of ``positions``: the plugin reads its memory as such.
         """
         try:
-            if self.spec.lambda_name is not None and state.getParameters()[self.spec.lambda_name] == 0.0:
+            if self.spec.lambda_name is not None and self.is_off(state):
                 return torch.zeros((), dtype=torch.float64), torch.zeros_like(positions, requires_grad=False)
             box = box_of(state) if self.spec.periodic else None
             energy, forces = self.get()(positions.detach().cpu().numpy(), box)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..cache import cache_dir, key_of, write_atomically
+from ..cache import find, keep, key_of, shelf
 
 _TIMEOUT_S = 300
 _WORKER = Path(__file__).with_name("probe_worker.py")
@@ -60,15 +60,16 @@ def probe_plugin() -> PluginState:
         )
     versions = _versions()
     try:
-        record = cache_dir() / f"openmmtorch-{key_of(versions)}.json"
-        if record.exists():
-            return PluginState(**json.loads(record.read_text()))
+        folder, key = shelf("plugins"), f"openmmtorch-{key_of(versions)}"
+        kept = find(folder, key, ".json")
+        if kept is not None:
+            return PluginState(**json.loads(kept[1]))
     except (OSError, ValueError, TypeError):
-        record = None
+        folder = None
     state = _run_probe(versions)
-    if record is not None:
+    if folder is not None:
         try:
-            write_atomically(record, json.dumps(asdict(state)).encode())
+            keep(folder, key, ".json", json.dumps(asdict(state)).encode())
         except OSError:
             pass  # the answer holds for this process even where it cannot be kept
     return state

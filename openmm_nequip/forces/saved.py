@@ -9,8 +9,12 @@ classes; they are still read, through the addresses they name.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import pickle
+import threading
+import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +22,7 @@ from ..errors import SavedSystemError
 
 #: Version that this release writes.
 VERSION = 1
+_DIGEST = "sha256"
 #: What calls a potential: OpenMM's PythonForce with a State, openmmtorch's PythonTorchForce with a State and a tensor.
 STATE, TENSOR = "state", "tensor"
 
@@ -32,11 +37,52 @@ class SavedPotential(NamedTuple):
     data : dict
         ``call``: :data:`STATE` or :data:`TENSOR`; ``parts``: one dictionary for each potential, see
         :func:`openmm_nequip.forces.spec.to_plain`; ``particles``: System index of each particle that the force is
-        given, or None for all.
+        given, or None for all; ``sha256``: see :func:`sealed`; absent in files of earlier releases.
     """
 
     version: int
     data: dict[str, Any]
+
+
+class RestoredPotentials:
+    """Functions of forces by the content of their saved form, while somebody holds them.
+
+    Every copy of a System and every read of its XML restores the function, and OpenMM never lets go of one. So equal
+    content gives one and the same object, with one set of evaluators, whatever the number of copies.
+    """
+
+    def __init__(self) -> None:
+        self._members: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self._guard = threading.Lock()
+
+    def add(self, saved: SavedPotential, computation: Any) -> Any:
+        """The function that has this content: the one that is there, or else the one given."""
+        with self._guard:
+            return self._members.setdefault(saved.data[_DIGEST], computation)
+
+
+RESTORED = RestoredPotentials()
+
+
+def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a saved form with the SHA-256 of their content, so that damage is seen.
+
+    Parameters
+    ----------
+    data : mapping
+        See :class:`SavedPotential`.
+
+    Returns
+    -------
+    dict
+    """
+    content = {key: value for key, value in data.items() if key != _DIGEST}
+
+    def plain(value: Any) -> str:
+        return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else repr(value)
+
+    text = json.dumps(content, sort_keys=True, default=plain)
+    return content | {_DIGEST: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def restore(version: int, data: Mapping[str, Any]) -> Any:
@@ -67,6 +113,13 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
     from .computation import Computation, TensorComputation
     from .spec import from_plain
 
+    stated, data = data.get(_DIGEST), sealed(data)
+    if stated not in (None, data[_DIGEST]):
+        raise SavedSystemError(
+            "the saved potential is damaged: its content is not what its digest says; copy the file again, or save the "
+            "System again",
+            version,
+        )
     try:
         spec = from_plain(data["parts"])
         computation = {STATE: Computation, TENSOR: TensorComputation}[data["call"]]
@@ -74,7 +127,7 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
         raise SavedSystemError(
             f"the saved potential is damaged: {type(error).__name__}: {error}; save the System again", version
         ) from error
-    return computation(spec, data.get("particles"))
+    return RESTORED.add(SavedPotential(version, data), computation(spec, data.get("particles")))
 
 
 #: What a pickle may name: our one function, and the classes that release 0.1 pickled.

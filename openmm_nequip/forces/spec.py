@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..cache import cache_dir, write_atomically
+from ..cache import find, keep, shelf
 from ..devices import choose_device
 from ..errors import ModelFileError
 from ..evaluate.cuda_graphs import with_graphs
@@ -105,14 +106,16 @@ class PotentialSpec:
             self.source.verify()
             return self.source
         except ModelFileError:
-            folder = cache_dir() / "embedded"
-            folder.mkdir(exist_ok=True)
-            path = folder / (self.source.sha256 + format_of(self.source.kind).suffix)
-            if not path.exists():
-                write_atomically(path, self.content)
-            unpacked = dataclasses.replace(self.source, path=str(path))
-            unpacked.verify()
-            return unpacked
+            folder, suffix = shelf("embedded"), format_of(self.source.kind).suffix
+            found = find(folder, self.source.sha256[:32], suffix)
+            if found is None and hashlib.sha256(self.content).hexdigest() != self.source.sha256:
+                raise ModelFileError(
+                    f"the model that is embedded in the System is damaged: it is not {self.source.path} with the "
+                    f"SHA-256 {self.source.sha256}; copy the System's file again, or rebuild the System",
+                    self.source.path,
+                ) from None
+            path = found[0] if found else keep(folder, self.source.sha256[:32], suffix, self.content)
+            return dataclasses.replace(self.source, path=str(path))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +174,11 @@ class SumEvaluator:
         """Energy and forces as :meth:`Evaluator.__call__`."""
         results = [part(positions, box) for part in self._parts]
         return sum(energy for energy, _ in results), np.sum([forces for _, forces in results], axis=0)
+
+    def forget_lists(self) -> None:
+        """As :meth:`Evaluator.forget_lists`."""
+        for part in self._parts:
+            part.forget_lists()
 
 
 def from_release_0_1(state: dict) -> dict:

@@ -223,8 +223,9 @@ def make_torch_force(spec: PotentialSpec, properties: dict[str, str]) -> openmm.
     from openmmtorch import TorchForce
 
     spec.source.verify()
-    # CUDA graphs are the plugin's, on the device of its Context; the module is made on a CPU.
-    model = open_model(spec.source, dataclasses.replace(spec.execution, device="cpu", cuda_graphs="auto"))
+    # CUDA graphs are the plugin's, on the device of its Context; the module is made on a CPU, and runs as it is.
+    execution = dataclasses.replace(spec.execution, device="cpu", cuda_graphs="auto", kernels="none")
+    model = open_model(spec.source, execution)
     if not isinstance(model, TorchScriptModel):
         raise ModelFileError(
             f"{spec.source.path} did not load as a TorchScript model but as {type(model).__name__}; use "

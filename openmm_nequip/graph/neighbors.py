@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from vesin import NeighborList as VesinNeighborList
 
+from ..files import memory_bytes
 from .graph import Edges
 
 #: Default skin in nm: within 7 % of the fastest from 93 to 2,685 atoms of water (benchmarks/README.md).
@@ -29,6 +30,72 @@ GAP = 1.01
 #: Non-periodic structures of at most so many atoms are searched pair by pair: for a molecule of 22 atoms a tenth of a
 #: millisecond a step faster than calling the library (benchmarks/README.md).
 FEW_ATOMS = 48
+
+
+#: Beyond so many cutoffs from the origin a float64 has too few digits left for a force; no molecule gets there.
+FARTHEST = 1e8
+#: Neighbours of an atom that no matter has: within 1.2 nm, the densest, diamond, has 1,300.
+MOST_NEIGHBORS = 20_000.0
+#: Images of the cell in one direction that a list may reach over.
+MOST_IMAGES = 200.0
+#: Memory of a pair in a list, with what is made of it on the way.
+_BYTES_PER_PAIR = 150.0
+
+
+def check_size(n_atoms: int, cell: np.ndarray, reach: float) -> None:
+    """Refuse a periodic list that no machine could hold, before it is begun.
+
+    Parameters
+    ----------
+    n_atoms : int
+        Number of atoms.
+    cell : numpy.ndarray, (3, 3) float64
+        Rows are the cell vectors.
+    reach : float
+        Cutoff and skin, in the same unit.
+
+    Raises
+    ------
+    ValueError
+        With the expected number of pairs.
+    """
+    volume = abs(float(np.linalg.det(cell)))
+    faces = np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]])
+    height = volume / max(float(np.linalg.norm(faces, axis=1).max()), 1e-300)
+    neighbors = n_atoms * 4.0 / 3.0 * math.pi * reach**3 / max(volume, 1e-300)
+    memory = n_atoms * neighbors * _BYTES_PER_PAIR
+    if neighbors > MOST_NEIGHBORS or reach > MOST_IMAGES * height or memory > 0.5 * memory_bytes():
+        raise ValueError(
+            f"{n_atoms} atoms in a box of the volume {volume:.3g}, {height:.3g} wide where it is narrowest, would have "
+            f"{neighbors:.3g} neighbours each within the cutoff and skin of {reach:.3g} ({memory:.2g} bytes; lengths "
+            "as the model has them): no matter is so dense. Check the box, its unit, and the skin"
+        )
+
+
+def check_distance(positions: np.ndarray, cutoff: float) -> None:
+    """Refuse atoms that are so far away that their digits do not reach to a force.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray, (n_atoms, 3) float64
+        Finite positions.
+    cutoff : float
+        In the same unit.
+
+    Raises
+    ------
+    ValueError
+        With the first atom concerned.
+    """
+    limit = FARTHEST * cutoff
+    if np.vdot(positions, positions) > limit**2:
+        far = np.flatnonzero((np.abs(positions) > limit).any(axis=1))
+        if len(far):
+            raise ValueError(
+                f"atom {far[0]} of the model is at {positions[far[0]].tolist()}, more than {limit:.3g} from the origin "
+                "(in the model's unit of length): so far out positions have no digits left for forces. Move the atoms "
+                "back into the box, or check the unit of the positions"
+            )
 
 
 class _AllPairs:
@@ -187,6 +254,7 @@ class NeighborList:
             if not periodic and len(types) <= FEW_ATOMS:
                 self._table = self._pair_cutoffs[1][np.ix_(types, types)]
         self._all_pairs: _AllPairs | None = None
+        self._sized: tuple[int, np.ndarray] | None = None
 
     def __call__(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
         """All edges within the cutoff.
@@ -202,7 +270,15 @@ class NeighborList:
         -------
         Edges
             Arrays, (2, n_edges) int64 and (n_edges, 3) float64.
+
+        Raises
+        ------
+        ValueError
+            In a periodic cell as :func:`check_distance` and :func:`check_size`.
         """
+        if self.periodic:
+            check_distance(positions, self.cutoff)
+            self._check_size(len(positions), cell)
         if not self.periodic and len(positions) <= FEW_ATOMS:
             if self._all_pairs is None:
                 self._all_pairs = _AllPairs(len(positions), self._table if self._table is not None else self.cutoff)
@@ -222,3 +298,9 @@ class NeighborList:
             return _with_mirror_images(pairs, shifts)
         # Both conversions copy: vesin's arrays are views of memory that its next call overwrites.
         return Edges(np.array(pairs.T, dtype=np.int64, order="C"), shifts.astype(np.float64))
+
+    def _check_size(self, n_atoms: int, cell: np.ndarray) -> None:
+        """As :func:`check_size`, once for a cell (3, 3)."""
+        if self._sized is None or self._sized[0] != n_atoms or not np.array_equal(self._sized[1], cell):
+            check_size(n_atoms, cell, self.cutoff + self.skin)
+            self._sized = n_atoms, cell.copy()

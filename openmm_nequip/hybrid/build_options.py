@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import openmm
 from openmm import unit
 from openmm.app import Topology
@@ -128,7 +129,9 @@ class HybridOptions:
                 f"lambdaName is {self.lambdaName!r}. Expected a name of letters, digits and underscores, as it stands "
                 "in an OpenMM expression."
             )
-        if self.cutoff_nm is not None and not self.cutoff_nm > 0:
+        cutoff = self.cutoff_nm
+        number = isinstance(cutoff, (int, float, np.integer, np.floating)) and not isinstance(cutoff, bool)
+        if cutoff is not None and not (number and cutoff > 0):
             raise ValueError(f"cutoff_nm is {self.cutoff_nm!r}. Expected the model's cutoff in nm, above zero.")
         if self.referenceSystem is not None and not self.interpolate:
             raise ValueError(
@@ -143,6 +146,8 @@ class HybridOptions:
         object.__setattr__(self, "linkAtomDistances", _link_distances(self.linkAtomDistances))
         for name in ("keepForces", "forceFieldForces"):
             value = getattr(self, name)
+            if not isinstance(value, (str, int)) and not isinstance(value, Iterable):
+                raise ValueError(f"{name} is {value!r}. Expected names or indices of forces.")
             object.__setattr__(self, name, (value,) if isinstance(value, (str, int)) else tuple(value))
 
     def check_system(self, topology: Topology, system: openmm.System) -> None:
@@ -182,6 +187,8 @@ def _one_of(name: str, value: object, allowed: tuple) -> None:
 
 def _link_distances(entries: Sequence[tuple[int, int, Any]] | None) -> tuple[tuple[int, int, float], ...]:
     table: dict[tuple[int, int], float] = {}
+    if entries is not None and not isinstance(entries, Iterable):
+        raise ValueError(f"linkAtomDistances is {entries!r}. Expected a list of (atom, atom, distance).")
     for entry in entries or ():
         try:
             i, j, distance = entry

@@ -147,8 +147,14 @@ class RegionChecks:
     def _points(self, positions: Any) -> np.ndarray | None:
         if positions is None:
             return None
-        values = positions.value_in_unit(unit.nanometer) if unit.is_quantity(positions) else positions
-        points = np.array([tuple(p) for p in values], dtype=float)
+        try:
+            values = positions.value_in_unit(unit.nanometer) if unit.is_quantity(positions) else positions
+            points = np.array([tuple(p) for p in values], dtype=float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"positions of type {type(positions).__name__} are no positions. Expected "
+                f"({self._old.getNumParticles()}, 3) numbers in nm, or a quantity of length."
+            ) from error
         if points.shape != (self._old.getNumParticles(), 3) or not np.isfinite(points).all():
             raise ValueError(
                 f"positions have the shape {points.shape} or hold numbers that are not finite. Expected "

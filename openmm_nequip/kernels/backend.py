@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,8 +92,9 @@ class Backend:
         :class:`Program` and tables (a list of :class:`Table`, one a layer, or None for exact radial networks) ->
         :class:`Generated` for this machine.
     open : callable
-        :class:`Code` and the folder where compiled code is kept -> the loaded library, compiled now unless that was
-        done before. Raises :class:`openmm_nequip.errors.BuildError`.
+        :class:`Code`, the folder where compiled code is kept and, if given, a check of new libraries -> the loaded
+        library, compiled now unless that was done before. Raises :class:`openmm_nequip.errors.BuildError`, and
+        :class:`openmm_nequip.errors.NotFusableError` where the check did.
     step : callable
         Library -> a callable that evaluates graphs, see :class:`.cpu.library.Step`.
     stepper : callable
@@ -107,6 +107,6 @@ class Backend:
     obstacle: Callable[[Any], str]
     target: Callable[[], str]
     build: Callable[[Program, list[Table] | None], Generated]
-    open: Callable[[Code, Path], Any]
+    open: Callable[..., Any]
     step: Callable[..., Any]
     stepper: Callable[..., Any]

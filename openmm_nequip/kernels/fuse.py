@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import KernelsError, NotFusableError
+from .allegro_program import AllegroProgram
 from .backend import Backend
 from .cpu import CPU
+from .pair_functions import tabulate_pairs
+from .program import NequIPProgram, Program
 from .read import read_model
-from .tables import tabulate
+from .tables import Table, tabulate
 
 #: Kinds of devices that fused models run on; another one is a folder and a row.
 BACKENDS = (CPU,)
@@ -68,8 +71,9 @@ class Fused:
     weights, constants : numpy.ndarray, (n_weights,) and (n_constants,)
         What the code reads, see :class:`.backend.Generated`.
     facts : dict
-        ``tables`` (bool); with tables ``knots``, ``value_error`` and ``slope_error`` (relative to the largest value and
-        slope of the radial networks) and ``table_bytes``.
+        ``tables`` (bool), and ``too_large`` where tables were wanted but would be; with tables ``knots``,
+        ``value_error`` and ``slope_error`` (relative to the largest value and slope of the radial functions) and
+        ``table_bytes``.
     """
 
     source: str
@@ -81,7 +85,8 @@ class Fused:
     def summary(self) -> str:
         """One line about the kernels."""
         if not self.facts["tables"]:
-            return "fused, radial networks exact"
+            why = " (tables for all pairs of types would be too large)" if self.facts.get("too_large") else ""
+            return f"fused, radial networks exact{why}"
         size, value, slope = (self.facts[key] for key in ("table_bytes", "value_error", "slope_error"))
         return (
             f"fused, radial networks in tables of {self.facts['knots']} knots ({size / 1e6:.1f} MB; largest relative "
@@ -111,22 +116,31 @@ def fuse(model: Any, tables: bool, backend: Backend = CPU) -> Fused:
         If a part of the model is not known, or a table cannot keep its promise.
     """
     program = read_model(model)
-    if not tables:
-        made = backend.build(program, None)
-        return Fused(made.source, made.weights, made.constants, {"tables": False})
     try:
-        found = [tabulate(program, layer.radial) for layer in program.layers]
-        knots = max(table.knots for table in found)
-        found = [tabulate(program, layer.radial, fewest=knots) for layer in program.layers]
+        found = _tables(program) if tables else None
     except ValueError as error:
         raise NotFusableError(str(error)) from error
     made = backend.build(program, found)
+    if found is None:
+        facts: dict[str, Any] = {"tables": False} | ({"too_large": True} if tables else {})
+        return Fused(made.source, made.weights, made.constants, facts)
     size = sum(table.coefficients.size for table in found) * np.dtype(program.dtype).itemsize
     facts = {
         "tables": True,
-        "knots": knots,
+        "knots": max(table.knots for table in found),
         "value_error": max(table.value_error for table in found),
         "slope_error": max(table.slope_error for table in found),
         "table_bytes": int(size),
     }
     return Fused(made.source, made.weights, made.constants, facts)
+
+
+def _tables(program: Program) -> list[Table] | None:
+    """Tables of all radial functions of a program, with one grid; None if they would be too large."""
+    if isinstance(program, AllegroProgram):
+        return tabulate_pairs(program)
+    if not isinstance(program, NequIPProgram):
+        raise TypeError(f"got a {type(program).__name__}, expected a program of a family that is known")
+    found = [tabulate(program, layer.radial) for layer in program.layers]
+    knots = max(table.knots for table in found)
+    return [tabulate(program, layer.radial, fewest=knots) for layer in program.layers]

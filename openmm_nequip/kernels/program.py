@@ -1,4 +1,8 @@
-"""What a fused NequIP model computes, as plain numbers: irreps, paths and weights, with no torch module left in it."""
+"""What a fused model computes, as plain numbers: irreps, paths and weights, with no torch module left in it.
+
+:class:`Program` is what all families have; :class:`NequIPProgram` is that of NequIP models, and
+:class:`.allegro_program.AllegroProgram` that of Allegro models.
+"""
 
 from __future__ import annotations
 
@@ -167,8 +171,32 @@ class Repulsion:
 
 
 @dataclass(frozen=True, eq=False)
+class Bessel:
+    """Radial basis of Bessel functions times a polynomial cutoff.
+
+    Parameters
+    ----------
+    roots : numpy.ndarray, (n_functions,) float64
+        In units of pi / cutoff.
+    power : float
+        Exponent p of the polynomial cutoff.
+    factor : float
+        Factor of all functions.
+    """
+
+    roots: np.ndarray
+    power: float
+    factor: float
+
+    @property
+    def size(self) -> int:
+        """Number of functions."""
+        return len(self.roots)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Program:
-    """A whole model.
+    """What models of all families have.
 
     Parameters
     ----------
@@ -180,6 +208,27 @@ class Program:
         1 / cutoff [centre type][neighbour type].
     harmonics : list of numpy.ndarray, (2l+1, n_monomials) float64
         Spherical harmonics of order l = 0, 1, ... as polynomials of the unit vector.
+    scales, shifts : numpy.ndarray, (n_types,) float64
+        Energy of an atom = scale * what the network gives + shift.
+    repulsion : Repulsion, optional
+        Pair term.
+    """
+
+    dtype: str
+    n_types: int
+    reciprocal_cutoffs: np.ndarray
+    harmonics: list[np.ndarray]
+    scales: np.ndarray
+    shifts: np.ndarray
+    repulsion: Repulsion | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NequIPProgram(Program):
+    """A NequIP model.
+
+    Parameters
+    ----------
     bessel : numpy.ndarray, (n_bessel,) float64
         Roots of the radial basis, in units of pi / cutoff.
     power : float
@@ -194,16 +243,8 @@ class Program:
         Matrices of the last MLP.
     readout_activation : tuple of (str, float)
         Between them.
-    scales, shifts : numpy.ndarray, (n_types,) float64
-        Energy of an atom = scale * readout + shift.
-    repulsion : Repulsion, optional
-        Pair term.
     """
 
-    dtype: str
-    n_types: int
-    reciprocal_cutoffs: np.ndarray
-    harmonics: list[np.ndarray]
     bessel: np.ndarray
     power: float
     factor: float
@@ -211,6 +252,8 @@ class Program:
     layers: list[Layer]
     readout: list[np.ndarray]
     readout_activation: tuple[str, float]
-    scales: np.ndarray
-    shifts: np.ndarray
-    repulsion: Repulsion | None = None
+
+    @property
+    def basis(self) -> Bessel:
+        """The radial basis."""
+        return Bessel(self.bessel, self.power, self.factor)

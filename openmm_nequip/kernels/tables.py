@@ -1,8 +1,8 @@
-"""Radial networks as quintic Hermite tables with a measured error.
+"""Functions of a distance as Hermite tables with a measured error.
 
-Between two knots the table is the polynomial of degree five that has the network's value, slope and curvature at both:
-twice continuously differentiable everywhere, so that the energy that is tabulated has smooth forces, and the forces are
-its exact gradient.
+Between two knots the table is the polynomial that has the function's value and derivatives at both: of degree five with
+value, slope and curvature, so twice continuously differentiable everywhere. The energy that is tabulated thus has
+smooth forces, and the forces are its exact gradient. Every two degrees more take a derivative more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .program import Program, Radial
+from .program import Bessel, NequIPProgram, Radial
 
 FIRST_KNOTS = 64
 MOST_KNOTS = 8192
@@ -32,7 +32,7 @@ class Table:
 
     Parameters
     ----------
-    coefficients : numpy.ndarray, (n_knots, 6, n_out) float64
+    coefficients : numpy.ndarray, (n_knots, degree + 1, n_out) float64
         Polynomial in the fraction of the interval, lowest power first.
     value_error, slope_error : float
         Largest deviation from the network and from its derivative, relative to their largest magnitude.
@@ -59,12 +59,35 @@ def _sinc(z: torch.Tensor) -> torch.Tensor:
     return torch.where(near, 1 + series, torch.sin(far) / far)
 
 
-def radial_function(program: Program, radial: Radial) -> Callable[[torch.Tensor], torch.Tensor]:
+def bessel_function(basis: Bessel) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Bessel functions times their cutoff as a function of x = r / cutoff, in float64.
+
+    Parameters
+    ----------
+    basis : Bessel
+        The basis.
+
+    Returns
+    -------
+    callable
+        (n,) -> (n, n_functions), for x in [0, 1]; differentiable.
+    """
+    roots = torch.from_numpy(basis.roots)
+    p = basis.power
+
+    def functions(x: torch.Tensor) -> torch.Tensor:
+        envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+        return _sinc(torch.pi * x[:, None] * roots) * roots * envelope[:, None] * basis.factor
+
+    return functions
+
+
+def radial_function(program: NequIPProgram, radial: Radial) -> Callable[[torch.Tensor], torch.Tensor]:
     """The radial network as a function of x = r / cutoff, in float64.
 
     Parameters
     ----------
-    program : Program
+    program : NequIPProgram
         Has the basis.
     radial : Radial
         Has the network.
@@ -74,13 +97,11 @@ def radial_function(program: Program, radial: Radial) -> Callable[[torch.Tensor]
     callable
         (n,) -> (n, n_out), for x in [0, 1]; differentiable.
     """
-    roots = torch.from_numpy(program.bessel)
+    basis = bessel_function(program.basis)
     weights = [torch.from_numpy(matrix) for matrix in radial.weights]
-    p = program.power
 
     def network(x: torch.Tensor) -> torch.Tensor:
-        envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
-        hidden = _sinc(torch.pi * x[:, None] * roots) * roots * envelope[:, None] * program.factor
+        hidden = basis(x)
         for i, matrix in enumerate(weights):
             hidden = (torch.nn.functional.silu(hidden) if i else hidden) @ matrix
         return hidden
@@ -88,8 +109,22 @@ def radial_function(program: Program, radial: Radial) -> Callable[[torch.Tensor]
     return network
 
 
-def _derivatives(network: Callable, x: torch.Tensor, order: int) -> list[torch.Tensor]:
-    """Value and derivatives by nested forward-mode differentiation: exact to rounding."""
+def derivatives(network: Callable, x: torch.Tensor, order: int) -> list[torch.Tensor]:
+    """Value and derivatives by nested forward-mode differentiation: exact to rounding.
+
+    Parameters
+    ----------
+    network : callable
+        (n,) -> (n, n_out).
+    x : torch.Tensor, (n,) float64
+        Where.
+    order : int
+        Of the highest derivative.
+
+    Returns
+    -------
+    list of torch.Tensor, (n, n_out)
+    """
     functions = [network]
     for _ in range(order):
         inner = functions[-1]
@@ -113,7 +148,7 @@ def hermite(network: Callable[[torch.Tensor], torch.Tensor], knots: int) -> np.n
     """
     step = 1.0 / knots
     x = torch.linspace(0, 1, knots + 1, dtype=torch.float64)
-    value, slope, curve = (d.numpy() * step**i for i, d in enumerate(_derivatives(network, x, 2)))
+    value, slope, curve = (d.numpy() * step**i for i, d in enumerate(derivatives(network, x, 2)))
     # Beyond the cutoff all is zero: so it must be at the last knot.
     value[-1], slope[-1], curve[-1] = 0.0, 0.0, 0.0
     v0, s0, c0, v1, s1, c1 = value[:-1], slope[:-1], curve[:-1], value[1:], slope[1:], curve[1:]
@@ -136,8 +171,8 @@ def evaluate(coefficients: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.nd
 
     Parameters
     ----------
-    coefficients : numpy.ndarray, (n_knots, 6, n_out)
-        From :func:`hermite`.
+    coefficients : numpy.ndarray, (n_knots, degree + 1, n_out)
+        From :func:`hermite`, or of another degree.
     x : numpy.ndarray, (n,) float64
         In [0, 1).
 
@@ -149,21 +184,52 @@ def evaluate(coefficients: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.nd
     index = np.minimum((x * knots).astype(np.int64), knots - 1)
     f = (x * knots - index)[:, None]
     rows = coefficients[index]
-    value, slope = rows[:, 5].copy(), np.zeros_like(rows[:, 5])
-    for power in range(4, -1, -1):
+    value, slope = rows[:, -1].copy(), np.zeros_like(rows[:, -1])
+    for power in range(coefficients.shape[1] - 2, -1, -1):
         slope = slope * f + value
         value = value * f + rows[:, power]
     return value, slope * knots
 
 
+def probes(knots: int) -> np.ndarray:
+    """Where errors of a table are measured: (n,) float64, a few points between any two knots, none of them a knot."""
+    return (np.arange(knots)[:, None] + (np.arange(_PROBES) + 0.5) / _PROBES).ravel() / knots
+
+
+def deviation(
+    coefficients: np.ndarray, x: np.ndarray, true_value: np.ndarray, true_slope: np.ndarray
+) -> tuple[float, float]:
+    """Largest deviation of a table from its function.
+
+    Parameters
+    ----------
+    coefficients : numpy.ndarray, (n_knots, degree + 1, n_out)
+        The table.
+    x : numpy.ndarray, (n,) float64
+        Where it is measured.
+    true_value, true_slope : numpy.ndarray, (n, n_out)
+        The function and its derivative there.
+
+    Returns
+    -------
+    tuple of float
+        Of value and derivative, relative to their largest magnitude.
+    """
+    value, slope = evaluate(coefficients, x)
+    return (
+        float(np.abs(value - true_value).max() / max(np.abs(true_value).max(), 1e-300)),
+        float(np.abs(slope - true_slope).max() / max(np.abs(true_slope).max(), 1e-300)),
+    )
+
+
 def tabulate(
-    program: Program, radial: Radial, tolerances: tuple[float, float] | None = None, fewest: int = FIRST_KNOTS
+    program: NequIPProgram, radial: Radial, tolerances: tuple[float, float] | None = None, fewest: int = FIRST_KNOTS
 ) -> Table:
     """The smallest table that keeps the promise.
 
     Parameters
     ----------
-    program : Program
+    program : NequIPProgram
         Has the basis.
     radial : Radial
         The network.
@@ -186,12 +252,9 @@ def tabulate(
     knots = fewest
     while True:
         coefficients = hermite(network, knots)
-        points = (np.arange(knots)[:, None] + (np.arange(_PROBES) + 0.5) / _PROBES).ravel() / knots
-        true_value, true_slope = (d.numpy() for d in _derivatives(network, torch.from_numpy(points), 1))
-        value, slope = evaluate(coefficients, points)
-        errors = (
-            float(np.abs(value - true_value).max() / max(np.abs(true_value).max(), 1e-300)),
-            float(np.abs(slope - true_slope).max() / max(np.abs(true_slope).max(), 1e-300)),
+        points = probes(knots)
+        errors = deviation(
+            coefficients, points, *(d.numpy() for d in derivatives(network, torch.from_numpy(points), 1))
         )
         if errors[0] <= promised[0] and errors[1] <= promised[1]:
             return Table(coefficients, *errors)

@@ -13,13 +13,13 @@ from .execution import Execution
 from .formats import FORMATS, format_of, identify
 from .graph_inputs import check_inputs, share_inputs
 from .opening import check_execution, open_model, read_info
-from .source import ModelSource, check_trusted
+from .source import ModelSource, check_trusted, digest_given
 from .torch_device import parse_device
 
 __all__ = [
     "FORMATS", "CompileError", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelInputError",
-    "ModelSource", "ModifierError", "check_execution", "check_inputs", "format_of", "load_model", "locate",
-    "open_model", "parse_device", "read_info", "share_inputs",
+    "ModelSource", "ModifierError", "check_execution", "check_inputs", "check_trusted", "format_of", "load_model",
+    "locate", "open_model", "parse_device", "read_info", "share_inputs",
 ]  # fmt: skip
 
 
@@ -41,7 +41,12 @@ def locate(path: str | os.PathLike[str], trusted: str | None = None) -> ModelSou
     ------
     ModelFileError
         If the file is missing, damaged, of no known kind, or not the trusted one.
+    TypeError, ValueError
+        If ``path`` is no path, or ``trusted`` no SHA-256.
     """
+    digest_given(trusted)  # a slip in it is told before a download
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise TypeError(f"modelPath={path!r} is no path; give a model file or a nequip.net:group/model:version id")
     if isinstance(path, str) and path.startswith(NEQUIP_NET):
         path = fetch(path)
     source = identify(path)
@@ -74,7 +79,7 @@ def load_model(
     trusted : str, optional
         SHA-256 that the file must have, checked before anything in it runs.
     kernels : str
-        For checkpoints and packages on a CPU: ``"fused"`` runs a NequIP model in generated C++, an order of magnitude
+        For checkpoints and packages on a CPU: ``"fused"`` runs a model in generated C++, an order of magnitude
         faster, and raises where that cannot be done; ``"none"`` does not; ``"auto"`` (default) does where it can and
         ``compile`` is not False. :attr:`ModelInfo.kernels` says what became of it.
     tables : bool

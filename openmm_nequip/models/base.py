@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..errors import ModelFileError
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
 from ..units import Units
@@ -60,6 +62,37 @@ class ModelInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernels: str = "none"
     inputs: tuple[GraphInput, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse facts with which no structure can be evaluated.
+
+        Raises
+        ------
+        ModelFileError
+            With the fact and what was expected.
+        """
+        names, cutoff = self.type_names, self.cutoff
+        if not names:
+            raise ModelFileError("the model states no atom types; expected at least one (type_names)")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ModelFileError(f"the model states the type {twice[0]!r} twice; expected other names (type_names)")
+        if cutoff is not None and not 0 < cutoff < math.inf:
+            raise ModelFileError(f"the model states the cutoff {cutoff!r}; expected a positive, finite length (r_max)")
+        rows = self.per_edge_type_cutoff
+        if rows is None:
+            return
+        if len(rows) != len(names) or any(len(row) != len(names) for row in rows):
+            raise ModelFileError(
+                f"the model's cutoffs by type are no table of {len(names)} times {len(names)} (per_edge_type_cutoff)"
+            )
+        highest = math.inf if cutoff is None else cutoff * (1 + 1e-6)
+        bad = [value for row in rows for value in row if not 0 < value <= highest]
+        if bad:
+            raise ModelFileError(
+                f"the model states the cutoff {bad[0]!r} for a pair of types; expected lengths above zero and at most "
+                f"its cutoff {cutoff!r} (per_edge_type_cutoff, r_max)"
+            )
 
     @property
     def sample_inputs(self) -> dict[str, int]:

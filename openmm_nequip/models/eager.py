@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import shutil
-import tempfile
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,6 +21,8 @@ from ..graph.fields import collect_outputs, model_inputs
 from ..graph.graph import Graph, Outputs
 from ..upstream.nequip_models import downloaded
 from ..upstream.nequip_state import default_dtype, preserved_global_state
+from ..upstream.openmm_messages import says_damaged
+from .archive import damaged
 from .base import Model, ModelInfo, flat
 from .compiling.modifiers import apply_modifiers
 from .execution import Execution
@@ -31,6 +31,8 @@ from .graph_inputs import InputValues, check_inputs, fix_inputs, inputs_of
 from .metadata import make_info, package_versions
 from .source import ModelSource
 
+#: The private file that nequip is given, in its messages.
+_PRIVATE = re.compile(r"\S*openmm-nequip-\w+/model[.\w]*")
 #: What nequip's models of energies and forces give.
 ALL_OUTPUTS = ("energy", "forces", "atomic_energies", "virial")
 
@@ -105,21 +107,9 @@ def fetch(model_id: str) -> str:
 
 @contextlib.contextmanager
 def named_for_nequip(source: ModelSource) -> Iterator[str]:
-    """A path of the file whose name ends as nequip demands: it tells a package by its name, we by its content."""
-    wanted = ".nequip.zip" if source.kind == PACKAGE else ".ckpt"
-    if source.path.endswith(wanted):
-        yield source.path
-        return
-    folder = tempfile.mkdtemp(prefix="openmm-nequip-")
-    try:
-        alias = os.path.join(folder, "model" + wanted)
-        try:
-            os.symlink(source.path, alias)
-        except OSError:
-            shutil.copyfile(source.path, alias)
-        yield alias
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A file with the identified content whose name ends as nequip demands: it tells a package by its name."""
+    with source.private_file(".nequip.zip" if source.kind == PACKAGE else ".ckpt") as path:
+        yield path
 
 
 def load_module(source: ModelSource, inputs: InputValues = ()) -> torch.nn.Module:
@@ -156,9 +146,10 @@ def load_module(source: ModelSource, inputs: InputValues = ()) -> torch.nn.Modul
             warnings.simplefilter("ignore")
             module = load_saved_model(path)
     except Exception as error:  # unpickling foreign code can raise anything
-        raise ModelFileError(
-            f"nequip cannot load {source.path}: {type(error).__name__}: {error}", source.path
-        ) from error
+        if says_damaged(str(error)):
+            raise damaged(source.path, str(error).partition(".")[0]) from error
+        reason = _PRIVATE.sub(source.path, f"{type(error).__name__}: {error}")
+        raise ModelFileError(f"nequip cannot load {source.path}: {reason}", source.path) from error
     _differentiate(module)
     module.eval()
     module.requires_grad_(False)
@@ -216,5 +207,5 @@ def open_eager(
             metadata, outputs=ALL_OUTPUTS, kernels=" ".join(applied) or "none", inputs=inputs_of(module)
         )
         if source.kind == PACKAGE:
-            info = dataclasses.replace(info, versions=package_versions(source.path))
+            info = dataclasses.replace(info, versions=package_versions(source))
         return EagerModel(info, device, module)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -126,7 +126,8 @@ def _device(device: Any) -> str | None:
 def _modifiers(modifiers: Sequence[str] | None) -> tuple[str, ...] | None:
     if modifiers is None:
         return None
-    if isinstance(modifiers, str) or not all(isinstance(name, str) for name in modifiers):
+    listed = isinstance(modifiers, Iterable) and not isinstance(modifiers, (str, bytes))
+    if not listed or not all(isinstance(name, str) for name in modifiers):
         raise TypeError(f"modifiers={modifiers!r}: give a list of names such as ['enable_OpenEquivariance'], or None")
     return tuple(modifiers)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
-from .archive import read_entry
+from .archive import damaged
 from .base import Model, ModelInfo
 from .execution import Execution
 from .source import ModelSource
@@ -32,12 +34,15 @@ class Contents:
         Its first bytes.
     names : tuple of str, optional
         Entries of a zip archive; None where the file is none.
+    content : bytes
+        All of it, where it is one.
     """
 
     path: str
     size: int
     head: bytes
     names: tuple[str, ...] | None = None
+    content: bytes = field(default=b"", repr=False)
     inner: tuple[str, ...] = field(default=(), init=False)  #: entries without the archive's own folder
 
     def __post_init__(self) -> None:
@@ -56,7 +61,11 @@ class Contents:
         ModelFileError
             If the archive is damaged.
         """
-        return read_entry(self.path, name)
+        with zipfile.ZipFile(io.BytesIO(self.content)) as archive:
+            try:
+                return archive.read(name)
+            except KeyError as error:
+                raise damaged(self.path, error) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""NequIP checkpoints and packages run by the fused CPU kernels, made at first use and kept in the cache folder."""
+"""Models run by the fused CPU kernels, which are made at first use and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -6,43 +6,48 @@ import io
 import json
 import logging
 import threading
-import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ..cache import cache_dir, key_of, write_atomically
+from ..cache import find, keep, key_of, shelf
 from ..errors import KernelsError, NotFusableError
-from ..graph.fields import ATOMIC_ENERGY, CELL, EDGE_INDEX, FORCES, POSITIONS, SHIFTS, TYPES
 from ..graph.graph import CANDIDATE_EDGES, EdgeNeeds, Edges, Graph, Outputs
 from ..kernels.backend import Backend, Code, StepperSetup
 from ..kernels.cpu import CPU
+from ..kernels.cpu.build import refusal
 from ..kernels.cpu.library import EDGES_PER_THREAD
 from ..kernels.fuse import Fused, backend_for, fuse, generator
 from ..upstream.nequip_state import default_dtype, preserved_global_state
 from .base import Model, ModelInfo, StepFunction, StepRequest
 from .compiling.aot import package_version
-from .compiling.example import example_graph
 from .eager import ALL_OUTPUTS, load_module
-from .format import PACKAGE
+from .format import PACKAGE, TORCHSCRIPT
 from .formats import format_of
+from .formats.torchscript import load_to_fuse
 from .graph_inputs import InputValues
 from .metadata import make_info, package_versions
+from .own_answers import References, check_library, make_references
 from .source import ModelSource
 
 logger = logging.getLogger(__name__)
 
-#: Largest difference from nequip's own evaluation that is put down to rounding, as a share of the largest force
-#: component (and of the energy scale that goes with it: that force times one tenth of a cutoff).
-AGREEMENT = {"float32": 2e-4, "float64": 1e-7}
+#: How names of cache files end.
+_SUFFIX = ".npz"
+
+
+class Kept(NamedTuple):
+    """What the cache has of a model."""
+
+    fused: Fused  #: code and weights
+    model: dict[str, str]  #: nequip's metadata
+    references: References  #: the model's own answers, for every library that the code is compiled to
 
 
 class FusedModel(Model):
-    """A NequIP model in generated C++.
+    """A NequIP or Allegro model in generated C++.
 
     Parameters
     ----------
@@ -100,7 +105,7 @@ class FusedModel(Model):
 def fused_model(
     source: ModelSource, device: torch.device, tables: bool = True, inputs: InputValues = ()
 ) -> FusedModel:
-    """A checkpoint or package, run by the fused kernels.
+    """A checkpoint, package or TorchScript file, run by the fused kernels.
 
     Parameters
     ----------
@@ -130,12 +135,12 @@ def fused_model(
     if reason := backend.obstacle(device):
         raise KernelsError(reason)
     try:
-        fused, facts = _cached(source, tables, backend, inputs)
-        library = open_kernels(fused, backend)
+        fused, facts, references = _cached(source, tables, backend, inputs)
+        library = open_kernels(fused, backend, references)
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
-    target = "openmm (fused at first use)"
-    stated = {"versions": package_versions(source.path)} if source.kind == PACKAGE else {}
+    target = "torchscript (fused at first use)" if source.kind == TORCHSCRIPT else "openmm (fused at first use)"
+    stated = {"versions": package_versions(source)} if source.kind == PACKAGE else {}
     info = make_info(facts, outputs=ALL_OUTPUTS, compiled=True, target=target, kernels=fused.summary, **stated)
     return FusedModel(info, backend, library)
 
@@ -156,10 +161,11 @@ def known_kernels(source: ModelSource, tables: bool = True, inputs: InputValues 
         One line: a summary with the error of the tables, or ``"none: "`` and the reason.
     """
     try:
-        stored = _read(_cache_file(source, tables, CPU, inputs))
+        stored = _read(*_place(source, tables, CPU, inputs))
+        reason = "" if stored is None else refusal(shelf("kernels"), stored.fused.source)
     except (NotFusableError, OSError) as error:
         return f"none: {error}"
-    return None if stored is None else stored[0].summary
+    return None if stored is None else f"none: {reason}" if reason else stored.fused.summary
 
 
 def describe_kernels(source: ModelSource, tables: bool = True, inputs: InputValues = ()) -> str:
@@ -184,15 +190,18 @@ def describe_kernels(source: ModelSource, tables: bool = True, inputs: InputValu
         return known
     try:
         with preserved_global_state():
-            module: Any = load_module(source, inputs)
+            module, _ = _module_and_facts(source, inputs)
             with default_dtype(torch.float64):
                 return fuse(module, tables).summary
     except NotFusableError as error:
         return f"none: {error}"
 
 
-def open_kernels(code: Code, backend: Backend = CPU) -> Any:
+def open_kernels(code: Code, backend: Backend = CPU, references: References | None = None) -> Any:
     """The library of generated code, from the cache folder or compiled now.
+
+    A new library is compared with the model's own answers before it is kept; that it differs is remembered for this
+    library alone, since another compiler may do better.
 
     Parameters
     ----------
@@ -200,6 +209,8 @@ def open_kernels(code: Code, backend: Backend = CPU) -> Any:
         Source, weights and constants, for example a :class:`Fused`.
     backend : Backend
         The kind of device it was generated for.
+    references : References, optional
+        The answers; without them nothing is compared.
 
     Returns
     -------
@@ -209,11 +220,15 @@ def open_kernels(code: Code, backend: Backend = CPU) -> Any:
     ------
     BuildError
         If it cannot be compiled.
+    NotFusableError
+        If it differs from the model by more than rounding.
     """
-    return backend.open(code, cache_dir() / "kernels")
+    check = None if references is None else lambda library: check_library(backend, library, references)
+    return backend.open(code, shelf("kernels"), check)
 
 
-def _cache_file(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Path:
+def _place(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> tuple[Path, str]:
+    """Folder and key of a model in the cache."""
     key = ({"inputs": inputs} if inputs else {}) | {
         "generator": generator(),
         "model": source.sha256,
@@ -224,101 +239,68 @@ def _cache_file(source: ModelSource, tables: bool, backend: Backend, inputs: Inp
         "nequip": package_version("nequip"),
         "e3nn": package_version("e3nn"),
     }
-    folder = cache_dir() / "fused"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{key_of(key)}.npz"
+    return shelf("fused"), key_of(key)
 
 
-def _read(path: Path) -> tuple[Fused, dict[str, str]] | None:
+def _read(folder: Path, key: str) -> Kept | None:
     """What the cache has; None if that is nothing, or damaged."""
-    try:
-        with np.load(path) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        facts = json.loads(bytes(arrays["facts"]))
-        if "refused" not in facts:
-            text = bytes(arrays["source"]).decode()
-            return Fused(text, arrays["weights"], arrays["constants"], facts["fused"]), facts["model"]
-    except FileNotFoundError:
+    found = find(folder, key, _SUFFIX)
+    if found is None:
         return None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        logger.warning("%s is damaged (%s) and is made anew", path, error)
-        return None
+    with np.load(io.BytesIO(found[1])) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    facts = json.loads(bytes(arrays["facts"]))
+    if "refused" not in facts:
+        text = bytes(arrays["source"]).decode()
+        fused = Fused(text, arrays["weights"], arrays["constants"], facts["fused"])
+        return Kept(fused, facts["model"], References.unpack(bytes(arrays["references"])))
     raise NotFusableError(facts["refused"])
 
 
-def _cached(
-    source: ModelSource, tables: bool, backend: Backend, inputs: InputValues
-) -> tuple[Fused, dict[str, str]]:
-    """Code and weights from the cache, or made now; a refusal is remembered as well."""
-    path = _cache_file(source, tables, backend, inputs)
-    stored = _read(path)
+def _cached(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Kept:
+    """Code and weights from the cache, or made now; that a model has an unknown part is remembered as well."""
+    folder, key = _place(source, tables, backend, inputs)
+    stored = _read(folder, key)
     if stored is not None:
         return stored
     try:
-        fused, model = _make(source, tables, backend, inputs)
+        made = _make(source, tables, backend, inputs)
     except NotFusableError as error:
-        _store(path, {"refused": str(error)})
+        _store(folder, key, {"refused": str(error)})
         raise
     _store(
-        path,
-        {"fused": fused.facts, "model": model},
-        source=np.frombuffer(fused.source.encode(), dtype=np.uint8),
-        weights=fused.weights,
-        constants=fused.constants,
+        folder,
+        key,
+        {"fused": made.fused.facts, "model": made.model},
+        source=np.frombuffer(made.fused.source.encode(), dtype=np.uint8),
+        weights=made.fused.weights,
+        constants=made.fused.constants,
+        references=np.frombuffer(made.references.pack(), dtype=np.uint8),
     )
-    return fused, model
+    return made
 
 
-def _store(path: Path, facts: dict[str, Any], **arrays: np.ndarray) -> None:
+def _store(folder: Path, key: str, facts: dict[str, Any], **arrays: np.ndarray) -> None:
     content = io.BytesIO()
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     np.savez(content, **arrays)  # type: ignore[arg-type]  # weights do not shrink
-    write_atomically(path, content.getvalue())
+    keep(folder, key, _SUFFIX, content.getvalue())
 
 
-def _make(
-    source: ModelSource, tables: bool, backend: Backend, inputs: InputValues
-) -> tuple[Fused, dict[str, str]]:
+def _make(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Kept:
     logger.info("reading %s for the fused kernels", source.path)
     with preserved_global_state():
-        module: Any = load_module(source, inputs)
-        facts = {key: str(value) for key, value in module.metadata.items()}
+        module, facts = _module_and_facts(source, inputs)
         with default_dtype(torch.float64):
             fused = fuse(module, tables, backend)
-        verify(module, backend.step(open_kernels(fused, backend)), facts)
-    return fused, facts
+        return Kept(fused, facts, make_references(module, facts))
 
 
-def verify(module: Any, step: Callable, facts: dict[str, str]) -> None:
-    """Compare the fused model with the model itself on a structure that has all types.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        nequip's GraphModel.
-    step : callable
-        The fused model, see :class:`openmm_nequip.kernels.cpu.library.Step`.
-    facts : dict of str to str
-        nequip's metadata.
-
-    Raises
-    ------
-    NotFusableError
-        If they differ by more than rounding.
-    """
-    cutoff = float(facts["r_max"])
-    data = example_graph(len(facts["type_names"].split()), cutoff)
-    positions, types, edges, shifts, cell = (data[key].numpy() for key in (POSITIONS, TYPES, EDGE_INDEX, SHIFTS, CELL))
-    energies, forces, _ = step(positions, types, edges, shifts, np.ascontiguousarray(cell[0]), 1)
-    with default_dtype(torch.float64), torch.inference_mode(False), torch.enable_grad():
-        expected = module(data)
-    reference = expected[FORCES].detach().double().numpy()
-    scale = max(float(np.abs(reference).max()), 1e-3)
-    allowed = AGREEMENT[str(module.model_dtype).removeprefix("torch.")]
-    off_energy = float(np.abs(energies - expected[ATOMIC_ENERGY].detach().double().numpy().ravel()).max())
-    off_force = float(np.abs(forces - reference).max())
-    if not (off_force <= allowed * scale and off_energy <= allowed * scale * 0.1 * cutoff):
-        raise NotFusableError(
-            f"fused and original model differ by {off_force:.1e} in forces (largest {scale:.1e}) and {off_energy:.1e} "
-            "in atomic energies: the model computes something that was not recognised"
-        )
+def _module_and_facts(source: ModelSource, inputs: InputValues) -> tuple[Any, dict[str, str]]:
+    """A model as kernel readers want it, and nequip's metadata."""
+    if source.kind == TORCHSCRIPT:
+        if inputs:
+            raise NotFusableError("it is TorchScript and takes inputs beside the structure")
+        return load_to_fuse(source)
+    module: Any = load_module(source, inputs)
+    return module, {key: str(value) for key, value in module.metadata.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,13 @@ from ..kernels.backend import Generated
 from ..kernels.cpu.library import EDGES_PER_THREAD, Step
 from ..kernels.fuse import Fused, fuse
 from ..upstream.nequip_state import default_dtype
-from .fused import open_kernels, verify
+from .fused import open_kernels
 from .metadata import KERNELS_KEY
+from .own_answers import References, make_references
 
 #: Names for ``nequip-compile --modifiers``, and whether the radial networks are tabulated.
 MODIFIERS = {"enable_FusedKernels": True, "enable_FusedKernelsExact": False}
-_NAME = "openmm_nequip::fused"
+_EARLIER, _NAME = "openmm_nequip::fused", "openmm_nequip::fused_checked"
 
 
 class _Steps:
@@ -45,39 +47,45 @@ class _Steps:
         self.lock = threading.Lock()
         self._steps: dict[str, Step] = {}
 
-    def get(self, key: str, source: torch.Tensor, weights: torch.Tensor, constants: torch.Tensor) -> Step:
-        """The step of this content, built now if it is the first call."""
+    def get(self, key: str, parts: Sequence[torch.Tensor]) -> Step:
+        """The step of this content (source, weights, constants, references), built now if it is the first call."""
         step = self._steps.get(key)
         if step is None:
-            text = source.numpy().tobytes().decode()
-            step = Step(open_kernels(Generated(text, weights.numpy(), constants.numpy())))
-            self._steps[key] = step
+            source, weights, constants, *rest = (tensor.numpy() for tensor in parts)
+            references = References.unpack(rest[0].tobytes()) if rest else None
+            code = Generated(source.tobytes().decode(), weights, constants)
+            step = self._steps[key] = Step(open_kernels(code, references=references))
         return step
 
 
 _STEPS = _Steps()
 
-torch.library.define(
-    _NAME,
-    "(Tensor pos, Tensor types, Tensor edge_index, Tensor shifts, Tensor cell, Tensor source, Tensor weights, "
-    "Tensor constants, str key) -> (Tensor, Tensor, Tensor)",
-)
+_STRUCTURE = "Tensor pos, Tensor types, Tensor edge_index, Tensor shifts, Tensor cell"
+_CODE = "Tensor source, Tensor weights, Tensor constants"
+_ANSWER = "(Tensor, Tensor, Tensor)"
+# The first is that of packages of earlier releases, which bring no answers of the model to compare a library with.
+torch.library.define(_EARLIER, f"({_STRUCTURE}, {_CODE}, str key) -> {_ANSWER}")
+torch.library.define(_NAME, f"({_STRUCTURE}, {_CODE}, Tensor references, str key) -> {_ANSWER}")
 
 
-@torch.library.impl(_NAME, "cpu")
-def _fused(pos, types, edge_index, shifts, cell, source, weights, constants, key):
+def _fused(pos, types, edge_index, shifts, cell, *code):
+    *parts, key = code
     threads = max(1, min(torch.get_num_threads(), edge_index.shape[1] // EDGES_PER_THREAD))
     inputs = pos.double(), types.view(-1).long(), edge_index.long(), shifts.double(), cell.view(3, 3).double()
     with _STEPS.lock:
-        step = _STEPS.get(key, source, weights, constants)
+        step = _STEPS.get(key, parts)
         found = step(*[tensor.contiguous().numpy() for tensor in inputs], -threads)
     return tuple(torch.from_numpy(array) for array in found)
 
 
-@torch.library.register_fake(_NAME)
 def _fused_shapes(pos, *_):
     double = {"dtype": torch.float64}
     return pos.new_empty((pos.shape[0],), **double), pos.new_empty(pos.shape, **double), pos.new_empty((3, 3), **double)
+
+
+for _name in (_EARLIER, _NAME):
+    torch.library.impl(_name, "cpu", _fused)
+    torch.library.register_fake(_name, _fused_shapes)
 
 
 class FusedOutput(torch.nn.Module):
@@ -89,20 +97,24 @@ class FusedOutput(torch.nn.Module):
         The ForceStressOutput.
     fused : Fused
         The same model, fused.
+    references : References
+        The model's own answers, with which every machine compares the library that it compiles.
     """
 
     _nequip_custom_ops_libs = ("openmm_nequip.models.fused_op",)
     _is_graph_module_mixin = True
 
-    def __init__(self, original: Any, fused: Fused) -> None:
+    def __init__(self, original: Any, fused: Fused, references: References) -> None:
         super().__init__()
         self.irreps_in, self.irreps_out = original.irreps_in, original.irreps_out
         source = np.frombuffer(fused.source.encode(), dtype=np.uint8).copy()
         self.register_buffer("source", torch.from_numpy(source))
         self.register_buffer("weights", torch.from_numpy(fused.weights.copy()))
         self.register_buffer("constants", torch.from_numpy(fused.constants.copy()))
+        answers = np.frombuffer(references.pack(), dtype=np.uint8).copy()
+        self.register_buffer("references", torch.from_numpy(answers))
         digest = hashlib.sha256()
-        for array in (source, fused.weights, fused.constants):
+        for array in (source, fused.weights, fused.constants, answers):
             digest.update(array.tobytes())
         self.key = digest.hexdigest()
         self.summary = fused.summary
@@ -126,9 +138,9 @@ class FusedOutput(torch.nn.Module):
             and ``stress`` (1, 3, 3).
         """
         cell = data[CELL].view(3, 3)
-        energies, forces, virial = torch.ops.openmm_nequip.fused(
+        energies, forces, virial = torch.ops.openmm_nequip.fused_checked(
             data[POSITIONS], data[TYPES], data[EDGE_INDEX], data[SHIFTS], cell,
-            self.source, self.weights, self.constants, self.key,
+            self.source, self.weights, self.constants, self.references, self.key,
         )  # fmt: skip
         volume = (cell[0] * torch.linalg.cross(cell[1], cell[2])).sum().abs()
         return data | {
@@ -166,6 +178,7 @@ def enable(model: Any, tables: bool) -> Any:
     model.eval()
     with default_dtype(torch.float64):
         fused = fuse(model, tables)
-    verify(model, Step(open_kernels(fused)), {key: str(value) for key, value in model.metadata.items()})
-    model.model = FusedOutput(model.model, fused)
+    references = make_references(model, {key: str(value) for key, value in model.metadata.items()})
+    open_kernels(fused, references=references)
+    model.model = FusedOutput(model.model, fused, references)
     return model.train(was_training)

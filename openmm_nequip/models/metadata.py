@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import ModelFileError
 from .archive import read_end
 from .base import ModelInfo
+from .source import ModelSource
 
 #: Entry of a compiled file's metadata that says which fused kernels are in it.
 KERNELS_KEY = "openmm_nequip_kernels"
@@ -33,14 +34,21 @@ def make_info(facts: Mapping[str, str], **others: Any) -> ModelInfo:
     ModelFileError
         If the cutoffs by type do not fit the types.
     """
-    type_names = tuple(facts["type_names"].split())
+    type_names = tuple(str(facts["type_names"]).split())
     return ModelInfo(
         type_names=type_names,
-        cutoff=float(facts["r_max"]),
+        cutoff=_number("r_max", facts["r_max"]),
         dtype=facts.get("model_dtype") or "float32",
         per_edge_type_cutoff=parse_cutoffs(facts.get("per_edge_type_cutoff"), type_names),
         **({"versions": parse_versions(facts)} | others),
     )
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise ModelFileError(f"the model states {name} = {text!r}; expected a number") from None
 
 
 def parse_cutoffs(text: str | None, type_names: tuple[str, ...]) -> tuple[tuple[float, ...], ...] | None:
@@ -64,7 +72,7 @@ def parse_cutoffs(text: str | None, type_names: tuple[str, ...]) -> tuple[tuple[
     """
     if not text or not text.strip():
         return None
-    values = [float(word) for word in text.split()]
+    values = [_number("per_edge_type_cutoff", word) for word in text.split()]
     n = len(type_names)
     if len(values) != n * n:
         raise ModelFileError(
@@ -78,12 +86,12 @@ def parse_versions(facts: Mapping[str, str]) -> dict[str, str]:
     return {key.removesuffix("_version"): value for key, value in facts.items() if key.endswith("_version") and value}
 
 
-def package_versions(path: str) -> dict[str, str]:
+def package_versions(source: ModelSource) -> dict[str, str]:
     """Versions with which nequip-package made a file; empty where it does not say.
 
     Parameters
     ----------
-    path : str
+    source : ModelSource
         A package.
 
     Returns
@@ -93,6 +101,12 @@ def package_versions(path: str) -> dict[str, str]:
     # A dependency of nequip, and without nequip no package is read.
     import yaml
 
-    text = read_end(path, _PACKAGE_METADATA)
-    stated = {} if text is None else yaml.safe_load(text) or {}
-    return {key: str(value) for key, value in (stated.get("versions") or {}).items() if value is not None}
+    text = read_end(source, _PACKAGE_METADATA)
+    try:
+        stated = {} if text is None else yaml.safe_load(text)
+        versions = stated.get("versions") or {}
+        pairs = list(versions.items())
+    except (yaml.YAMLError, AttributeError, RecursionError, ValueError):
+        return {}
+    # Only scalars: the text of nested aliases may be of any length.
+    return {str(key): str(value) for key, value in pairs if isinstance(value, (str, int, float))}

@@ -9,15 +9,17 @@ import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from ..errors import CompileError, KernelsError, ModelFileError, ModifierError
 from .base import Model, ModelInfo
 from .compiling.aot import cached_package
+from .compiling.modifier_names import check_names
 from .compiling.modifiers import PREFERRED, wanted_modifiers
 from .execution import Execution
-from .format import CHECKPOINT, Format
+from .format import AOTINDUCTOR, CHECKPOINT, Format
 from .formats import format_of, identify
 from .formats.aotinductor import open_aotinductor
 from .formats.checkpoint import warn_of_age
@@ -25,6 +27,8 @@ from .fused import fused_model
 from .graph_inputs import check_inputs
 from .source import ModelSource
 from .torch_device import parse_device
+
+_Answer = TypeVar("_Answer")
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +87,8 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
             f"{source.kind} file; give the .ckpt or .nequip.zip it came from, or compile it with "
             "`nequip-compile --modifiers`"
         )
+    if execution.modifiers:
+        check_names(source, execution.modifiers)
     on_cpu = execution.device is not None and execution.device.startswith("cpu")
     for name in set(execution.modifiers or ()) & {name for name, _ in PREFERRED} if on_cpu else ():
         raise ModifierError(f"modifiers: {name!r} does not support the device 'cpu'; leave it out")
@@ -120,7 +126,7 @@ def read_info(source: ModelSource, run_code: bool = True) -> ModelInfo:
 
 
 def _facts(row: Format, source: ModelSource, run_code: bool = True) -> ModelInfo:
-    info = row.read_info(source)
+    info = _named(source, lambda: row.read_info(source))
     if info is not None:
         return info
     if not run_code:
@@ -130,6 +136,16 @@ def _facts(row: Format, source: ModelSource, run_code: bool = True) -> ModelInfo
             source.path,
         )
     return row.open(source, torch.device("cpu"), Execution(device="cpu", compile=False)).info
+
+
+def _named(source: ModelSource, read: Callable[[], _Answer]) -> _Answer:
+    """What a function gives; errors about the content of a file that do not know its name get it."""
+    try:
+        return read()
+    except ModelFileError as error:
+        if error.path is not None:
+            raise
+        raise ModelFileError(f"model file {source.path}: {error}", source.path) from error
 
 
 def open_model(source: ModelSource, execution: Execution) -> Model:
@@ -179,7 +195,7 @@ def _load(source: ModelSource, device: torch.device, execution: Execution) -> Mo
     row = format_of(source.kind)
     inputs = _facts(row, source).inputs
     check_inputs(inputs, execution.inputs, source.path)
-    model = _loaded(row, source, device, execution)
+    model = _named(source, lambda: _loaded(row, source, device, execution))
     # A file made at first use has their values in it, and does not know that the model had a choice.
     model.info = dataclasses.replace(model.info, inputs=inputs)
     model.source = source
@@ -197,6 +213,8 @@ def _loaded(row: Format, source: ModelSource, device: torch.device, execution: E
             reason = str(error)
             logger.info("no fused kernels for %s: %s", source.path, reason)
     model = _load_plain(row, source, device, execution)
+    if source.kind == AOTINDUCTOR and model.info.kernels.startswith("none:"):
+        logger.info("no fused kernels for %s: %s", source.path, model.info.kernels.removeprefix("none: "))
     if reason:
         model.info = dataclasses.replace(model.info, kernels=f"none: {reason}")
     return model
@@ -220,8 +238,12 @@ def _load_plain(row: Format, source: ModelSource, device: torch.device, executio
         return row.open(source, device, execution)
     compiled = open_aotinductor(identify(package), device, dataclasses.replace(execution, inputs=()))
     versions = (row.read_info(source) or compiled.info).versions
+    kernels = "none" if compiled.info.kernels.startswith("none") else compiled.info.kernels  # a modifier's name
     compiled.info = dataclasses.replace(
-        compiled.info, target="openmm (compiled at first use)", versions=compiled.info.versions or versions
+        compiled.info,
+        target="openmm (compiled at first use)",
+        versions=compiled.info.versions or versions,
+        kernels=kernels,
     )
     return compiled
 

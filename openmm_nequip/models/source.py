@@ -1,12 +1,47 @@
-"""Model files by path, format and SHA-256. Nothing in a file is executed here."""
+"""Model files by path, format and SHA-256. Nothing in a file is executed here.
+
+A file may be exchanged at any time between two looks at it. So its content is read once, the digest is that of the
+bytes that were read, and facts, checks and loaders all get those very bytes (:meth:`ModelSource.read`).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import ModelFileError
+from ..files import obstacle
+
+#: The last content that was read is kept up to this size, so that one file is not read and hashed for every question.
+_KEPT_BYTES = 64 << 20
+
+
+class _LastContent:
+    """The bytes of the file that was read last, by their digest."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: tuple[str, bytes] = "", b""
+
+    def get(self, sha256: str) -> bytes | None:
+        """The bytes with that digest, if they are at hand."""
+        with self._lock:
+            return self._kept[1] if self._kept[0] == sha256 else None
+
+    def put(self, sha256: str, content: bytes) -> None:
+        """Keep these, and let go of the ones before."""
+        with self._lock:
+            self._kept = (sha256, content) if len(content) <= _KEPT_BYTES else ("", b"")
+
+
+_LAST = _LastContent()
 
 
 @dataclass(frozen=True)
@@ -31,20 +66,18 @@ class ModelSource:
     size_bytes: int
 
     def read(self) -> bytes:
-        """Return the file's content after checking that it is still the one that was identified.
+        """The content that was identified: bytes with the digest :attr:`sha256`, whatever the file holds by now.
 
         Raises
         ------
         ModelFileError
-            If it is gone or has changed.
+            If the file is gone or has changed.
         """
-        try:
-            with open(self.path, "rb") as file:
-                content = file.read()
-        except OSError:
-            sha256_of(self.path)  # says what is wrong
-            raise
-        self._compare(hashlib.sha256(content).hexdigest())
+        kept = _LAST.get(self.sha256)
+        if kept is not None:
+            return kept
+        found, content = read_file(self.path)
+        self._compare(found)
         return content
 
     def verify(self) -> None:
@@ -55,7 +88,37 @@ class ModelSource:
         ModelFileError
             If the file is gone or its content differs from :attr:`sha256`.
         """
-        self._compare(sha256_of(self.path))
+        self._compare(read_file(self.path)[0])
+
+    @contextlib.contextmanager
+    def private_file(self, suffix: str) -> Iterator[str]:
+        """A file of our own with the content that was identified, for libraries that want a path.
+
+        Parameters
+        ----------
+        suffix : str
+            How its name ends: some libraries tell formats by names.
+
+        Yields
+        ------
+        str
+            Path in a folder that nobody else can write to; gone afterwards.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is gone or has changed.
+        """
+        content = self.read()
+        folder = tempfile.mkdtemp(prefix="openmm-nequip-")
+        try:
+            path = os.path.join(folder, "model" + suffix)
+            with open(path, "wb") as file:
+                file.write(content)
+            del content
+            yield path
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _compare(self, found: str) -> None:
         if found != self.sha256:
@@ -66,26 +129,66 @@ class ModelSource:
             )
 
 
+def read_file(path: str) -> tuple[str, bytes]:
+    """SHA-256 of a file as hex, and the bytes that have it.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no such file, it is no ordinary one, or it cannot be read.
+    """
+    reason = obstacle(path)
+    if reason:
+        raise ModelFileError(f"model file {path} {reason}", path)
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise ModelFileError(
+            f"model file {path} cannot be read: {error.strerror or error}; check its permissions", path
+        ) from error
+    digest = hashlib.sha256(content).hexdigest()
+    _LAST.put(digest, content)
+    return digest, content
+
+
 def sha256_of(path: str) -> str:
     """SHA-256 of a file as hex.
 
     Raises
     ------
     ModelFileError
-        If there is no such file or it cannot be read.
+        As :func:`read_file`.
     """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    except FileNotFoundError:
-        raise ModelFileError(
-            f"model file {path} does not exist; check the path (relative paths start at {os.getcwd()})", path
-        ) from None
-    except OSError as error:
-        raise ModelFileError(f"model file {path} cannot be read: {error}", path) from error
-    return digest.hexdigest()
+    return read_file(path)[0]
+
+
+def digest_given(trusted: str | None) -> str | None:
+    """What ``trusted=`` says, in one form.
+
+    Parameters
+    ----------
+    trusted : str, optional
+        SHA-256 in hex, in capitals or not.
+
+    Returns
+    -------
+    str or None
+
+    Raises
+    ------
+    ValueError
+        If it is no SHA-256.
+    """
+    if trusted is None:
+        return None
+    text = trusted.strip().lower() if isinstance(trusted, str) else ""
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError(
+            f"trusted={trusted!r} is no SHA-256; give its 64 hexadecimal digits, as `sha256sum` prints them for a file "
+            "that you trust"
+        )
+    return text
 
 
 def check_trusted(source: ModelSource, trusted: str | None) -> None:
@@ -102,8 +205,11 @@ def check_trusted(source: ModelSource, trusted: str | None) -> None:
     ------
     ModelFileError
         If ``trusted`` is given and differs from the file's SHA-256.
+    ValueError
+        If it is no SHA-256.
     """
-    if trusted is not None and trusted.strip().lower() != source.sha256:
+    wanted = digest_given(trusted)
+    if wanted is not None and wanted != source.sha256:
         raise ModelFileError(
             f"model file {source.path} is not the trusted one: its SHA-256 is {source.sha256}, trusted={trusted!r}; "
             "nothing of it was loaded",

@@ -30,6 +30,25 @@ def says_not_finite(text: str) -> bool:
     return bool(_NOT_FINITE.search(text))
 
 
+def says_damaged(text: str) -> bool:
+    """Whether a message of torch's readers speaks of an archive that is not as it was written.
+
+    Borrowed: the words "PytorchStreamReader", "istream reader failed" and "corrupted" of torch's texts. Known to work:
+    torch 2.9 to 2.13. Where they change, a damaged file is reported in torch's own words. Test:
+    ``tests/test_bit_flips.py``.
+
+    Parameters
+    ----------
+    text : str
+        The message.
+
+    Returns
+    -------
+    bool
+    """
+    return any(words in text for words in ("PytorchStreamReader", "istream reader failed", "corrupted"))
+
+
 def first_line(text: str) -> str:
     """The line of a message that says what is wrong.
 

@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from openmmml.mlpotential import MLPotential
 
-from ..errors import UpstreamError
+from ..errors import UnknownNameError, UpstreamError
 
 _METHOD = "createMixedSystem"
 _VARIABLE = "removeConstraints"
+
+
+class _Named(dict):
+    """A table of names whose KeyError says which there are."""
+
+    def __init__(self, what: str, known: Any) -> None:
+        super().__init__(known)
+        self._what = what
+
+    def __missing__(self, name: Any) -> Any:
+        known = sorted(each for each in self if "registration" not in each)
+        same = [each for each in known if isinstance(name, str) and each.lower() == name.lower()]
+        hint = f"did you mean {same[0]!r}? " if same else ""
+        raise UnknownNameError(f"{self._what}={name!r} is unknown; {hint}The names are {', '.join(known)}")
+
+
+def explain_unknown_names(potential_class: Any) -> None:
+    """Let ``MLPotential`` say which names there are where it is given another one: it raises a bare KeyError.
+
+    Borrowed: the class attributes ``_implFactories`` and ``_embeddingFactories`` of ``MLPotential``, which become
+    dictionaries with another error and are the same otherwise. Known of: OpenMM-ML 1.4 to 1.8. Where they are gone
+    nothing is changed. Watched by ``tests/test_bad_inputs.py``.
+
+    Parameters
+    ----------
+    potential_class : type
+        ``openmmml.MLPotential``.
+    """
+    for attribute, what in (("_implFactories", "MLPotential name"), ("_embeddingFactories", "embedding")):
+        table = getattr(potential_class, attribute, None)
+        if isinstance(table, dict) and not isinstance(table, _Named):
+            setattr(potential_class, attribute, _Named(what, table))
 
 
 def asked_to_remove_constraints() -> bool:

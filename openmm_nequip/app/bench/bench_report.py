@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .calm import describe_load, is_possible
 from .contenders import LIMIT, OURS, Contender
 from .figures import MS_PER_S, Figure
 from .runners import STEP_PS
@@ -43,7 +44,7 @@ def make_row(
     -------
     dict
         JSON-ready. ``split`` is there where all its parts are: its four terms add up to the median of the step, since
-        glue is what the others leave. Medians of noisy samples can leave less than nothing.
+        glue is what the others leave. ``split_possible`` is False where they leave much less than nothing.
     """
     step = figures[contender.name]
     row: dict[str, Any] = {
@@ -67,6 +68,7 @@ def make_row(
         known = {f"{key}_ms": figure.median_ms for key, figure in parts.items() if figure is not None}
         if len(known) == len(parts):
             row["split"] = known | {"glue_ms": step.median_ms - sum(known.values())}
+            row["split_possible"] = is_possible(step, [figure for figure in parts.values() if figure is not None])
     return row
 
 
@@ -114,6 +116,7 @@ def _system(system: dict[str, Any]) -> list[str]:
             f"{'':{width}} {heads[0]:>10} {heads[1]:>17} {heads[2]:>4} " + " ".join(f"{head:>8}" for head in heads[3:])
         )
         lines += [_line(row, width) for row in rows]
+    lines += describe_load(system["load"])
     restarts = max((row["step"]["restarts"] for row in rows), default=0)
     if restarts:
         lines.append(
@@ -136,7 +139,7 @@ def _agreement(agreement: dict[str, Any]) -> str:
 
 
 def _line(row: dict[str, Any], width: int) -> str:
-    step, split = row["step"], row.get("split", {})
+    step, split = row["step"], row.get("split", {}) if row.get("split_possible") else {}
     spread = f"{step['quartile_1_ms']:.3f}..{step['quartile_3_ms']:.3f}"
     values = [
         *(_number(split.get(key), ".3f") for key in _PARTS),

@@ -82,6 +82,8 @@ class BenchSettings:
             raise ValueError(f"repeats={self.repeats!r} must be a whole number >= 2: a median and a spread need them")
         if not math.isfinite(self.budget) or self.budget <= 0:
             raise ValueError(f"budget={self.budget!r} must be a finite number of seconds > 0")
+        if self.output is not None and not self.output.strip():
+            raise ValueError(f"output = {self.output!r}: give a path ('.' is the current folder)")
         if self.threads is not None and (not _is_whole(self.threads) or self.threads < 1):
             raise ValueError(f"threads={self.threads!r} must be a whole number >= 1")
         _check_names("kernels", self.kernels, list(VARIANTS))

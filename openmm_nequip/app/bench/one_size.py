@@ -13,8 +13,9 @@ from .agreement import compare
 from .bench_report import make_row
 from .bench_settings import BenchSettings
 from .bench_systems import BenchSystem, build_system
+from .calm import measure_calmly
 from .contenders import LIMIT, OURS, PEER, Contender, Subject, empty
-from .figures import measure, timed
+from .figures import timed
 from .limits import Limits, Usage, watched
 from .runners import FixedGraph, ListRunner, Result, Runner
 
@@ -108,7 +109,13 @@ def measure_size(
         runner.advance(WARM_UP)
         seconds[name] = timed(lambda runner=runner: runner.advance(1))  # type: ignore[misc]
     title = f"{bench.n_atoms} atoms"
-    figures, given_up = measure(ready.runners | parts, seconds, settings.repeats, settings.budget, stop, title)
+    names = {each.name: _names(each, contenders) for each in contenders}
+    inside = {
+        each.name: [name for name in names[each.name].values() if name is not None]
+        for each in contenders if each.role == OURS
+    }  # fmt: skip
+    plan = settings.repeats, settings.budget
+    figures, given_up, load = measure_calmly(ready.runners | parts, seconds, plan, stop, title, inside)
     for name, reason in given_up.items():
         ready.left_out[name] = reason.replace(subject.source.path, Path(subject.source.path).name)
     own = [figures[each.name] for each in contenders if each.role == OURS and each.name in figures]
@@ -125,12 +132,13 @@ def measure_size(
                 each,
                 figures,
                 bench.n_atoms,
-                _names(each, contenders),
+                names[each.name],
                 min(own, key=lambda figure: figure.median_ms, default=None),
             )
             for each in contenders
             if each.name in figures
         ],
+        "load": load,
         "memory_growth_bytes": ready.growth,
         "left_out": [{"name": name, "reason": reason} for name, reason in ready.left_out.items()],
     }

@@ -46,7 +46,7 @@ def broken_down(
     SimulationError
         What to raise: it says what happened, to which atoms, and what was saved.
     """
-    saved = _save_frames(topology, folder, good, current)
+    saved = save_frames(topology, folder, good, current)
     behind = error_behind(error)
     text = str(behind) if isinstance(behind, NonFiniteError) else describe_error(error)
     positions = None if current is None else current.getPositions(asNumpy=True)._value
@@ -64,10 +64,25 @@ def broken_down(
     return SimulationError(f"the simulation broke down: {text}{named}{frames}{advice}", bad or stated)
 
 
-def _save_frames(
+def save_frames(
     topology: app.Topology, folder: RunFolder, good: openmm.State | None, current: openmm.State | None
 ) -> list[str]:
-    """Paths of the frames that could be written."""
+    """Write the frames around a failure.
+
+    Parameters
+    ----------
+    topology : openmm.app.Topology
+        The atoms.
+    folder : RunFolder
+        Where the run writes.
+    good, current : openmm.State or None
+        The last State that seemed good, and the one after the failure.
+
+    Returns
+    -------
+    list of str
+        Paths of the frames that could be written.
+    """
     saved = []
     for path, state in ((folder.failed, good), (folder.failed_current, current)):
         if state is None:

@@ -13,6 +13,7 @@ import openmm
 import openmm.app as app
 import openmm.unit as unit
 
+from ...files import obstacle, parser_reason
 from ...hybrid.bond_search import find_bonds
 from ...potential import create_mixed_system
 from ..single_point import read_types
@@ -20,6 +21,7 @@ from ..structures.bonds import Molecules, find_molecules, make_whole, nearest_im
 from ..structures.same_atoms import check_bond_lengths, check_same_atoms
 from ..structures.structure_files import Structure, read_structure
 from ..typed_inputs import read_inputs
+from .density import relax_density
 from .run_config import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -71,11 +73,15 @@ def read_hybrid_structure(config: RunConfig) -> Structure:
         return structure.for_dynamics("file")[0]
     if config.topology is None:
         raise ValueError(f"structure file {path} holds coordinates alone: give its prmtop with --topology")
+    for file in (path, config.topology):
+        reason = obstacle(file)
+        if reason:
+            raise ValueError(f"{file} {reason}")
     try:
         coordinates = app.AmberInpcrdFile(path)
         topology = app.AmberPrmtopFile(config.topology).topology
     except Exception as error:  # the readers raise anything on a foreign file
-        raise ValueError(f"{path} and {config.topology} cannot be read: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{path} and {config.topology} cannot be read: {parser_reason(error)}") from error
     vectors = coordinates.getBoxVectors()
     box = None if vectors is None else np.array([row.value_in_unit(unit.nanometer) for row in vectors])
     positions = np.array(coordinates.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
@@ -175,10 +181,19 @@ def force_field_system(config: RunConfig, structure: Structure) -> openmm.System
 def _from_forcefield(config: RunConfig, structure: Structure) -> tuple[Structure, openmm.System]:
     """OpenMM's force-field files, with a box of water if asked for."""
     files = list(config.forcefield or ())
+    for file in files:
+        reason = obstacle(file) if os.path.exists(file) else ""
+        if reason:
+            raise ValueError(f"--forcefield {file} {reason}")
     try:
         forcefield = app.ForceField(*files)
     except Exception as error:  # OpenMM's reader raises many types on foreign files
-        raise ValueError(f"--forcefield {' '.join(files)}: {error}") from error
+        raise ValueError(
+            f"--forcefield {' '.join(files)} cannot be read ({parser_reason(error)}); give OpenMM's own files, such as "
+            "amber14-all.xml amber14/tip3p.xml, or paths of XML files in its format"
+        ) from error
+    if config.solvate is not None:
+        _check_solvent(structure, config.solvate)
     modeller = app.Modeller(structure.topology, structure.positions_nm * unit.nanometer)
     try:
         if config.solvate is not None:
@@ -190,7 +205,31 @@ def _from_forcefield(config: RunConfig, structure: Structure) -> tuple[Structure
     except (ValueError, KeyError) as error:
         raise ValueError(f"the force field does not fit {structure.path}: {error}") from error
     positions = np.array(modeller.positions.value_in_unit(unit.nanometer))
+    if config.solvate is not None and box is not None:
+
+        def make(narrow: np.ndarray) -> openmm.System:
+            return forcefield.createSystem(modeller.topology, **_settings(narrow))
+
+        positions, box = relax_density(config, modeller.topology, make, positions, box)
+        modeller.topology.setPeriodicBoxVectors([openmm.Vec3(*vector) for vector in box] * unit.nanometer)
+        system = forcefield.createSystem(modeller.topology, **_settings(box))
     return replace(structure, topology=modeller.topology, positions_nm=positions, box_nm=box), system
+
+
+#: Atoms of water in a cubic nm, and how many of them a box may have before it is called a slip of the unit.
+_WATER_ATOMS_PER_NM3 = 100.0
+_MOST_WATER_ATOMS = 2e7
+
+
+def _check_solvent(structure: Structure, padding_nm: float) -> None:
+    """Refuse a box of water that would fill the memory, before it is begun."""
+    edge = float(np.ptp(structure.positions_nm, axis=0).max()) + 2 * padding_nm
+    atoms = edge**3 * _WATER_ATOMS_PER_NM3
+    if atoms > _MOST_WATER_ATOMS:
+        raise ValueError(
+            f"--solvate {padding_nm:g} makes a box of {edge:.3g} nm, which would hold {atoms:.2g} atoms of water; at "
+            f"most {_MOST_WATER_ATOMS:.0e} are added. The padding is in nm, and 1 is usual"
+        )
 
 
 #: OpenMM's boxes of water by the number of sites that are no atoms.
@@ -219,8 +258,9 @@ def _from_topology(config: RunConfig, structure: Structure) -> tuple[Structure, 
     suffix = Path(path).suffix.lower()
     box = structure.box_nm
     vectors = None if box is None else [openmm.Vec3(*row) for row in box] * unit.nanometer
-    if not os.path.isfile(path):
-        raise ValueError(f"topology file {path} does not exist; check the path")
+    reason = obstacle(path)
+    if reason:
+        raise ValueError(f"topology file {path} {reason}")
     try:
         if suffix in (".prmtop", ".parm7"):
             file: Any = app.AmberPrmtopFile(path, periodicBoxVectors=vectors)
@@ -230,7 +270,7 @@ def _from_topology(config: RunConfig, structure: Structure) -> tuple[Structure, 
             raise ValueError(f"its suffix is {suffix!r}; Amber's .prmtop or .parm7 and GROMACS' .top are known")
         system = file.createSystem(**_settings(box))
     except Exception as error:  # the readers raise anything on a foreign file
-        raise ValueError(f"topology file {path} cannot be used: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"topology file {path} cannot be used: {parser_reason(error)}") from error
     check_same_atoms(structure.topology, file.topology, f"structure file {structure.path}", f"topology file {path}")
     return _whole(structure, file.topology, system), system
 

@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import signal
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import openmm
-import openmm.app as app
 import openmm.unit as unit
 import torch
 
-from ...models import locate
-from ...reporters import EnergyLog
-from ...upstream.openmm_reporters import close_reporter
-from ..model_facts import installed_versions
-from . import run_analysis, trajectory_files
+from ...errors import UnphysicalError
+from . import trajectory_files
 from .breakdown import save_failure
-from .finish import Production, finish
+from .equilibrate import equilibrate
+from .finish import Finished, finish
 from .interrupt import StopRequest
-from .md_system import Setup, has_plugin_force, make_integrator, make_setup, make_simulation
-from .run_config import RunConfig, make_config, option_name, read_toml
-from .run_folder import EQUILIBRATION, PRODUCTION, RunFolder
-from .stepping import StageRunner, minimize
+from .md_system import Setup, make_setup
+from .production import produce
+from .restart_settings import settings_of_restart
+from .run_config import RunConfig
+from .run_folder import PRODUCTION, RunFolder
+from .run_lock import locked
+from .run_record import RunRecord
+from .setting_values import checked
+from .system_models import with_models_inside
+from .watch.finding import Record
 
 logger = logging.getLogger(__name__)
-
-#: Settings that a restart may change: they decide how far and on what to run, not what is simulated.
-CHANGEABLE = (
-    "steps", "output", "platform", "device", "compile", "kernels", "tables", "modifiers", "cuda_graphs", "threads",
-    "checkpoint_interval",
-)  # fmt: skip
 
 
 class Outcome(NamedTuple):
@@ -63,6 +56,8 @@ def start_run(config: RunConfig) -> Outcome:
     ------
     FileExistsError
         If the output folder holds another run.
+    RunFolderError
+        If another process has just taken it.
     ValueError, ImportError
         For bad input, before anything is written.
     SimulationError
@@ -74,14 +69,33 @@ def start_run(config: RunConfig) -> Outcome:
     trajectory_files.check_format(config.trajectory)
     with _RunLog() as log:
         setup = make_setup(config)
-        folder.claim()
-        log.open(folder.text_log)
-        folder.write_text(folder.config, config.to_toml())
-        folder.write_json(folder.provenance, _provenance(config))
-        folder.write_text(folder.system, openmm.XmlSerializer.serialize(setup.system))
-        positions = setup.structure.positions_nm * unit.nanometer
-        folder.write_structure(folder.start, setup.structure.topology, positions)
-        return _run(config, setup, folder)
+        folder.make()
+        with locked(folder.path):
+            folder.claim()  # another process may have come first
+            log.open(folder.text_log)
+            record = RunRecord.new(config, folder)
+            record.write_text(folder.config, config.to_toml(folder.path))
+            _write_start(setup, folder, record)
+            return _finished(_run(config, setup, folder), record)
+
+
+def _write_start(setup: Setup, folder: RunFolder, record: RunRecord) -> None:
+    """System and structure of a run, where they are not there as they should be; they belong together."""
+    if record.has_start:
+        return
+    positions = setup.structure.positions_nm * unit.nanometer
+    folder.write_structure(folder.start, setup.structure.topology, positions)
+    record.note(folder.start)
+    record.write_text(folder.system, with_models_inside(openmm.XmlSerializer.serialize(setup.system)))
+
+
+def _finished(outcome: Outcome, record: RunRecord) -> Outcome:
+    """Take the digests of what a run left behind; a full disk costs them, not the outcome."""
+    try:
+        record.note_results()
+    except OSError as error:
+        logger.warning("the digests of the results were not written: %s", error.strerror or error)
+    return outcome
 
 
 def restart_run(output: str, given: Mapping[str, Any]) -> Outcome:
@@ -92,7 +106,8 @@ def restart_run(output: str, given: Mapping[str, Any]) -> Outcome:
     output : str
         Folder of the run.
     given : mapping of str to value
-        Settings the user stated now: those of :data:`CHANGEABLE` may differ from before.
+        Settings the user stated now: those of :data:`.restart_settings.CHANGEABLE` may differ from before, and files
+        may have moved.
 
     Returns
     -------
@@ -101,50 +116,27 @@ def restart_run(output: str, given: Mapping[str, Any]) -> Outcome:
     Raises
     ------
     ValueError
-        If there is no run, another setting was to change, or a file it was started from has changed.
+        If there is no run, or another setting was to change.
+    RunFolderError
+        If another process has the folder, a file that the run needs is gone, damaged or another, or frames are there
+        without a checkpoint to go on from.
     SimulationError
         As :func:`start_run`.
     """
-    folder = RunFolder(output)
+    folder = RunFolder(checked("output", output, {"kind": "path"}))
     folder.require_run()
-    before = make_config(read_toml(folder.config))
-    now = make_config(before.as_settings(), {**given, "output": output})
-    for name in now.as_settings().keys() | before.as_settings().keys():
-        if name not in CHANGEABLE and getattr(now, name) != getattr(before, name):
-            raise ValueError(
-                f"--restart: {option_name(name)} was {getattr(before, name)!r} and cannot become "
-                f"{getattr(now, name)!r}; only {', '.join(map(option_name, CHANGEABLE))} may change: start another run"
-            )
-    _check_unchanged(now, folder)
-    with _RunLog() as log:
+    with locked(folder.path), _RunLog() as log:
+        now, record = settings_of_restart(folder, given)
         log.open(folder.text_log)
-        setup = make_setup(now, folder.steps_done(), folder)
-        folder.write_text(folder.config, now.to_toml())
-        return _run(now, setup, folder)
-
-
-def _provenance(config: RunConfig) -> dict[str, Any]:
-    return {
-        "model_sha256": locate(config.model or "").sha256,
-        "structure_sha256": _sha256(config.structure or ""),
-        "versions": installed_versions(),
-        "command": sys.argv,
-    }
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
-
-
-def _check_unchanged(config: RunConfig, folder: RunFolder) -> None:
-    known = json.loads(folder.provenance.read_text(encoding="utf-8"))
-    locate(config.model or "", trusted=known["model_sha256"])
-    path = config.structure or ""
-    if not Path(path).is_file():
-        raise ValueError(f"--restart: the structure file {path} is gone; put it back")
-    if _sha256(path) != known["structure_sha256"]:
-        raise ValueError(f"--restart: the structure file {path} is not the one the run was started from; put it back")
+        folder.require_checkpoint()
+        folder.sweep()
+        # A run that was killed before anything was computed begins anew.
+        begun = folder.latest_stage() is not None or record.has_start
+        setup = make_setup(now, folder.steps_done(), folder if begun else None)
+        record.forget_results()
+        record.write_text(folder.config, now.to_toml(folder.path))
+        _write_start(setup, folder, record)
+        return _finished(_run(now, setup, folder), record)
 
 
 class _RunLog(logging.Handler):
@@ -201,21 +193,27 @@ def _threads(count: int | None) -> Iterator[None]:
 
 def _run(config: RunConfig, setup: Setup, folder: RunFolder) -> Outcome:
     stage = folder.latest_stage()
+    record = Record(folder.findings)
     with StopRequest() as stop, _threads(config.threads):
         try:
             start = None
             if stage != PRODUCTION:
-                start = _prepare(config, setup, folder, stop, stage is not None)
-            if start is None and stage != PRODUCTION:
-                return _stopped_early(stop)
-            done = _produce(config, setup, folder, stop, start)
+                start = equilibrate(config, setup, folder, stop, record)
+                if start is None:
+                    return _stopped_early(stop)
+            done = produce(config, setup, folder, stop, start, record)
+        except UnphysicalError as error:
+            if error.state is None:
+                raise
+            logger.error("%s", error)
+            done = Finished(error.state, stopped=str(error), produced=error.stage == PRODUCTION)
         except Exception as error:
             failure = save_failure(error, config, folder)
             if failure is error:
                 raise
             raise failure from error
     try:
-        summary = finish(config, setup, folder, done, stop.signal is not None)
+        summary = finish(config, setup, folder, done, record, stop.signal is not None)
     except OSError as error:
         failure = save_failure(error, config, folder)
         if failure is error:
@@ -227,73 +225,3 @@ def _run(config: RunConfig, setup: Setup, folder: RunFolder) -> Outcome:
 def _stopped_early(stop: StopRequest) -> Outcome:
     logger.warning("stopped before production; continue with --restart")
     return Outcome({"interrupted": True, "steps": 0}, stop.signal or signal.SIGINT)
-
-
-def _prepare(
-    config: RunConfig, setup: Setup, folder: RunFolder, stop: StopRequest, resume: bool
-) -> openmm.State | None:
-    """Minimise and equilibrate; the State production starts from, or None if a stop was asked for."""
-    simulation = make_simulation(config, setup, make_integrator(config, thermostat=True))
-    context = simulation.context
-    logger.info("platform %s", context.getPlatform().getName())
-    if resume:
-        folder.load_checkpoint(simulation, EQUILIBRATION)
-    else:
-        context.setPositions(setup.structure.positions_nm * unit.nanometer)
-        if config.minimize and not minimize(simulation, folder, stop):
-            return None
-        context.setVelocitiesToTemperature(config.temperature * unit.kelvin, config.seed or 0)
-    if config.equilibrate > 0:
-        stepper = StageRunner(simulation, config, folder, EQUILIBRATION, config.equilibrate, stop)
-        if not stepper.advance():
-            return None
-    return context.getState(positions=True, velocities=True)
-
-
-def _produce(
-    config: RunConfig, setup: Setup, folder: RunFolder, stop: StopRequest, start: openmm.State | None
-) -> Production:
-    """Production, from a State or else the checkpoint."""
-    integrator = make_integrator(config, config.ensemble != "nve", offset=2)
-    simulation = make_simulation(config, setup, integrator)
-    if start is None:
-        folder.load_checkpoint(simulation, PRODUCTION)
-        logger.info("continuing from step %d", simulation.currentStep)
-    else:
-        simulation.context.setPeriodicBoxVectors(*start.getPeriodicBoxVectors())
-        simulation.context.setPositions(start.getPositions())
-        simulation.context.setVelocities(start.getVelocities())
-        folder.save_checkpoint(simulation, PRODUCTION)
-    before, began = simulation.currentStep, time.perf_counter()
-    if before < config.steps:
-        with _reporters(config, setup, folder, simulation):
-            StageRunner(simulation, config, folder, PRODUCTION, config.steps, stop).advance()
-    else:
-        logger.info("nothing left to do: %d steps of %d are done", before, config.steps)
-    seconds = time.perf_counter() - began
-    periodic = setup.structure.box_nm is not None
-    final = simulation.context.getState(positions=True, velocities=True, enforcePeriodicBox=periodic)
-    return Production(simulation.currentStep - before, seconds, final)
-
-
-@contextlib.contextmanager
-def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: app.Simulation) -> Iterator[None]:
-    """Trajectory and log, cut back to the present step and closed at the end."""
-    path = folder.trajectory(config.trajectory)
-    expected = simulation.currentStep // config.report_interval
-    frames = trajectory_files.truncate(path, expected)
-    rows = run_analysis.truncate_log(folder.log, expected)
-    if min(frames, max(rows, 0)) < expected:
-        logger.warning(
-            "the run is at step %d, yet %s has %d frames and %s %d rows of %d; what is missing stays missing",
-            simulation.currentStep, path.name, frames, folder.log.name, max(rows, 0), expected,
-        )  # fmt: skip
-    with contextlib.ExitStack() as stack:
-        periodic = setup.structure.box_nm is not None
-        writer = trajectory_files.make_reporter(path, config.report_interval, frames > 0, periodic)
-        stack.callback(close_reporter, writer)
-        barostat = None if has_plugin_force(setup.system) else setup.barostat
-        log = EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
-        stack.callback(close_reporter, log)
-        simulation.reporters.extend([writer, log])
-        yield

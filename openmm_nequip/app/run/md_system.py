@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 
 import openmm
@@ -19,10 +20,15 @@ from ..structures.structure_files import Structure, read_structure
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
 from .run_config import RunConfig
 from .run_folder import RunFolder
+from .system_models import with_models_of
 
 logger = logging.getLogger(__name__)
 
 _BAROSTAT_INTERVAL = 25
+#: Friction while equilibrating, 1/ps, where production has less: heat comes in and goes out in a tenth of a picosecond.
+EQUILIBRATION_FRICTION = 10.0
+#: How OpenCL calls devices that are CPUs, and platforms that run on nothing else.
+_CPU_WORDS = re.compile(r"\b(cpu|pthread|pocl|portable computing language|xeon|core\(tm\)|ryzen|epyc)\b", re.IGNORECASE)
 #: Platforms that compute in single precision unless told otherwise.
 _GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
 
@@ -102,7 +108,7 @@ def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Set
         structure, system = make_hybrid(config, read_hybrid_structure(config))
     else:
         structure = read_structure(folder.start)
-        system = read_system(folder.system)
+        system = read_system(with_models_of(folder.system.read_text(encoding="utf-8"), config))
         for index in reversed(range(system.getNumForces())):
             if isinstance(system.getForce(index), openmm.MonteCarloBarostat):
                 system.removeForce(index)
@@ -237,10 +243,32 @@ def make_simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrat
     by_speed = sorted(_platforms(), key=lambda name: -openmm.Platform.getPlatformByName(name).getSpeed())
     for name in by_speed[:-1]:
         try:
-            return _simulation(config, setup, integrator, name)
+            simulation = _simulation(config, setup, integrator, name)
         except openmm.OpenMMException as error:
             logger.info("platform %s does not work here (%s)", name, error)
+            continue
+        device = cpu_device(simulation.context)
+        if not device:
+            return simulation
+        logger.info("platform %s is left out: its device is a CPU (%s), for which others are faster", name, device)
+        integrator = openmm.XmlSerializer.clone(integrator)  # the one before belongs to its Context
     return _simulation(config, setup, integrator, by_speed[-1])
+
+
+def cpu_device(context: openmm.Context) -> str:
+    """Name of the device of a Context on the OpenCL platform, if that is a CPU; else empty.
+
+    Parameters
+    ----------
+    context : openmm.Context
+        Any Context.
+    """
+    platform = context.getPlatform()
+    if platform.getName() != "OpenCL":
+        return ""
+    names = [platform.getPropertyValue(context, key) for key in ("DeviceName", "OpenCLPlatformName")]
+    text = ", ".join(names)
+    return text if _CPU_WORDS.search(text) else ""
 
 
 def _simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrator, name: str) -> app.Simulation:

@@ -27,6 +27,7 @@ from .md_system import make_integrator
 from .run_analysis import read_log
 from .run_config import RunConfig, make_config
 from .run_folder import RunFolder
+from .trajectory_reading import load_trajectory
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ FORCEFIELD = ["amber14-all.xml", "amber14/tip3p.xml"]
 #: Water around the peptide: enough for a small box, little enough for a laptop.
 PADDING_NM = 0.7
 REPORT_INTERVAL = 10
+#: Steps before the force field's own run is compared.
+_FORCE_FIELD_EQUILIBRATION = 1000
 
 
 def shipped(name: str) -> Path:
@@ -87,7 +90,6 @@ def run_demo(output: str, steps: int = DEFAULT_STEPS, seed: int = 1) -> Outcome:
             "temperature": 300.0,
             "timestep": 1.0,
             "steps": steps,
-            "equilibrate": min(500, steps),
             "report_interval": REPORT_INTERVAL,
             "seed": seed,
             # A molecule this small is fastest on one thread, and the run then shares a busy machine well.
@@ -95,7 +97,7 @@ def run_demo(output: str, steps: int = DEFAULT_STEPS, seed: int = 1) -> Outcome:
         }
     )
     outcome = start_run(config)
-    if outcome.signal is not None:
+    if outcome.signal is not None or outcome.summary["stopped"]:
         return outcome
     folder = RunFolder(output)
     structure = read_structure(folder.start)
@@ -103,7 +105,7 @@ def run_demo(output: str, steps: int = DEFAULT_STEPS, seed: int = 1) -> Outcome:
     times = read_log(folder.log).get("time_ps", ())
     if len(times):
         mm_frames = _run_force_field(config, structure, folder)
-        hybrid = run_pictures.load_trajectory(folder.trajectory(config.trajectory), structure.topology)
+        hybrid = load_trajectory(folder.trajectory(config.trajectory), structure.topology)
         maps = {
             "peptide by the NequIP model, water TIP3P": _torsions(hybrid),
             "everything by the force field (amber14)": _torsions(mm_frames),
@@ -168,10 +170,10 @@ def _run_force_field(config: RunConfig, structure: Structure, folder: RunFolder)
     simulation.context.setPositions(structure.positions_nm * unit.nanometer)
     simulation.minimizeEnergy(maxIterations=500)
     simulation.context.setVelocitiesToTemperature(config.temperature * unit.kelvin, config.seed or 0)
-    simulation.step(config.equilibrate)
+    simulation.step(_FORCE_FIELD_EQUILIBRATION)
     path = folder.path / MM_TRAJECTORY
     simulation.reporters.append(app.DCDReporter(str(path), config.report_interval, enforcePeriodicBox=True))
     for _ in tqdm(range(config.steps // config.report_interval), desc="force field", leave=False, disable=None):
         simulation.step(config.report_interval)
     simulation.reporters.clear()  # closes the file
-    return run_pictures.load_trajectory(path, structure.topology)
+    return load_trajectory(path, structure.topology)

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from .run_folder import written_atomically
+from .run_statistics import FEWEST_INDEPENDENT, mean_of
 
-#: Columns of which a summary gives mean and standard deviation.
+#: Columns of which a summary gives the mean.
 AVERAGED = ("temperature_k", "potential_energy_kj_per_mol", "density_g_per_ml", "pressure_bar")
+_OF_ENERGY = AVERAGED[:2]
 _FEWEST_FOR_DRIFT = 3
 
 
@@ -84,21 +86,61 @@ def energy_drift(log: dict[str, np.ndarray], n_atoms: int) -> float | None:
     return float(slope * 1000.0 / n_atoms)
 
 
-def averages(log: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation of the columns that are worth it.
+def averages(log: dict[str, np.ndarray], friction: float | None = None) -> dict[str, dict[str, float]]:
+    """Means of the columns that are worth it, over what is equilibrated of them.
 
     Parameters
     ----------
     log : dict of str to numpy.ndarray, (n_rows,) float64
         From :func:`read_log`.
+    friction : float, optional
+        Of the thermostat, 1/ps: it gives and takes energy, so that temperature and energy, which seem to forget
+        faster, are independent after its inverse at the earliest.
 
     Returns
     -------
     dict
-        ``mean`` and ``std`` of each of :data:`AVERAGED` that is there.
+        For each of :data:`AVERAGED` that is there: ``mean``, ``std`` (how much the values fluctuate), ``error``
+        (standard error of the mean), ``independent_samples`` and ``from_ps`` (where the equilibrated part begins).
     """
-    return {
-        name: {"mean": float(log[name].mean()), "std": float(log[name].std())}
-        for name in AVERAGED
-        if name in log and len(log[name])
-    }
+    found = {}
+    for name in AVERAGED:
+        if len(log.get(name, ())):
+            mean = mean_of(log[name])
+            if friction is not None and name in _OF_ENERGY:
+                span = float(log["time_ps"][-1] - log["time_ps"][mean.start])
+                mean = mean.with_samples(min(mean.samples, max(span * friction, 1.0)))
+            found[name] = {
+                "mean": mean.mean,
+                "std": mean.std,
+                "error": mean.error,
+                "independent_samples": mean.samples,
+                "from_ps": float(log["time_ps"][mean.start]),
+            }
+    return found
+
+
+def too_short(means: dict[str, dict[str, float]], duration_ps: float) -> list[str]:
+    """Plain words about means that a run is too short for.
+
+    Parameters
+    ----------
+    means : dict
+        From :func:`averages`.
+    duration_ps : float
+        Length of the run, ps.
+
+    Returns
+    -------
+    list of str
+    """
+    words = []
+    for name, mean in means.items():
+        if mean["from_ps"] > duration_ps / 2:
+            words.append(f"{name} had not settled before {mean['from_ps']:.3g} of {duration_ps:.3g} ps: run longer")
+        elif mean["independent_samples"] < FEWEST_INDEPENDENT:
+            words.append(
+                f"{name} rests on {mean['independent_samples']:.1f} independent samples: run at least "
+                f"{FEWEST_INDEPENDENT / mean['independent_samples']:.1f} times as long"
+            )
+    return words

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ...errors import UsageError
-from ..answer import OK, PROGRAM, Answer
+from ..answer import OK, PROGRAM, SUSPICIOUS, Answer
 from .run_config import RunConfig, make_config, option_name, read_toml
 
 DESCRIPTION = "Minimise, equilibrate and run dynamics. Everything is written to --output; Ctrl-C saves and ends."
@@ -99,11 +99,19 @@ def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> An
         lines[0] = f"{summary['steps']} steps, {summary['time_ps']:g} ps ({summary['ns_per_day']:.3g} ns/day)"
         lines.append(f"results: {output} (trajectory, log.csv, final.pdb, summary.json)")
     for name, value in summary.get("averages", {}).items():
-        lines.append(f"{name}: {value['mean']:.2f} ± {value['std']:.2f}")
+        lines.append(
+            f"{name}: {value['mean']:.6g} ± {value['error']:.2g} (fluctuates by {value['std']:.3g}; "
+            f"{value['independent_samples']:.0f} independent samples from {value['from_ps']:.3g} ps on)"
+        )
     if summary.get("drift_kj_per_mol_per_atom_per_ns") is not None:
         lines.append(f"total-energy drift: {summary['drift_kj_per_mol_per_atom_per_ns']:.3g} kJ/mol per atom and ns")
     if summary.get("pictures"):
         lines.append("pictures: " + ", ".join(f"{output}/{name}" for name in summary["pictures"]))
+    lines += [f"note: {words.removeprefix('note: ')}" for words in summary.get("notes", ())]
+    lines += [f"{found['line']}" for found in summary.get("suspicions", ())]
+    if summary.get("stopped"):
+        lines.append(f"{summary['stopped']}; the frame is in {output}/failed-current.cif")
     if ended_by is not None:
         lines.append(f"stopped early: `{PROGRAM} run --restart --output {output}` continues")
-    return Answer(summary, "\n".join(lines), OK if ended_by is None else 128 + ended_by)
+        return Answer(summary, "\n".join(lines), 128 + ended_by)
+    return Answer(summary, "\n".join(lines), SUSPICIOUS if summary.get("suspicions") else OK)

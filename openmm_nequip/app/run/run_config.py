@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from ...choices import BACKENDS, KERNELS, RULES
-from .setting_values import absolute, checked
+from ...files import obstacle
+from .setting_values import AUTO, absolute, checked, present_file
 
 ENSEMBLES = ("nve", "nvt", "npt")
 TRAJECTORIES = ("dcd", "xtc", "h5")
+#: How many folders above a run folder a file may lie and still be named relative to it.
+_MOST_UP = 3
+#: A million million steps of a tenth of a millisecond take three years.
+MOST_STEPS = 10**12
+#: More threads than this for each core only wait for each other.
+MOST_THREADS = 4 * max(16, os.cpu_count() or 1)
 
 
 def _option(default: Any, kind: str, help: str, **more: Any) -> Any:
-    """A setting: ``kind`` is float, int, str, bool, path, floats, strings or count (an int >= 0)."""
+    """A setting: ``kind`` is float, int, str, bool, path, floats, strings, count (an int >= 0)
+    or count_or_auto."""
     return field(default=default, metadata={"kind": kind, "help": help, **more})
 
 
@@ -33,17 +41,33 @@ class RunConfig:
     structure: str | None = _option(None, "path", "starting structure", metavar="FILE")
     output: str | None = _option(None, "path", "folder for everything the run writes", metavar="DIR")
     ensemble: str = _option("nvt", "str", "what is kept constant", choices=ENSEMBLES)
-    temperature: float = _option(300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0)
+    temperature: float = _option(
+        300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0, most=1e6
+    )
     pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar")
-    timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0)
-    steps: int = _option(10000, "count", "production steps in total, those before a restart included", metavar="N")
+    timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0, most=100.0)
+    steps: int = _option(
+        10000, "count", "production steps in total, those before a restart included", metavar="N", most=MOST_STEPS
+    )
     minimize: bool = _option(True, "bool", "relax the structure first")
-    equilibrate: int = _option(1000, "count", "steps with a thermostat before production", metavar="N")
-    friction: float = _option(1.0, "float", "friction of the Langevin thermostat", metavar="1/ps", least=0.0)
-    seed: int | None = _option(None, "count", "seed of all random numbers (default: drawn)", metavar="N")
-    report_interval: int = _option(100, "int", "steps between frames and log rows", metavar="N", least=1)
-    checkpoint_interval: int = _option(1000, "int", "steps between checkpoints", metavar="N", least=1)
+    equilibrate: int | str = _option(
+        AUTO, "count_or_auto", "steps with a thermostat before production; auto: until temperature, energy and density "
+        "have settled, at most as many as --steps", metavar="N", most=MOST_STEPS,
+    )  # fmt: skip
+    friction: float = _option(1.0, "float", "friction of the Langevin thermostat", metavar="1/ps", least=0.0, most=1e6)
+    seed: int | None = _option(
+        None, "count", "seed of all random numbers (default: drawn)", metavar="N", most=2**31 - 1
+    )
+    report_interval: int = _option(
+        100, "int", "steps between frames and log rows", metavar="N", least=1, most=MOST_STEPS
+    )
+    checkpoint_interval: int = _option(1000, "int", "steps between checkpoints", metavar="N", least=1, most=MOST_STEPS)
     trajectory: str = _option("dcd", "str", "format of the trajectory", choices=TRAJECTORIES)
+    wrap: str = _option(
+        "none", "str", "molecules: put whole into the box in each frame; none: followed through its faces, as "
+        "diffusion needs it", choices=("molecules", "none"),
+    )  # fmt: skip
+    reactive: bool = _option(False, "bool", "bonds may break and form: do not watch them")
     box: tuple[float, ...] | None = _option(
         None, "floats", "3 edges or 9 vector components, instead of the file's box", metavar="Å"
     )
@@ -57,7 +81,7 @@ class RunConfig:
     )
     types: tuple[str, ...] | None = _option(
         None, "strings", "model type (name or index) of each atom, or one file with them (default: by element)",
-        metavar="TYPE",
+        metavar="TYPE", files=True,
     )  # fmt: skip
     ml_atoms: str | None = _option(
         None, "str", "atoms that the model describes, in mdtraj's language; a force field describes the rest",
@@ -65,7 +89,7 @@ class RunConfig:
     )  # fmt: skip
     forcefield: tuple[str, ...] | None = _option(
         None, "strings", "OpenMM force-field files for a hybrid run, e.g. amber14-all.xml amber14/tip3p.xml",
-        metavar="FILE",
+        metavar="FILE", files=True,
     )  # fmt: skip
     topology: str | None = _option(
         None, "path", "Amber prmtop or GROMACS top for a hybrid run, instead of --forcefield", metavar="FILE"
@@ -88,7 +112,9 @@ class RunConfig:
     input: tuple[str, ...] | None = _option(
         None, "strings", "what the model takes beside the structure: charge=1", metavar="NAME=VALUE"
     )
-    threads: int | None = _option(None, "int", "CPU threads (default: all cores)", metavar="N", least=1)
+    threads: int | None = _option(
+        None, "int", "CPU threads (default: all cores)", metavar="N", least=1, most=MOST_THREADS
+    )
     trusted: str | None = _option(None, "str", "SHA-256 that the model file must have", metavar="SHA256")
 
     @property
@@ -106,14 +132,38 @@ class RunConfig:
         values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def to_toml(self) -> str:
-        """The settings as a TOML file that ``--config`` reads."""
+    def to_toml(self, folder: Path | None = None) -> str:
+        """The settings as a TOML file that ``--config`` reads.
+
+        Parameters
+        ----------
+        folder : pathlib.Path, optional
+            Where the file will lie: paths near it are written relative to it.
+        """
         lines = []
         for name, value in self.as_settings().items():
+            facts = type(self).__dataclass_fields__[name].metadata
+            if folder is not None and facts["kind"] == "path":
+                value = _relative(value, folder)
+            elif folder is not None and facts.get("files"):
+                value = tuple(_relative(item, folder) for item in value)
             # JSON's strings, numbers, booleans and arrays of these are TOML's.
             written = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
             lines.append(f"{name.replace('_', '-')} = {written}")
         return "\n".join(lines) + "\n"
+
+
+def is_near(path: str, folder: Path) -> bool:
+    """Whether a file and a folder lie near each other, so that they may well be moved together."""
+    if not os.path.isabs(path):
+        return False
+    up = os.path.relpath(path, folder).split(os.sep).count(os.pardir)
+    return up <= _MOST_UP and os.path.commonpath([path, os.path.abspath(folder)]) != os.path.abspath(os.sep)
+
+
+def _relative(path: str, folder: Path) -> str:
+    """A path as it is written into a file of this folder."""
+    return Path(os.path.relpath(path, folder)).as_posix() if is_near(path, folder) else path
 
 
 def option_name(name: str) -> str:
@@ -174,6 +224,9 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         import tomllib
     except ImportError:  # Python 3.10
         import tomli as tomllib  # type: ignore[no-redef]
+    reason = obstacle(path)
+    if reason:
+        raise ValueError(f"config file {path} {reason}")
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)
@@ -182,12 +235,15 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"config file {path} is no TOML: {error}") from error
     kinds = {setting.name: setting.metadata["kind"] for setting in fields(RunConfig)}
+    with_files = {setting.name for setting in fields(RunConfig) if setting.metadata.get("files")}
     folder = Path(path).resolve().parent
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in kinds:
             known = ", ".join(option_name(name) for name in kinds)
             raise ValueError(f"config file {path} has the unknown key {key!r}; the keys are {known}")
-        if kinds[name] == "path" and isinstance(value, str):
+        if kinds[name] == "path" and isinstance(value, str) and value.strip():
             values[key] = absolute(value, folder)
+        elif name in with_files and isinstance(value, list):
+            values[key] = [present_file(item, folder) for item in value]
     return values

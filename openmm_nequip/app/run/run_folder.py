@@ -13,6 +13,11 @@ from typing import Any
 import openmm
 import openmm.app as app
 
+from ...errors import RunFolderError
+from .append_digests import AppendDigests
+from .fresh_lists import drop_lists, settle
+from .sealed import Unsealed, seal, unseal
+
 logger = logging.getLogger(__name__)
 
 #: Stages in the order in which a run goes through them; each has its own checkpoint.
@@ -60,10 +65,27 @@ class RunFolder:
         self.failed_current = self.path / "failed-current.cif"
         self.energy_picture = self.path / "energy.png"
         self.rdf_picture = self.path / "rdf.png"
+        self.rdf_table = self.path / "rdf.csv"
+        self.findings = self.path / "findings.json"
+        #: Whether a checkpoint without a digest is taken for damaged; those of release 0.1 have none.
+        self.sealed = True
+        self._written = AppendDigests([self.log, *(self.trajectory(suffix) for suffix in ("dcd", "xtc"))])
 
     def trajectory(self, suffix: str) -> Path:
         """The trajectory in the format of this suffix."""
         return self.path / f"trajectory.{suffix}"
+
+    @property
+    def results(self) -> list[Path]:
+        """What a run leaves behind that is read by others."""
+        trajectories = [self.trajectory(suffix) for suffix in ("dcd", "xtc", "h5")]
+        return [self.log, self.rdf_table, *trajectories, self.final_pdb, self.final_cif, self.final_state]
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed had half written; nobody else is in the folder."""
+        for path in self.path.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def checkpoint(self, stage: str) -> tuple[Path, Path]:
         """OpenMM checkpoint and state XML of a stage."""
@@ -90,6 +112,16 @@ class RunFolder:
             raise FileExistsError(
                 f"output folder {self.path} holds another run; give --restart to continue that one, or another --output"
             )
+        self.make()
+
+    def make(self) -> None:
+        """Make the folder itself.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be made or written to.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -156,6 +188,9 @@ class RunFolder:
     def save_checkpoint(self, simulation: app.Simulation, stage: str) -> None:
         """Replace the stage's checkpoint by the present state.
 
+        On platforms whose sums have a fixed order, what is kept between steps is dropped with it: a run that goes on
+        from here after a restart, and one that was never stopped, then take the same steps bit for bit.
+
         Parameters
         ----------
         simulation : openmm.app.Simulation
@@ -171,12 +206,15 @@ class RunFolder:
         binary, xml = self.checkpoint(stage)
         content = simulation.context.createCheckpoint()
         state = simulation.context.getState(positions=True, velocities=True, parameters=True)
+        facts = {"step": simulation.currentStep, "files": self._written.update()}
         with written_atomically(binary) as scratch:
-            scratch.write_bytes(content)
-        self.write_text(xml, openmm.XmlSerializer.serialize(state))
+            scratch.write_bytes(seal(content, facts))
+        with written_atomically(xml) as scratch:
+            scratch.write_bytes(seal(openmm.XmlSerializer.serialize(state).encode(), facts, xml=True))
         if stage == PRODUCTION:
             for path in self.checkpoint(EQUILIBRATION):
                 path.unlink(missing_ok=True)
+        drop_lists(simulation)
 
     def latest_stage(self) -> str | None:
         """The stage of the latest checkpoint, None if there is none yet."""
@@ -185,13 +223,43 @@ class RunFolder:
                 return stage
         return None
 
+    def require_checkpoint(self) -> None:
+        """Refuse a run whose frames would be thrown away, because the checkpoints that they led to are gone.
+
+        Raises
+        ------
+        RunFolderError
+            If there are frames or rows, and no checkpoint of production.
+        """
+        if self.latest_stage() == PRODUCTION:
+            return
+        trajectories = [self.trajectory(suffix) for suffix in ("dcd", "xtc", "h5")]
+        lost = [path.name for path in (self.log, *trajectories, self.final_state) if path.exists()]
+        if lost:
+            names = " and ".join(path.name for path in self.checkpoint(PRODUCTION))
+            raise RunFolderError(
+                f"--restart: {self.path} has {', '.join(lost)} but neither {names}, and starting over would discard "
+                "them; put a copy of one of the two back, or start another run in another --output",
+                str(self.path),
+            )
+
     def steps_done(self) -> int:
-        """Production steps up to the latest checkpoint, 0 if there is none or it cannot be read."""
-        try:
-            text = self.checkpoint(PRODUCTION)[1].read_text(encoding="utf-8")
-            return int(openmm.XmlSerializer.deserialize(text).getStepCount())
-        except (OSError, ValueError, openmm.OpenMMException):
-            return 0
+        """Production steps up to the latest checkpoint, 0 if there is none."""
+        for path in self.checkpoint(PRODUCTION):
+            with contextlib.suppress(OSError, ValueError, openmm.OpenMMException):
+                found = self._unsealed(path)
+                if found.facts is not None:
+                    return int(found.facts["step"])
+                if path.suffix == ".xml":
+                    return int(openmm.XmlSerializer.deserialize(found.content.decode()).getStepCount())
+        return 0
+
+    def _unsealed(self, path: Path) -> Unsealed:
+        """A checkpoint or State without its seal; ValueError if it is damaged."""
+        found = unseal(path.read_bytes(), path.suffix == ".xml")
+        if found.facts is None and self.sealed:
+            raise ValueError("damaged: its SHA-256 is missing")
+        return found
 
     def load_checkpoint(self, simulation: app.Simulation, stage: str) -> bool:
         """Put a simulation back to where the stage's checkpoint was written.
@@ -211,19 +279,29 @@ class RunFolder:
 
         Raises
         ------
-        ValueError
+        RunFolderError
             If neither can be read.
         """
         binary, xml = self.checkpoint(stage)
         try:
-            simulation.context.loadCheckpoint(binary.read_bytes())
+            found = self._unsealed(binary)
+            simulation.context.loadCheckpoint(found.content)
+            self._compare(found)
+            settle(simulation)
             return True
-        except (OSError, openmm.OpenMMException) as error:
+        except (OSError, ValueError, openmm.OpenMMException) as error:
             reason = str(error)
         try:
-            simulation.context.setState(openmm.XmlSerializer.deserialize(xml.read_text(encoding="utf-8")))
+            found = self._unsealed(xml)
+            simulation.context.setState(openmm.XmlSerializer.deserialize(found.content.decode()))
         except (OSError, ValueError, openmm.OpenMMException) as error:
-            raise ValueError(f"neither {binary} ({reason}) nor {xml} ({error}) can be read") from error
+            raise RunFolderError(
+                f"--restart: neither {binary} ({reason}) nor {xml} ({error}) can be read; put a copy of one of them "
+                "back, or start another run in another --output",
+                str(self.path),
+            ) from error
+        self._compare(found)
+        settle(simulation)
         logger.warning(
             "checkpoint %s cannot be used here (%s): continuing from %s, with the same positions and velocities but "
             "new random numbers",
@@ -232,3 +310,12 @@ class RunFolder:
             xml.name,
         )
         return False
+
+    def _compare(self, found: Unsealed) -> None:
+        """Warn of what was written up to a checkpoint and is another now."""
+        for name in self._written.differing((found.facts or {}).get("files", {})):
+            logger.warning(
+                "%s is not as the run wrote it: up to the last checkpoint its SHA-256 is another; averages and "
+                "pictures made from it may be wrong",
+                self.path / name,
+            )

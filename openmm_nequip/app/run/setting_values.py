@@ -10,6 +10,9 @@ from typing import Any
 
 from ...choices import NEQUIP_NET
 
+#: What leaves a number to the run.
+AUTO = "auto"
+
 
 def checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
     """A value after checking it.
@@ -21,8 +24,8 @@ def checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
     value
         What the user gave; None stays None.
     facts : mapping
-        ``kind`` of the setting: float, int, str, bool, path, floats, strings or count; and its range: ``choices``,
-        ``above`` or ``least``.
+        ``kind`` of the setting, one of those of :data:`_CHECKS`; and its range: ``choices``, ``above``, ``least`` or
+        ``most``.
 
     Returns
     -------
@@ -54,6 +57,20 @@ def absolute(path: str, folder: Path) -> str:
     return path if path.startswith(NEQUIP_NET) else os.path.abspath(folder / os.path.expanduser(path))
 
 
+def present_file(item: Any, folder: Path) -> Any:
+    """A name as an absolute path if there is such a file, else as it is: a type, or a file of OpenMM's own.
+
+    Parameters
+    ----------
+    item
+        What the user gave.
+    folder : pathlib.Path
+        Where relative paths start.
+    """
+    path = absolute(item, folder) if isinstance(item, str) and item.strip() else ""
+    return path if os.path.isfile(path) else item
+
+
 def _wrong(name: str, value: Any, wanted: str) -> ValueError:
     return ValueError(f"{name} = {value!r}: give {wanted}")
 
@@ -61,6 +78,8 @@ def _wrong(name: str, value: Any, wanted: str) -> ValueError:
 def _path(name: str, value: Any, facts: Mapping[str, Any]) -> str:
     if not isinstance(value, (str, os.PathLike)):
         raise _wrong(name, value, "a text")
+    if not str(value).strip():
+        raise _wrong(name, value, "a path ('.' is the current folder)")
     return absolute(os.fspath(value), Path.cwd())
 
 
@@ -73,7 +92,10 @@ def _floats(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[float, ...
 def _strings(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[str, ...]:
     if not _is_list(value) or not all(isinstance(item, (str, int)) for item in value):
         raise _wrong(name, value, "a list of names")
-    return tuple(str(item) for item in value)
+    if not all(str(item).strip() for item in value):
+        raise _wrong(name, value, "names that are not empty")
+    texts = tuple(str(item) for item in value)
+    return tuple(present_file(item, Path.cwd()) for item in texts) if facts.get("files") else texts
 
 
 def _bool(name: str, value: Any, facts: Mapping[str, Any]) -> bool:
@@ -93,7 +115,11 @@ def _str(name: str, value: Any, facts: Mapping[str, Any]) -> str:
 def _float(name: str, value: Any, facts: Mapping[str, Any]) -> float:
     if not _is_number(value):
         raise _wrong(name, value, "a number")
-    return _in_range(name, float(value), facts)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _wrong(name, value, "a number that a computer can hold") from None
+    return _in_range(name, number, facts)
 
 
 def _int(name: str, value: Any, facts: Mapping[str, Any]) -> float:
@@ -103,7 +129,17 @@ def _int(name: str, value: Any, facts: Mapping[str, Any]) -> float:
 
 
 def _count(name: str, value: Any, facts: Mapping[str, Any]) -> float:
-    return _int(name, value, {"least": 0})
+    return _int(name, value, {"least": 0, **facts})
+
+
+def _count_or_auto(name: str, value: Any, facts: Mapping[str, Any]) -> float | str:
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, str):
+        raise _wrong(name, value, f"a whole number or {AUTO}")
+    return _count(name, value, facts)
 
 
 def _is_list(value: Any) -> bool:
@@ -115,16 +151,18 @@ def _is_number(value: Any) -> bool:
 
 
 def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} = {value!r}: give a finite number")
     if "above" in facts and value <= facts["above"]:
         raise ValueError(f"{name} = {value!r}: it must be more than {facts['above']:g}")
     if "least" in facts and value < facts["least"]:
         raise ValueError(f"{name} = {value!r}: it must be {facts['least']:g} or more")
+    if "most" in facts and value > facts["most"]:
+        raise ValueError(f"{name} = {value!r}: it must be {facts['most']:g} or less")
     return value
 
 
 _CHECKS: dict[str, Callable[[str, Any, Mapping[str, Any]], Any]] = {
     "path": _path, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float, "int": _int,
-    "count": _count,
+    "count": _count, "count_or_auto": _count_or_auto,
 }  # fmt: skip

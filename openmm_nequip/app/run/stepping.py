@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import openmm.app as app
 import openmm.unit as unit
 from tqdm.auto import tqdm
 
-from ...errors import NonFiniteError
-from .breakdown import broken_down
+from ...errors import NonFiniteError, UnphysicalError
+from .breakdown import broken_down, save_frames
+from .equilibration import BLOCK_STEPS
 from .failures import is_not_finite
 from .interrupt import StopRequest
 from .md_system import has_plugin_force
@@ -46,10 +48,19 @@ class StageRunner:
         Step at which the stage ends.
     stop : StopRequest
         Ends the stage early.
+    enough : callable, optional
+        Asked every :data:`openmm_nequip.app.run.equilibration.BLOCK_STEPS` steps whether the stage may end before.
     """
 
     def __init__(
-        self, simulation: app.Simulation, config: RunConfig, folder: RunFolder, stage: str, last: int, stop: StopRequest
+        self,
+        simulation: app.Simulation,
+        config: RunConfig,
+        folder: RunFolder,
+        stage: str,
+        last: int,
+        stop: StopRequest,
+        enough: Callable[[], bool] | None = None,
     ) -> None:
         self.simulation = simulation
         self._config = config
@@ -57,6 +68,7 @@ class StageRunner:
         self._stage = stage
         self.last = last
         self.stop = stop
+        self._enough = enough
         self._good: openmm.State | None = None
 
     def advance(self) -> bool:
@@ -71,6 +83,8 @@ class StageRunner:
         ------
         SimulationError
             If a number is NaN or infinite; the frames around it are saved.
+        UnphysicalError
+            If the watch is certain that the simulation has gone wrong; so are the frames around that.
         OSError
             If something cannot be written.
         """
@@ -84,6 +98,8 @@ class StageRunner:
             while simulation.currentStep < self.last and not self.stop:
                 step = simulation.currentStep
                 count = min(portion, self.last - step, every - step % every)
+                if self._enough is not None:
+                    count = min(count, BLOCK_STEPS - step % BLOCK_STEPS)
                 seconds = self._take(count)
                 portion = max(1, min(4 * portion, int(count * _PORTION_SECONDS / max(seconds, 1e-6))))
                 bar.update(count)
@@ -94,6 +110,8 @@ class StageRunner:
                     saved = simulation.currentStep
                     self._folder.save_checkpoint(simulation, self._stage)
                     logger.debug("checkpoint at step %d, %.3g ns/day", saved, speed)
+                if self._enough is not None and simulation.currentStep % BLOCK_STEPS == 0 and self._enough():
+                    self.last = simulation.currentStep
         if saved != simulation.currentStep:
             self._folder.save_checkpoint(simulation, self._stage)
         done = simulation.currentStep - first
@@ -106,6 +124,11 @@ class StageRunner:
         try:
             self.simulation.step(count)
             self._remember()
+        except UnphysicalError as error:
+            context = self.simulation.context
+            error.state, error.stage = context.getState(positions=True, velocities=True), self._stage
+            save_frames(self.simulation.topology, self._folder, self._good, error.state)
+            raise
         except (openmm.OpenMMException, ValueError, ArithmeticError, NonFiniteError) as error:
             if not is_not_finite(error):
                 raise

@@ -55,15 +55,37 @@ def read_atoms(path: str, frame: int) -> tuple[list[str], np.ndarray, np.ndarray
         raise StructureError(f"frame {frame} was asked for, but the file has fewer") from None
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise StructureError("no atoms")
+    return symbols_of(atoms), atoms.positions * NM_PER_ANGSTROM, *box_of_atoms(atoms)
+
+
+def box_of_atoms(atoms: Any) -> tuple[np.ndarray | None, tuple[int, ...]]:
+    """The box of ASE's atoms.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Any.
+
+    Returns
+    -------
+    box : numpy.ndarray, (3, 3) float64, or None
+        nm; None where nothing is periodic.
+    open_directions : tuple of int
+        Box vectors in whose direction they are not periodic, where they are in others.
+
+    Raises
+    ------
+    StructureError
+        If a site is occupied in part.
+    """
     partial = partial_sites(atoms)
     if partial:
         raise StructureError(f"partial occupancies: {'; '.join(partial)}; a model needs one whole atom at each site")
-    positions = atoms.positions * NM_PER_ANGSTROM
     if not np.any(atoms.pbc):
-        return _symbols(atoms), positions, None, ()
+        return None, ()
     open_directions = tuple(np.flatnonzero(~np.asarray(atoms.pbc)).tolist())
-    box = complete_box(positions, np.array(atoms.cell[:]) * NM_PER_ANGSTROM, open_directions)
-    return _symbols(atoms), positions, box, open_directions
+    box = np.array(atoms.cell[:]) * NM_PER_ANGSTROM
+    return complete_box(atoms.positions * NM_PER_ANGSTROM, box, open_directions), open_directions
 
 
 def _read(path: str, frame: int) -> Any:
@@ -84,8 +106,8 @@ def _read(path: str, frame: int) -> Any:
     return atoms
 
 
-def _symbols(atoms: Any) -> list[str]:
-    """Symbols with deuterium where the file has it: by its name, or by its mass as of CIF."""
+def symbols_of(atoms: Any) -> list[str]:
+    """Symbols of ASE's atoms with deuterium where the file has it: by its name, or by its mass as of CIF."""
     named = DEUTERIUM in atoms.info
     symbols = [DEUTERIUM if named and symbol == "X" else symbol for symbol in atoms.get_chemical_symbols()]
     if atoms.has("masses"):

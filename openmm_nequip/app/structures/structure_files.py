@@ -17,6 +17,7 @@ import openmm.unit as unit
 
 from ...crystal import check_cell, reduce_cell
 from ...errors import StructureError
+from ...files import obstacle, parser_reason
 from ...topology import is_dummy_box
 from .ase_files import read_atoms
 from .bonds import Bonds, Molecules, find_molecules, make_whole, nearest_images, perceive_bonds
@@ -212,20 +213,18 @@ def read_structure(
         If a box has no volume or is none.
     """
     path = os.path.abspath(os.path.expanduser(os.fspath(path)))
-    if not os.path.isfile(path):
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise StructureError(
-            f"structure file {path} {what}; check the path (relative paths start at {os.getcwd()})", path
-        )
+    problem = obstacle(path)
+    if problem:
+        raise StructureError(f"structure file {path} {problem}", path)
     given = None if box is None else parse_box(box)
     try:
         topology, positions, found, open_directions = _reader(path)(path, frame, elements)
     except StructureError as error:
         raise StructureError(f"structure file {path}: {error}", path) from None
     except Exception as error:  # the readers raise anything at all on a foreign file
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise StructureError(
-            f"structure file {path} cannot be read as {Path(path).suffix or 'a file without suffix'} ({reason}); PDB, "
+            f"structure file {path} cannot be read as {Path(path).suffix or 'a file without suffix'} "
+            f"({parser_reason(error)}); PDB, "
             "mmCIF, GRO, extxyz, xyz, CIF, POSCAR and other formats of ASE are known, by their suffix",
             path,
         ) from error
@@ -284,6 +283,11 @@ def _openmm_frame(file: app.PDBFile | app.PDBxFile, frame: int) -> _Read:
         raise StructureError("no atoms; is it of the kind that its suffix says?")
     index = _pick(frame, file.getNumFrames())
     positions = np.array(file.getPositions(asNumpy=True, frame=index).value_in_unit(unit.nanometer))
+    if len(positions) != file.topology.getNumAtoms():
+        raise StructureError(
+            f"its model {index} has {len(positions)} atoms and its first {file.topology.getNumAtoms()}; the models of "
+            "a file must be of the same atoms: give a file with the one that is meant"
+        )
     vectors = file.topology.getPeriodicBoxVectors()
     box = None if vectors is None else np.array(vectors.value_in_unit(unit.nanometer))
     return file.topology, positions, box, ()

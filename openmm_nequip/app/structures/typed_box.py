@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...crystal import check_cell, reduce_cell
+from ...topology import is_dummy_box
 from ...units import NM_PER_ANGSTROM
 
 __all__ = ["check_cell", "parse_box", "reduce_cell"]
@@ -38,5 +39,10 @@ def parse_box(values: Sequence[float]) -> np.ndarray:
     elif numbers.size != 9:
         raise ValueError(
             f"box has {numbers.size} numbers; give 3 edge lengths or 9 components (ax ay az bx by bz cx cy cz) in Å"
+        )
+    if is_dummy_box(numbers.reshape(3, 3) * NM_PER_ANGSTROM):
+        raise ValueError(
+            f"box {numbers.ravel().tolist()} is smaller than an atom: its numbers are in Å, and a cell of 1 Å stands "
+            "for no box at all; give the real edges, or leave the box out"
         )
     return check_cell(numbers.reshape(3, 3) * NM_PER_ANGSTROM, "the box")

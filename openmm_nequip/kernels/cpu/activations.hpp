@@ -8,6 +8,8 @@
 // | SSP      | softplus(x) - ln 2                        | s                                                |
 // | MISH     | x t, with t = tanh(softplus(x))           | t + x (1 - t^2) s                                |
 // | GELU     | x c, with c = erfc(-x / sqrt 2) / 2       | c + x exp(-x^2 / 2) / sqrt(2 pi)                 |
+// | SIGMOID  | s                                         | s (1 - s)                                        |
+// | SOFTPLUS | ln(1 + exp(x))                            | s                                                |
 //
 // The factor that e3nn puts before an activation (normalize2mom) is not in here; who calls multiplies with it.
 #pragma once
@@ -17,7 +19,7 @@
 namespace {
 
 // The numbers are those of ACTIVATION_KINDS in the generator.
-enum { IDENTITY, SILU, TANH, ABS, SSP, MISH, GELU };
+enum { IDENTITY, SILU, TANH, ABS, SSP, MISH, GELU, SIGMOID, SOFTPLUS };
 
 INLINE void activate(int kind, vec x, vec& value, vec& slope) {
   const vec one = splat(1);
@@ -25,6 +27,9 @@ INLINE void activate(int kind, vec x, vec& value, vec& slope) {
     vec sigmoid = one / (one + exp_lanes(-x));
     value = x * sigmoid;
     slope = sigmoid * (one + x * (one - sigmoid));
+  } else if (kind == SIGMOID) {
+    value = one / (one + exp_lanes(-x));
+    slope = value * (one - value);
   } else if (kind == TANH) {
     vec tanh = one - 2 / (exp_lanes(2 * x) + one);
     value = tanh;
@@ -35,12 +40,12 @@ INLINE void activate(int kind, vec x, vec& value, vec& slope) {
   } else if (kind == IDENTITY) {
     value = x;
     slope = one;
-  } else {  // in readout networks alone: lane by lane, in double precision
+  } else {  // rare: lane by lane, in double precision
     for (int i = 0; i < LANES; i++) {
       double a = x[i], softplus = a > 0 ? a + std::log1p(std::exp(-a)) : std::log1p(std::exp(a));
       double sigmoid = 1 / (1 + std::exp(-a));
-      if (kind == SSP) {
-        value[i] = softplus - 0.6931471805599453;
+      if (kind == SSP || kind == SOFTPLUS) {
+        value[i] = kind == SSP ? softplus - 0.6931471805599453 : softplus;
         slope[i] = sigmoid;
       } else if (kind == MISH) {
         double tanh = std::tanh(softplus);

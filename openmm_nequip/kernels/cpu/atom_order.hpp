@@ -1,7 +1,8 @@
 // A graph becomes the kernels' own: atoms in an order of theirs, edges sorted by atom, and memory for all that depends on them.
 //
 // Atoms are ordered by boxes with sides of about a cutoff, box behind box: what an atom reads of its neighbours then lies close
-// together in memory, whatever order the caller has. At 12,288 atoms of water that is a quarter of the time of a step.
+// together in memory, whatever order the caller has. At 12,288 atoms of water that is a quarter of the time of a step. Where an
+// atom reads nothing of its neighbours but their types, atoms of one type lie together instead, for they read the same tables.
 //
 // Box of an atom: floor(n_d f_d) along each cell vector d, with f_d = (r . m_d / V) modulo 1 its fractional coordinate, m_d the
 // cross product of the other two cell vectors, V the volume and n_d = |V| / |m_d| / cutoff boxes along it.
@@ -11,17 +12,17 @@
 // | Answer    | what a call of interface.hpp and simulation.hpp returns; library.py has the same       |
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <vector>
-#include "step_state.hpp"
+#include "network_step.inc"
 
 namespace {
 
 enum { MOST_BOXES = 1024 };
 enum Answer { DONE, OUT_OF_MEMORY, OUT_OF_RANGE, STALE, BAD_POSITIONS, BAD_RESULT };
 
-void order_atoms(Step& step, int64_t n_atoms, const double* positions, const double* cell) {
-  step.order.make_room(n_atoms);
-  step.place.make_room(n_atoms);
+// For each atom the number of its box.
+std::vector<int> boxes_of_atoms(const StepState& step, int64_t n_atoms, const double* positions, const double* cell) {
   double reciprocal = step.constants[0];  // of the largest cutoff
   for (int t = 1; t < N_TYPES * N_TYPES; t++) reciprocal = step.constants[t] < reciprocal ? step.constants[t] : reciprocal;
   double normal[3][3], boxes[3], volume = 0;
@@ -45,9 +46,17 @@ void order_atoms(Step& step, int64_t n_atoms, const double* positions, const dou
       at = at * (int)boxes[d] + (f > 0 && f < boxes[d] ? (int)f : 0);  // an atom without a finite position is in box 0
     }
     box[a] = at;
-    step.order[a] = (int)a;
   }
-  std::stable_sort(step.order + 0, step.order + n_atoms, [&box](int a, int b) { return box[a] < box[b]; });
+  return box;
+}
+
+void order_atoms(Step& step, int64_t n_atoms, const int64_t* types, const double* positions, const double* cell) {
+  step.order.make_room(n_atoms);
+  step.place.make_room(n_atoms);
+  std::vector<int> key(types, types + n_atoms);
+  if (!Step::ORDER_BY_TYPE) key = boxes_of_atoms(step, n_atoms, positions, cell);
+  for (int64_t a = 0; a < n_atoms; a++) step.order[a] = (int)a;
+  std::stable_sort(step.order + 0, step.order + n_atoms, [&key](int a, int b) { return key[a] < key[b]; });
   for (int64_t a = 0; a < n_atoms; a++) step.place[step.order[a]] = (int)a;
 }
 
@@ -59,25 +68,12 @@ Answer set_graph(Step& step, int64_t n_atoms, int64_t n_edges, const int64_t* ty
     if (types[a] < 0 || types[a] >= N_TYPES) return OUT_OF_RANGE;
   for (int64_t e = 0; e < 2 * n_edges; e++)
     if (edge_index[e] < 0 || edge_index[e] >= n_atoms) return OUT_OF_RANGE;
-  order_atoms(step, n_atoms, positions, cell);
+  order_atoms(step, n_atoms, types, positions, cell);
   step.types.make_room(n_atoms);
   step.positions.make_room(3 * n_atoms);
   step.energies.make_room(n_atoms);
   for (int64_t a = 0; a < n_atoms; a++) step.types[a] = (int)types[step.order[a]];
-  const int64_t *centres = edge_index, *neighbours = edge_index + n_edges;
-  step.by_centre.sort(n_atoms, n_edges, centres, neighbours, shifts, step.place);
-  step.by_neighbour.sort(n_atoms, n_edges, neighbours, centres, shifts, step.place);
-  const bool one_list = are_mirror_images(step.by_centre, step.by_neighbour, n_atoms, step.constants);
-  step.incoming = one_list ? &step.by_centre : &step.by_neighbour;
-  step.by_centre.sign = one_list ? -1 : 1;
-  step.by_centre.make_room_for_geometry(n_edges);
-  if (!one_list) step.by_neighbour.make_room_for_geometry(n_edges);
-  step.incoming->make_room_for_gradients(n_edges);
-  for (int k = 0; k < N_LAYERS; k++) {
-    step.features[k].make_room(k ? n_atoms * NETWORK[k].features_width : 0);
-    step.gate_inputs[k].make_room(n_atoms * NETWORK[k].gate_width);
-  }
-  for (int k = 0; k < 2; k++) step.sums_gradient[k].make_room(n_atoms * WIDEST_SUMS);
+  step.take_edges(n_atoms, n_edges, edge_index, edge_index + n_edges, shifts);
   step.n_atoms = n_atoms;
   step.n_edges = n_edges;
   return DONE;

@@ -6,13 +6,15 @@ import ctypes
 import hashlib
 import logging
 import os
+import shutil
 import subprocess
-import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from ...cache import find, keep, scratch
 from ...cxx import find_compiler, missing_compiler
-from ...errors import BuildError
+from ...errors import BuildError, NotFusableError
 from ...progress import run_program
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,10 @@ _OPENMP = "-fopenmp"
 _TIMEOUT_S = 900.0
 #: Bytes of source that a compiler takes some seconds for.
 SOME_SECONDS = 250_000
+#: Variables that change what a compiler includes, links or does.
+_VARIABLES = (
+    "CPATH", "CPLUS_INCLUDE_PATH", "C_INCLUDE_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "LIBRARY_PATH", "SDKROOT",
+)  # fmt: skip
 
 
 def vector_bytes() -> int:
@@ -66,7 +72,7 @@ def _version(command: tuple[str, ...]) -> str:
 
 
 def library_name(source: str) -> str:
-    """Name of the library of a source: different for another source, machine or compiler.
+    """Name of the library of a source: different for another source, machine, compiler, or options of either.
 
     Parameters
     ----------
@@ -77,11 +83,38 @@ def library_name(source: str) -> str:
     -------
     str
     """
-    parts = (source, machine(), compiler_version(), " ".join(FLAGS))
+    parts = (source, machine(), compiler_version(), " ".join((*FLAGS, _OPENMP)), _surroundings())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def build(source: str, folder: Path, name: str) -> Path:
+def refusal(folder: Path, source: str) -> str:
+    """Why the library of a source was refused here before; empty if it was not.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where libraries are kept.
+    source : str
+        C++.
+
+    Returns
+    -------
+    str
+    """
+    found = find(folder, library_name(source), ".refused")
+    return "" if found is None else found[1].decode(errors="replace")
+
+
+def _surroundings() -> str:
+    """What else decides what the compiler makes: which file it is (a wrapper adds flags), and its variables."""
+    command = find_compiler()
+    program = shutil.which(command[0]) if command else None
+    facts = os.stat(program) if program else None
+    stamp = [os.path.realpath(program), facts.st_size, facts.st_mtime_ns] if program and facts else []
+    return repr([*stamp, *(os.environ.get(name, "") for name in _VARIABLES)])
+
+
+def build(source: str, folder: Path, name: str, check: Callable[[Path], None] | None = None) -> Path:
     """Compile a source to a shared library, unless that was done before.
 
     Parameters
@@ -92,6 +125,9 @@ def build(source: str, folder: Path, name: str) -> Path:
         Where libraries are kept; two processes may build the same at once.
     name : str
         Name of the library, different for everything that would make it differ.
+    check : callable, optional
+        Gets the path of a new library before it is kept, and raises NotFusableError if it computes something wrong;
+        that is remembered for this library. A library that was kept without a check is none for those who ask for one.
 
     Returns
     -------
@@ -101,42 +137,55 @@ def build(source: str, folder: Path, name: str) -> Path:
     ------
     BuildError
         If there is no compiler, or it fails; with its last line.
+    NotFusableError
+        If the library did not pass, now or before.
     """
-    target = folder / f"{name}.so"
-    if target.exists():
-        return target
+    name = name if check else f"unchecked-{name}"
+    kept = find(folder, name, ".so")
+    if kept is not None:
+        return kept[0]
+    refused = find(folder, name, ".refused")
+    if refused is not None:
+        raise NotFusableError(refused[1].decode(errors="replace"))
     compiler = find_compiler()
     if compiler is None:
         raise BuildError(missing_compiler())
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="openmm-nequip-kernels-", dir=folder) as scratch:
-        file, output = Path(scratch) / "model.cpp", Path(scratch) / "model.so"
-        file.write_text(source, encoding="utf-8")
-        for flags in ((*FLAGS, _OPENMP), FLAGS):
-            command = [*compiler, *flags, "-o", str(output), str(file)]
-            code, text = _compile(command, Path(scratch) / "log", len(source))
-            if code == 0 and output.exists():
-                break
-        else:
-            errors = [line for line in text.splitlines() if "error" in line] or text.splitlines()
-            logger.debug("output of the compiler:\n%s", text)
-            reason = errors[0] if errors else "no message"
-            raise BuildError(f"{compiler[0]} ended with code {code}: {reason}")
+    with scratch(folder, "kernels") as work:
+        output = _compiled(source, compiler, work)
         try:
             ctypes.CDLL(str(output))
         except OSError as error:
             raise BuildError(f"the library that {compiler[0]} made cannot be loaded: {error}") from error
-        os.replace(output, target)
-    return target
+        if check:
+            try:
+                check(output)
+            except NotFusableError as error:
+                keep(folder, name, ".refused", str(error).encode())
+                raise
+        return keep(folder, name, ".so", output.read_bytes())
 
 
-def _compile(command: list[str], log: Path, size: int) -> tuple[int, str]:
-    """Exit code and output of the compiler on a source of so many bytes."""
-    time = "some seconds" if size < SOME_SECONDS else "a minute, on a busy machine some"
+def _compiled(source: str, compiler: list[str], work: Path) -> Path:
+    """A library of the source, in a folder to work in."""
+    file, output = work / "model.cpp", work / "model.so"
+    file.write_text(source, encoding="utf-8")
+    for flags in ((*FLAGS, _OPENMP), FLAGS):
+        code, text = _compile([*compiler, *flags, "-o", str(output), str(file)], work)
+        if code == 0 and output.exists():
+            return output
+    errors = [line for line in text.splitlines() if "error" in line] or text.splitlines()
+    logger.debug("output of the compiler:\n%s", text)
+    raise BuildError(f"{compiler[0]} ended with code {code}: {errors[0] if errors else 'no message'}")
+
+
+def _compile(command: list[str], work: Path) -> tuple[int, str]:
+    """Exit code and output of the compiler; the last word of the command is the source."""
+    time = "some seconds" if os.path.getsize(command[-1]) < SOME_SECONDS else "a minute, on a busy machine some"
     what = f"Compiling the fused kernels of a model: {time}, once; the result is kept"
     try:
-        with open(log, "w+b") as output:
-            code = run_program(command, what, output, timeout_s=_TIMEOUT_S)
+        with open(work / "log", "w+b") as output:
+            code = run_program(command, what, output, timeout_s=_TIMEOUT_S, scratch=work)
             output.seek(0)
             return code, output.read().decode(errors="replace")
     except (OSError, TimeoutError) as error:

@@ -31,13 +31,12 @@ from ..harmonics import coupling
 from ..program import Layer, Path
 from .harmonics_code import Couplings, literal
 from .packing import LayerRows
+from .radial_code import COEFFICIENTS
 
 #: Sums of one loop of the forward pass: registers that they may take before paths are put into separate loops.
 _MOST_SUMS = 14
 #: Products of one loop of the backward pass before paths are put into separate loops.
 _MOST_PRODUCTS = 80
-#: Coefficients of a table, as in radial_weights.hpp.
-_COEFFICIENTS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +183,7 @@ def _begin_block(conv: Convolution, backward: bool) -> list[str]:
     ]
     k = conv.number
     if conv.tables:
-        width = _COEFFICIENTS * conv.rows.weights
+        width = COEFFICIENTS * conv.rows.weights
         lines.append(
             f"    for (int e = 0; e < n; e++) table[e] = weights + TABLE_{k} + (long)edges.knot[at + e] * {width};"
         )
@@ -214,7 +213,7 @@ def _weight(conv: Convolution, p: int, backward: bool) -> list[str]:
     """Radial weight of a path for the channels of the loop, and its derivative."""
     at = f"{conv.rows.path_offsets[p]} + c"
     if conv.tables:
-        place = f"table[e] + {_COEFFICIENTS} * ({at}), fraction"
+        place = f"table[e] + {COEFFICIENTS} * ({at}), fraction"
         if not backward:
             return [f"        const vec weight{p} = table_value({place});"]
         return [f"        vec slope{p};", f"        const vec weight{p} = table_value({place}, slope{p});"]

@@ -1,7 +1,8 @@
 """One C++ text and one array of weights from a :class:`Program`.
 
-The text is model.cpp with everything it includes. The headers beside this file are the same for all models; model.inc,
-made here, holds the sizes of the model, its layers and its convolutions.
+The text is model.cpp with everything it includes. The headers beside this file are the same for all models, those in a
+family's folder for all models of the family; model.inc holds what belongs to the model at hand, its sizes, layers and
+convolutions.
 """
 
 from __future__ import annotations
@@ -11,21 +12,27 @@ from pathlib import Path
 
 import numpy as np
 
+from ..allegro_program import AllegroProgram
 from ..backend import Generated
-from ..program import Program
+from ..program import NequIPProgram, Program
 from ..tables import Table
+from .allegro import ALLEGRO_STEP
+from .allegro.allegro_code import allegro_include
 from .convolution_code import Convolution, backward_code, forward_code
 from .harmonics_code import Couplings, harmonics_code
 from .layer_code import array_code, first_features, layer_code, readout_code
 from .packing import Blob, LayerRows, choose_lanes, lay_out
-from .radial_code import basis_constants, network_code, table_code
+from .radial_code import COEFFICIENTS, basis_constants, network_code, repulsion_lines, table_code
 
 #: Atoms in a tile at most.
 _MOST_TILE_ATOMS = 16
 #: The rows of a tile share the cache with tables and features.
 _TILE_BYTES = 128 * 1024
-#: Headers that the generated code is written in terms of.
+#: Headers that the generated code is written in terms of, and the one that makes a step of them.
 _HEADERS = ("edges.hpp", "radial_weights.hpp", "network.hpp")
+NEQUIP_STEP = "layered_step.hpp"
+#: Folders of headers, beside this file.
+_FOLDERS = (".", "allegro")
 _INCLUDE = re.compile(r'#include "([\w.]+)"')
 
 
@@ -37,18 +44,40 @@ def generate(program: Program, tables: list[Table] | None, vector_bytes: int) ->
     program : Program
         The model.
     tables : list of Table, optional
-        One for each layer; without them the radial networks are evaluated exactly.
+        One for each layer, or for each pair of types; without them radial functions are evaluated exactly.
     vector_bytes : int
         Width of the machine's vectors.
 
     Returns
     -------
     Generated
+
+    Raises
+    ------
+    TypeError
+        If the program is of no family that is known.
     """
+    if isinstance(program, AllegroProgram):
+        text, weights, own = allegro_include(program, tables, vector_bytes)
+        step = ALLEGRO_STEP
+    elif isinstance(program, NequIPProgram):
+        text, weights, own = _nequip_include(program, tables, vector_bytes)
+        step = NEQUIP_STEP
+    else:
+        raise TypeError(f"got a {type(program).__name__}, expected a program of a family that is known")
+    charges = program.repulsion.numbers if program.repulsion is not None else np.zeros(0)
+    constants = np.concatenate([program.reciprocal_cutoffs.ravel(), program.scales, program.shifts, charges, own])
+    return Generated(assemble(text, step), weights, np.ascontiguousarray(constants, dtype=np.float64))
+
+
+def _nequip_include(
+    program: NequIPProgram, tables: list[Table] | None, vector_bytes: int
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """model.inc of a NequIP model, its weights, and its constants beyond those of all models."""
     lanes = choose_lanes(program, vector_bytes)
     blob = Blob(program.dtype, lanes)
     rows = [lay_out(layer, lanes) for layer in program.layers]
-    basis_macros, basis_lines = basis_constants(program, lanes)
+    basis_macros, basis_lines = basis_constants(program.basis, lanes)
     layer_lines = _layers(program, rows, tables, blob)
     readout_lines, readout_widths = readout_code(program, blob)
     features, connection = first_features(program, rows[0])
@@ -75,13 +104,10 @@ def generate(program: Program, tables: list[Table] | None, vector_bytes: int) ->
         *readout_lines,
         "}  // namespace",
     ]
-    charges = program.repulsion.numbers if program.repulsion is not None else np.zeros(0)
-    constants = np.concatenate([program.reciprocal_cutoffs.ravel(), program.scales, program.shifts, charges])
-    source = assemble("\n".join(text))
-    return Generated(source, blob.array(), np.ascontiguousarray(constants, dtype=np.float64))
+    return "\n".join(text), blob.array(), np.zeros(0)
 
 
-def _layers(program: Program, rows: list[LayerRows], tables: list[Table] | None, blob: Blob) -> list[str]:
+def _layers(program: NequIPProgram, rows: list[LayerRows], tables: list[Table] | None, blob: Blob) -> list[str]:
     """Harmonics, convolutions, maps and gates, and the table of the layers."""
     lines = [harmonics_code(program.harmonics)]
     y00 = float(program.harmonics[0][0, 0])
@@ -99,7 +125,9 @@ def _layers(program: Program, rows: list[LayerRows], tables: list[Table] | None,
     return [*lines, array_code("Layer", "NETWORK", network)]
 
 
-def _sizes(program: Program, rows: list[LayerRows], tables: list[Table] | None, readout_widths: list[int]) -> list[str]:
+def _sizes(
+    program: NequIPProgram, rows: list[LayerRows], tables: list[Table] | None, readout_widths: list[int]
+) -> list[str]:
     """Constants that the headers are written in terms of."""
     widest = max(own.middle.width for own in rows)
     tile = _TILE_BYTES // (widest * np.dtype(program.dtype).itemsize)
@@ -109,6 +137,7 @@ def _sizes(program: Program, rows: list[LayerRows], tables: list[Table] | None, 
         "N_LAYERS": len(rows),
         # One grid for all layers: an edge then has one knot.
         "N_KNOTS": max(table.knots for table in tables) if tables else 0,
+        "COEFFICIENTS": COEFFICIENTS,
         "MOST_TILE_ATOMS": _MOST_TILE_ATOMS,
         "TILE_ATOMS": int(np.clip(tile, 2, _MOST_TILE_ATOMS)),
         "MOST_COMPONENTS": max(2 * block.l + 1 for block in blocks),
@@ -118,31 +147,34 @@ def _sizes(program: Program, rows: list[LayerRows], tables: list[Table] | None, 
         "READOUT_ROOM": 2 * sum(readout_widths[1:]),
     }
     lines = [f"constexpr int {name} = {value};" for name, value in sizes.items()]
-    if program.repulsion is not None:
-        factor, power = program.repulsion.factor, program.repulsion.power
-        lines.append(f"constexpr double REPULSION_FACTOR = {factor!r}, REPULSION_POWER = {power!r};")
-    return lines
+    return lines + repulsion_lines(program.repulsion)
 
 
-def assemble(model_inc: str) -> str:
+def assemble(model_inc: str, step: str = NEQUIP_STEP) -> str:
     """The text that is compiled: model.cpp with each file it includes put in at the first place that asks for it.
 
     Parameters
     ----------
     model_inc : str
         The generated include.
+    step : str
+        The header of the model's family that makes a step: what network_step.inc includes.
 
     Returns
     -------
     str
         Complete in itself: it includes headers of the system alone. Messages of the compiler name the files.
     """
-    folder = Path(__file__).parent
+    generated = {"model.inc": model_inc, "network_step.inc": f'#include "{step}"'}
+    folders = [Path(__file__).parent / name for name in _FOLDERS]
     seen: set[str] = set()
 
     def lines_of(name: str) -> list[str]:
         seen.add(name)
-        text = model_inc if name == "model.inc" else (folder / name).read_text(encoding="utf-8")
+        text = generated.get(name)
+        if text is None:
+            file = next(folder / name for folder in folders if (folder / name).exists())
+            text = file.read_text(encoding="utf-8")
         lines = [f'#line 1 "{name}"']
         for number, line in enumerate(text.splitlines(), 1):
             included = _INCLUDE.match(line)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..program import Layer, Program
+from ..program import Layer, NequIPProgram
 from .packing import Blob, LayerRows, Rows, channel_places, pack_mix, pad_matrix, padded, rows_of
 
 #: Activations in the order of their numbers in activations.hpp.
-ACTIVATION_KINDS = ("identity", "silu", "tanh", "abs", "ssp", "mish", "gelu")
+ACTIVATION_KINDS = ("identity", "silu", "tanh", "abs", "ssp", "mish", "gelu", "sigmoid", "softplus")
 
 
 def array_code(kind: str, name: str, entries: list[str]) -> str:
@@ -83,12 +83,12 @@ def _gate_entries(layer: Layer, gate: Rows, outputs: Rows) -> list[str]:
     return entries
 
 
-def readout_code(program: Program, blob: Blob) -> tuple[list[str], list[int]]:
+def readout_code(program: NequIPProgram, blob: Blob) -> tuple[list[str], list[int]]:
     """The readout network.
 
     Parameters
     ----------
-    program : Program
+    program : NequIPProgram
         Has it.
     blob : Blob
         All weights; is added to.
@@ -115,12 +115,12 @@ def readout_code(program: Program, blob: Blob) -> tuple[list[str], list[int]]:
     return lines, widths
 
 
-def first_features(program: Program, rows: LayerRows) -> tuple[np.ndarray, np.ndarray]:
+def first_features(program: NequIPProgram, rows: LayerRows) -> tuple[np.ndarray, np.ndarray]:
     """What the first convolution reads of each type, and the first self-connection: both depend on the type alone.
 
     Parameters
     ----------
-    program : Program
+    program : NequIPProgram
         Has the embedding.
     rows : LayerRows
         Of the first layer.

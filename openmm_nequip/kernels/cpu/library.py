@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ class Library:
         return step
 
 
-def open_library(code: Code, folder: Path) -> Library:
+def open_library(code: Code, folder: Path, check: Callable[[Library], None] | None = None) -> Library:
     """Compile generated code, unless that was done before, and load it.
 
     Parameters
@@ -88,6 +89,8 @@ def open_library(code: Code, folder: Path) -> Library:
         Source, weights and constants.
     folder : pathlib.Path
         Where compiled code is kept.
+    check : callable, optional
+        Raises NotFusableError if a new library computes something wrong.
 
     Returns
     -------
@@ -97,8 +100,15 @@ def open_library(code: Code, folder: Path) -> Library:
     ------
     BuildError
         If there is no compiler, or it fails.
+    NotFusableError
+        If the library did not pass the check, now or before.
     """
-    path = build(code.source, folder, library_name(code.source))
+
+    def tried(path: Path) -> None:
+        if check:
+            check(Library(path, code.weights, code.constants))
+
+    path = build(code.source, folder, library_name(code.source), tried if check else None)
     return Library(path, code.weights, code.constants)
 
 

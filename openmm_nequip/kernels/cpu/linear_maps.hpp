@@ -1,4 +1,4 @@
-// Linear maps of features: small matrix products, and maps between blocks of irreducible representations.
+// Linear maps of features: maps between blocks of irreducible representations, as small matrix products (products.hpp).
 //
 // Forward, for every map (source block s -> target block t of one irrep l) and every component m of it:
 //     target[m, :] += source[m, :] W              W is (n_in, n_out), one matrix or one for each atom type
@@ -9,78 +9,21 @@
 // padded with zeros to whole vectors. Matrices are row-major with both sides padded the same way.
 //
 // | symbol           | meaning                                                                                        |
-// | `multiply`       | outputs[r] += inputs[r] matrix for rows r anywhere in memory                                   |
 // | `LinearMap`      | one map: places in the rows, padded channels, and where its matrices are among the weights     |
 // | `Tile`           | atoms that go through a layer together while their rows are in the cache, sorted by type        |
 // | `apply_maps`     | all maps of one kind for the atoms of a tile                                                   |
 // | MOST_TILE_ATOMS  | atoms in a tile at most (model.inc)                                                            |
 // | MOST_COMPONENTS  | 2 l + 1 of the largest l (model.inc)                                                           |
 #pragma once
-#include "vectors.hpp"
+#include "products.hpp"
 
 namespace {
-
-// ROWS x (COLUMNS vectors) of the result in registers, one column of the inputs after another.
-template <int ROWS, int COLUMNS>
-INLINE void multiply_registers(int n_in, const real* const* inputs, const real* matrix, int n_out, real* const* outputs) {
-  vec sums[ROWS][COLUMNS];
-#pragma GCC unroll 16
-  for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 4
-    for (int c = 0; c < COLUMNS; c++) sums[r][c] = load(outputs[r] + c * LANES);
-  for (int i = 0; i < n_in; i++) {
-    vec row[COLUMNS];
-#pragma GCC unroll 4
-    for (int c = 0; c < COLUMNS; c++) row[c] = load(matrix + (long)i * n_out + c * LANES);
-#pragma GCC unroll 16
-    for (int r = 0; r < ROWS; r++) {
-      vec input = splat(inputs[r][i]);
-#pragma GCC unroll 4
-      for (int c = 0; c < COLUMNS; c++) sums[r][c] += input * row[c];
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 4
-    for (int c = 0; c < COLUMNS; c++) store(outputs[r] + c * LANES, sums[r][c]);
-}
-
-// All columns of ROWS rows.
-template <int ROWS>
-INLINE void multiply_rows(int n_in, int n_out, const real* const* inputs, const real* matrix, real* const* outputs) {
-  real* at[ROWS];
-  int c = 0;
-  for (; c + 2 * LANES <= n_out; c += 2 * LANES) {
-    for (int r = 0; r < ROWS; r++) at[r] = outputs[r] + c;
-    multiply_registers<ROWS, 2>(n_in, inputs, matrix + c, n_out, at);
-  }
-  for (; c < n_out; c += LANES) {
-    for (int r = 0; r < ROWS; r++) at[r] = outputs[r] + c;
-    multiply_registers<ROWS, 1>(n_in, inputs, matrix + c, n_out, at);
-  }
-}
-
-// outputs[r] += inputs[r] matrix for n rows; the matrix is (n_in, n_out). Up to 8 rows of 2 vectors at a time: of 32 registers
-// (AVX-512) their sums take 16; with 16 registers a few of them go to the stack, which still costs less than fewer rows.
-static void multiply(int n, int n_in, int n_out, const real* const* inputs, const real* matrix, real* const* outputs) {
-  int r = 0;
-  for (; r + 8 <= n; r += 8) multiply_rows<8>(n_in, n_out, inputs + r, matrix, outputs + r);
-  for (; r + 4 <= n; r += 4) multiply_rows<4>(n_in, n_out, inputs + r, matrix, outputs + r);
-  for (; r + 2 <= n; r += 2) multiply_rows<2>(n_in, n_out, inputs + r, matrix, outputs + r);
-  for (; r < n; r++) multiply_rows<1>(n_in, n_out, inputs + r, matrix, outputs + r);
-}
 
 struct LinearMap {
   int source, n_in;    // place of the source block in its row, padded channels
   int target, n_out;   // the same of the target block
   int components;      // 2 l + 1
   int typed;           // whether there is a matrix for each atom type
-  long matrix, transposed;
-};
-
-// Matrices of one layer of a readout network; no components, no types.
-struct DenseLayer {
-  int n_in, n_out;
   long matrix, transposed;
 };
 

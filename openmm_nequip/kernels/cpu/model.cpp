@@ -1,12 +1,14 @@
 // A fused model on a CPU. The generator writes model.inc, puts it and all headers into one text, and that is what is compiled.
 //
 // How to read it, from small to large:
-//     vectors, activations, memory                  the machine
-//     linear_maps, gate                             what happens at an atom
-//     radial_basis, edges, radial_weights           what happens at an edge
-//     network                                       what a layer is; model.inc: the sizes, layers and convolutions of the model
-//     step_state, readout, layers, pair_forces      a step, piece by piece
-//     threads, atom_order, whole_step               who does what when
+//     vectors, activations, memory, products        the machine
+//     radial_basis, table_values, edges             what happens at an edge
+//     step_state, pair_forces                       what all families of models have
+//     NequIP: linear_maps, gate                     what happens at an atom
+//             radial_weights, network               what a layer is; model.inc: the sizes, layers and convolutions of the model
+//             layer_state, readout, layers          a step, piece by piece; all of it: layered_step
+//     Allegro: see allegro/edgewise_step.hpp
+//     threads, atom_order, whole_step               who does what when; network_step.inc names the family's header
 //     interface, simulation                         what Python calls
 #include "interface.hpp"
 #include "simulation.hpp"

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..program import Block, Layer, Mix, Program
+from ..program import Block, Layer, Mix, NequIPProgram
 from ..tables import Table
 
 #: Vectors have at least so many numbers.
 _FEWEST_LANES = 4
 
 
-def choose_lanes(program: Program, vector_bytes: int) -> int:
+def choose_lanes(program: NequIPProgram, vector_bytes: int) -> int:
     """Numbers per vector: the machine's, or fewer where that takes no more vectors.
 
     Parameters
     ----------
-    program : Program
+    program : NequIPProgram
         Its channels are to be covered.
     vector_bytes : int
         Width of the machine's vectors.
@@ -27,11 +27,30 @@ def choose_lanes(program: Program, vector_bytes: int) -> int:
     -------
     int
     """
-    native = max(_FEWEST_LANES, vector_bytes // np.dtype(program.dtype).itemsize)
     blocks = [block for layer in program.layers for block in [*layer.inputs, *layer.gate.inputs]]
+    return narrowest_lanes(program.dtype, vector_bytes, [(block.mul, 2 * block.l + 1) for block in blocks])
+
+
+def narrowest_lanes(dtype: str, vector_bytes: int, parts: list[tuple[int, int]]) -> int:
+    """The same for parts of rows.
+
+    Parameters
+    ----------
+    dtype : str
+        Of the model.
+    vector_bytes : int
+        Width of the machine's vectors.
+    parts : list of tuple of int
+        Channels, and how many times so many stand in a row.
+
+    Returns
+    -------
+    int
+    """
+    native = max(_FEWEST_LANES, vector_bytes // np.dtype(dtype).itemsize)
 
     def vectors(lanes: int) -> int:
-        return sum(-(-block.mul // lanes) * (2 * block.l + 1) for block in blocks)
+        return sum(-(-channels // lanes) * copies for channels, copies in parts)
 
     lanes = native
     while lanes > _FEWEST_LANES and vectors(lanes // 2) == vectors(native):

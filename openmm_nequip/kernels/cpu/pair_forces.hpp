@@ -4,7 +4,7 @@
 //     dE/dv = q u + (h - (h . u) u) / r
 //     force on the neighbour -= dE/dv        force on the centre += dE/dv
 //     virial -= r (dE/dv u^T + u dE/dv^T) / 2
-// q is the gradient of the radial networks' argument times `chain`, plus that of the repulsion.
+// q is the gradient of the argument of the radial functions times `chain`, plus that of the repulsion.
 //
 // Repulsion (Ziegler, Biersack and Littmark), of each direction of an edge:
 //     V(r) = REPULSION_FACTOR z_i z_j / r  psi(r)  c(r / cutoff)
@@ -37,41 +37,37 @@ double repulsion(double z_centre, double z_neighbour, double r, double reciproca
   return coulomb * psi * cut;
 }
 
-double repulsion_of(const Step& step, int centre_type, int neighbour_type, double r, double& slope) {
+double repulsion_of(const StepState& step, int centre_type, int neighbour_type, double r, double& slope) {
   return repulsion(step.charges()[centre_type], step.charges()[neighbour_type], r,
                    step.reciprocal_cutoff(centre_type, neighbour_type), slope);
 }
 #endif
 
-// Forces and virial of the edges of which an atom is the neighbour.
-void add_edge_forces(const Step& step, long atom, double* forces, double* virial) {
-  const Edges& edges = *step.incoming;
-  for (int e = edges.first[atom]; e < edges.first[atom] + edges.count[atom]; e++) {
-    const double sign = edges.sign, r = edges.length[e];
-    const double u[3] = {sign * edges.direction[0][e], sign * edges.direction[1][e], sign * edges.direction[2][e]};
-    const double h[3] = {(double)edges.direction_gradient[0][e], (double)edges.direction_gradient[1][e],
-                         (double)edges.direction_gradient[2][e]};
-    const double along = h[0] * u[0] + h[1] * u[1] + h[2] * u[2];
-    double radial = edges.radial_gradient[e] * edges.chain[e];
+// Add the slope of the repulsion of an edge to dE/dr; nothing without one.
+INLINE void add_repulsion_slope(const StepState& step, int centre_type, int neighbour_type, double r, double& radial) {
 #if REPULSION
-    double slope;
-    repulsion_of(step, edges.type[e], step.types[atom], r, slope);
-    radial += slope;
+  double slope;
+  repulsion_of(step, centre_type, neighbour_type, r, slope);
+  radial += slope;
 #endif
-    const int centre = edges.other[e];
-    double gradient[3];
-    for (int d = 0; d < 3; d++) {
-      gradient[d] = radial * u[d] + (h[d] - along * u[d]) / r;
-      forces[3 * atom + d] -= gradient[d];
-      forces[3 * centre + d] += gradient[d];
-    }
-    for (int a = 0; a < 3; a++)
-      for (int b = 0; b < 3; b++) virial[3 * a + b] -= 0.5 * r * (gradient[a] * u[b] + gradient[b] * u[a]);
+}
+
+// What an edge with dE/dr = `radial` and dE/du = h gives to the forces on its centre and its neighbour, and to the virial.
+INLINE void add_edge_force(double radial, const double* h, const double* u, double r, double* centre, double* neighbour,
+                           double* virial) {
+  const double along = h[0] * u[0] + h[1] * u[1] + h[2] * u[2];
+  double gradient[3];
+  for (int d = 0; d < 3; d++) {
+    gradient[d] = radial * u[d] + (h[d] - along * u[d]) / r;
+    neighbour[d] -= gradient[d];
+    centre[d] += gradient[d];
   }
+  for (int a = 0; a < 3; a++)
+    for (int b = 0; b < 3; b++) virial[3 * a + b] -= 0.5 * r * (gradient[a] * u[b] + gradient[b] * u[a]);
 }
 
 // Add the repulsion of the edges of which an atom is the centre to its energy; nothing without one.
-void add_repulsion(const Step& step, long atom, double& energy) {
+void add_repulsion(const StepState& step, long atom, double& energy) {
 #if REPULSION
   const Edges& edges = step.by_centre;
   for (int e = edges.first[atom]; e < edges.first[atom] + edges.count[atom]; e++) {

@@ -1,8 +1,11 @@
-// Radial basis: Bessel functions times a polynomial cutoff, with the derivative; at x = r / cutoff in double precision.
+// Radial basis and its derivative at x = r / cutoff, in double precision: Bessel functions times a polynomial cutoff, or splines.
 //
 //     f_k(x) = factor c(x) sin(w_k x) / (pi x)                         w_k = pi root_k
 //     c(x) = 1 - a x^p + b x^(p+1) - h x^(p+2)                         a = (p+1)(p+2)/2, b = p(p+2), h = p(p+1)/2
 //     f_k'(x) = factor [c(x) (w_k cos(w_k x) / (pi x) - sin(w_k x) / (pi x) / x) + c'(x) sin(w_k x) / (pi x)]
+//
+//     splines: f_k(x) = (1 - cos z)^2 / 4, f_k'(x) = (1 - cos z) sin z / 2 dz/dx
+//              z = 2 pi (x - lower_k) / width, kept from 0 to 2 pi, where f_k and three of its derivatives are zero
 //
 // | symbol               | meaning                                                                                    |
 // | N_BASIS, BASIS_WIDTH | functions, and the same padded to whole vectors                                            |
@@ -11,6 +14,7 @@
 // | PLAIN_ROOTS          | whether they are 1, 2, 3, ...: sin((k + 1) t) and cos((k + 1) t) then follow from those of k t |
 // | CUTOFF_POWER         | p                                                                                          |
 // | WHOLE_POWER          | p - 1 where it is a whole number from 1 to 16, else 0                                      |
+// | SPLINES              | whether the basis is one of splines, with SPLINE_LOWER and SPLINE_WIDTH                    |
 //
 // References: Bessel basis and cutoff of J. Gasteiger et al., ICLR 2020, arXiv:2003.03123.
 #pragma once
@@ -20,6 +24,19 @@
 #if !TABULATED
 namespace {
 
+#if SPLINES
+void radial_basis(double x, real* value, real* slope) {
+  const double per_x = 2 * 3.14159265358979323846 / SPLINE_WIDTH;
+  for (int k = 0; k < N_BASIS; k++) {
+    const double from = x - SPLINE_LOWER[k];
+    const bool inside = from > 0 && from < SPLINE_WIDTH;
+    const double z = inside ? per_x * from : 0, rest = 1 - std::cos(z);
+    value[k] = (real)(0.25 * rest * rest);
+    slope[k] = (real)(0.5 * rest * std::sin(z) * per_x);
+  }
+  for (int k = N_BASIS; k < BASIS_WIDTH; k++) value[k] = slope[k] = 0;
+}
+#else
 void radial_basis(double x, real* value, real* slope) {
   const double p = CUTOFF_POWER, a = (p + 1) * (p + 2) / 2, b = p * (p + 2), h = p * (p + 1) / 2, factor = BASIS_FACTOR;
   double top = x;  // x^(p - 1)
@@ -50,6 +67,7 @@ void radial_basis(double x, real* value, real* slope) {
 #endif
   for (int k = N_BASIS; k < BASIS_WIDTH; k++) value[k] = slope[k] = 0;
 }
+#endif
 
 }  // namespace
 #endif

@@ -1,24 +1,27 @@
-"""Radial weights of a layer: its table, or the widths and matrices of its network, among the weights of the model."""
+"""Radial functions: constants of the basis and of the pair term; tables or matrices of radial networks of layers."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..program import Layer, Program
+from ..allegro_program import Splines
+from ..program import Bessel, Layer, Repulsion
 from ..tables import Table
 from .packing import Blob, LayerRows, pack_table, pad_matrix, padded, radial_columns
 
+#: Coefficients of a quintic table.
+COEFFICIENTS = 6
 #: Powers of x that radial_basis.hpp makes by multiplication.
 _MOST_WHOLE_POWER = 16
 
 
-def basis_constants(program: Program, lanes: int) -> tuple[dict[str, object], list[str]]:
+def basis_constants(basis: Bessel | Splines, lanes: int) -> tuple[dict[str, object], list[str]]:
     """What radial_basis.hpp is written in terms of.
 
     Parameters
     ----------
-    program : Program
-        Has the basis.
+    basis : Bessel or Splines
+        The basis.
     lanes : int
         The basis is padded to a multiple of it.
 
@@ -29,16 +32,27 @@ def basis_constants(program: Program, lanes: int) -> tuple[dict[str, object], li
     lines : list of str
         C++ constants.
     """
-    roots = program.bessel
-    power = program.power - 1
+    lines = [f"constexpr int N_BASIS = {basis.size}, BASIS_WIDTH = {padded(basis.size, lanes)};"]
+    if isinstance(basis, Splines):
+        lower = ", ".join(repr(float(value)) for value in basis.lower)
+        lines += [f"constexpr double SPLINE_LOWER[] = {{{lower}}}, SPLINE_WIDTH = {basis.width!r};"]
+        return {"SPLINES": 1, "PLAIN_ROOTS": 0}, lines
+    power = basis.power - 1
     whole = int(power) if power == int(power) and 0 < power <= _MOST_WHOLE_POWER else 0
-    plain = bool(np.array_equal(roots, np.arange(1, len(roots) + 1)))
-    lines = [
-        f"constexpr int N_BASIS = {len(roots)}, BASIS_WIDTH = {padded(len(roots), lanes)}, WHOLE_POWER = {whole};",
-        f"constexpr double CUTOFF_POWER = {program.power!r}, BASIS_FACTOR = {program.factor!r};",
-        f"constexpr double BASIS_ROOTS[] = {{{', '.join(repr(float(root)) for root in roots)}}};",
+    plain = bool(np.array_equal(basis.roots, np.arange(1, basis.size + 1)))
+    lines += [
+        f"constexpr int WHOLE_POWER = {whole};",
+        f"constexpr double CUTOFF_POWER = {basis.power!r}, BASIS_FACTOR = {basis.factor!r};",
+        f"constexpr double BASIS_ROOTS[] = {{{', '.join(repr(float(root)) for root in basis.roots)}}};",
     ]
-    return {"PLAIN_ROOTS": int(plain)}, lines
+    return {"SPLINES": 0, "PLAIN_ROOTS": int(plain)}, lines
+
+
+def repulsion_lines(repulsion: Repulsion | None) -> list[str]:
+    """C++ constants of the pair term, if there is one."""
+    if repulsion is None:
+        return []
+    return [f"constexpr double REPULSION_FACTOR = {repulsion.factor!r}, REPULSION_POWER = {repulsion.power!r};"]
 
 
 def table_code(number: int, layer: Layer, rows: LayerRows, table: Table, blob: Blob) -> str:

@@ -5,53 +5,23 @@
 //     h_0' = basis'(x)     h_{k+1}' = silu'(h_k W_k) (h_k' W_k)       R' = h_n' W_n
 // The derivative goes forward with the value, because x is its only variable.
 //
-// With tables R is a polynomial of the fraction f of the interval between two knots (quintic Hermite, see tables.py):
-//     R = t_0 + t_1 f + ... + t_5 f^5          dR/df = t_1 + ... + 5 t_5 f^4
+// With tables R is a polynomial of the fraction of the interval between two knots, see table_values.hpp.
 //
-// Memory: a table is (knot, vector of channels, power, lane): the six coefficients of one vector of channels stand behind one
-// another. Without tables the weights of a block of edges are (LANES edges, channels).
+// Memory: without tables the weights of a block of edges are (LANES edges, channels).
 //
 // | symbol        | meaning                                                                                         |
-// | `table_value` | R of one vector of channels                                                                     |
 // | `Network`     | in model.inc, for each layer: LAYERS, WIDTHS of h_0 .. R (padded), MATRICES among the weights, and |
 // |               | WIDEST, the widest hidden layer                                                                 |
 // | `radial_network` | R, and R' unless `slopes` is null, for n edges from `at` on                                  |
 #pragma once
 #include "activations.hpp"
 #include "edges.hpp"
-#include "linear_maps.hpp"
+#include "products.hpp"
+#include "table_values.hpp"
 
 namespace {
 
-#if TABULATED
-constexpr int COEFFICIENTS = 6;
-
-INLINE vec table_value(const real* table, vec f) {
-  vec value = load(table + 5 * LANES);
-  value = value * f + load(table + 4 * LANES);
-  value = value * f + load(table + 3 * LANES);
-  value = value * f + load(table + 2 * LANES);
-  value = value * f + load(table + 1 * LANES);
-  value = value * f + load(table + 0 * LANES);
-  return value;
-}
-
-INLINE vec table_value(const real* table, vec f, vec& slope) {
-  vec value = load(table + 5 * LANES);
-  slope = value;
-  value = value * f + load(table + 4 * LANES);
-  slope = slope * f + value;
-  value = value * f + load(table + 3 * LANES);
-  slope = slope * f + value;
-  value = value * f + load(table + 2 * LANES);
-  slope = slope * f + value;
-  value = value * f + load(table + 1 * LANES);
-  slope = slope * f + value;
-  value = value * f + load(table + 0 * LANES);
-  return value;
-}
-
-#else
+#if !TABULATED
 
 // Rows of inputs of one layer: n edges, then, for the derivative, the same n edges again.
 struct RadialRows {

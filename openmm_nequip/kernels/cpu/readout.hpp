@@ -12,7 +12,7 @@
 // | READOUT, N_READOUT                     | matrices of the network and their number (model.inc)          |
 // | READOUT_ACTIVATION, READOUT_FACTOR     | f (model.inc)                                                 |
 #pragma once
-#include "step_state.hpp"
+#include "layer_state.hpp"
 
 namespace {
 

@@ -1,50 +1,52 @@
-// Everything that one user of a model keeps from step to step.
+// What one user of a model keeps from step to step, whatever the family of the model.
 //
 // Atoms have an order of the kernels' own here (atom_order.hpp): `order[a]` is the caller's number of atom a, `place[b]` the
 // kernels' number of the caller's atom b. All other arrays are in the kernels' order unless they say so.
 //
-// Memory: features[k] holds what the convolution of layer k reads, rows of features_width, for all atoms; gate_inputs[k] holds
-// y of layer k (network.hpp), and from the backward pass of that layer on its gradient. The gradients of A are needed for one
-// layer at a time, so two arrays take turns: sums_gradient[k % 2]. Each thread has scratch memory for a tile, and forces and a
-// virial of its own that are added in the end, so no two threads write to one place.
+// The family's header (network_step.inc names it) makes a `Step` of it, with
+//     ORDER_BY_TYPE                        whether atoms of one type are to lie together, or else those of one place
+//     take_edges(n_atoms, n_edges, ...)    the lists of edges and all memory that depends on their number
+//     prepare_scratch(n_threads)           memory of each thread
+//     evaluate_share(step, share)          what one thread does of an evaluation
+//
+// Memory: each thread has forces and a virial of its own that are added in the end, so no two threads write to one place.
 //
 // | symbol             | meaning                                                                                         |
 // | `weights`          | all weights of the model, packed by the generator                                               |
-// | `constants`        | reciprocal cutoffs (N_TYPES, N_TYPES), scales, shifts and nuclear charges of the types           |
-// | `by_centre`, `by_neighbour` | the edges twice, see edges.hpp                                                         |
-// | `incoming`         | the list by neighbour: `by_neighbour`, or `by_centre` where edges have their mirror images       |
+// | `constants`        | reciprocal cutoffs (N_TYPES, N_TYPES), scales, shifts and nuclear charges of the types, and what |
+// |                    | else the family has                                                                             |
+// | `by_centre`        | the edges, see edges.hpp                                                                        |
 // | `reference_positions`, `reference_cell` | of a simulation: those for which the edges were found                      |
 // | `n_followed`       | atoms of the simulation that is followed; -1 if there is none                                   |
-// | TILE_SPARE         | numbers between the scratch memory of two threads: they do not share a cache line                |
-// | VIRIAL_ROOM        | room for nine numbers behind the forces of a thread, rounded up for the same reason              |
+// | `Share`            | what one thread has to do: atoms from `from` to `to`, and where its forces and its virial go    |
+// | VIRIAL_ROOM        | room for nine numbers behind the forces of a thread, rounded up to a cache line                 |
 #pragma once
 #include "memory.hpp"
 #include "model.inc"
+#include "edges.hpp"
 #include "threads.hpp"
 
 namespace {
 
-constexpr long TILE_SPARE = 64, VIRIAL_ROOM = 16;
+constexpr long VIRIAL_ROOM = 16;
 
-struct Step {
+struct StepState {
   const real* weights;
   const double* constants;
-  Edges by_centre, by_neighbour;
-  Edges* incoming;
+  Edges by_centre;
   long n_atoms = -1, n_edges = -1;
   Array<int> types, order, place;
   Array<double> positions, energies, thread_forces;
-  Array<real> features[N_LAYERS], gate_inputs[N_LAYERS], sums_gradient[2], scratch;
   Array<double> reference_positions;
   double reference_cell[9];
   long n_followed = -1;
   Threads* threads = nullptr;
 
-  ~Step() {
+  ~StepState() {
     if (threads && threads->is_here()) delete threads;
   }
-  Step() = default;
-  Step(const Step&) = delete;
+  StepState() = default;
+  StepState(const StepState&) = delete;
 
   // As many threads as can be had, `wanted` at most. After a fork the old ones are left alone.
   int prepare_threads(int wanted) {
@@ -59,25 +61,10 @@ struct Step {
   const double* charges() const { return shifts() + N_TYPES; }
 };
 
-// Rows of one tile while it goes through a layer, in a thread's scratch memory.
-struct TileRows {
-  real *sums;               // A
-  real *outputs;            // z', forward
-  real *features_gradient;  // g(x), backward, in the same place
-  real *outputs_gradient;   // g(z')
-  real *gate_gradient;      // g(y)
-  real *readout;            // of the readout network
-
-  static constexpr long size() {
-    return MOST_TILE_ATOMS * (WIDEST_SUMS + 2 * WIDEST_FEATURES + WIDEST_GATE + READOUT_ROOM) + TILE_SPARE;
-  }
-  explicit TileRows(real* from)
-      : sums(from),
-        outputs(sums + MOST_TILE_ATOMS * WIDEST_SUMS),
-        features_gradient(outputs),
-        outputs_gradient(outputs + MOST_TILE_ATOMS * WIDEST_FEATURES),
-        gate_gradient(outputs_gradient + MOST_TILE_ATOMS * WIDEST_FEATURES),
-        readout(gate_gradient + MOST_TILE_ATOMS * WIDEST_GATE) {}
+struct Share {
+  int thread, from, to;
+  const double* cell;
+  double *forces, *virial;
 };
 
 }  // namespace

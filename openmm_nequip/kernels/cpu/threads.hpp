@@ -15,6 +15,8 @@
 // | `worker_loop`   | what each thread but the caller does: wait for an epoch, work, meet the others, wait again       |
 // | SPINS           | looks at the barrier before a thread gives its core to others between two looks                  |
 // | STAY_AWAKE_US   | microseconds for which a thread waits actively for the next run                                  |
+// | STAY_S          | seconds without a run after which a thread ends; the next run makes it anew                      |
+// | in_use, ended   | from `prepare` to the end of a run no thread ends; those that have                               |
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -51,10 +53,22 @@ class Threads {
   // Have that many threads, the caller included; how many there are: fewer if the system gives no more.
   int prepare(int wanted) {
     wanted = wanted < MOST ? wanted : (int)MOST;
+    if (wanted < 2) return wanted;
+    std::lock_guard<std::mutex> guard(lock);
+    in_use = true;  // from here on no thread ends
+    ended.resize(wanted > (int)ended.size() ? wanted : ended.size(), 0);
     try {
+      for (int own = 1; own <= (int)workers.size() && own < wanted; own++) {
+        if (!ended[own]) continue;
+        if (workers[own - 1].joinable()) workers[own - 1].join();
+        workers[own - 1] = std::thread(&Threads::worker_loop, this, own, epoch.load());
+        ended[own] = 0;
+      }
       while ((int)workers.size() + 1 < wanted)
         workers.emplace_back(&Threads::worker_loop, this, (int)workers.size() + 1, epoch.load());
     } catch (const std::system_error&) {
+      for (int own = 1; own <= (int)workers.size() && own < wanted; own++)
+        if (ended[own]) return own;
     }
     return (int)workers.size() + 1 < wanted ? (int)workers.size() + 1 : wanted;
   }
@@ -67,6 +81,10 @@ class Threads {
     if (count > 1) start(count);
     work(context, 0);
     barrier();
+    if (count > 1) {
+      std::lock_guard<std::mutex> guard(lock);
+      in_use = false;
+    }
   }
 
 #ifdef _OPENMP
@@ -109,7 +127,7 @@ class Threads {
 
  private:
   enum : unsigned long { MOST = 1000, STOP = 1023, COUNT_BITS = 10 };
-  enum { SPINS = 4000, STAY_AWAKE_US = 1000, LOOKS_BETWEEN_YIELDS = 32 };
+  enum { SPINS = 4000, STAY_AWAKE_US = 1000, STAY_S = 5, LOOKS_BETWEEN_YIELDS = 32 };
 
   static long current_process() {
 #if defined(__unix__) || defined(__APPLE__)
@@ -145,8 +163,14 @@ class Threads {
       if (!wait_awake(seen)) {
         std::unique_lock<std::mutex> guard(lock);
         sleeping++;
-        wake.wait(guard, [&] { return epoch.load() != seen; });
+        bool called = false;
+        do called = wake.wait_for(guard, std::chrono::seconds((int)STAY_S), [&] { return epoch.load() != seen; });
+        while (!called && in_use);
         sleeping--;
+        if (!called) {
+          ended[own] = 1;
+          return;
+        }
       }
       seen = epoch.load();
       const unsigned long count = seen & STOP;
@@ -162,6 +186,8 @@ class Threads {
   std::atomic<unsigned long> epoch{0};
   std::atomic<unsigned> round{0};
   std::atomic<int> arrived{0}, sleeping{0};
+  bool in_use = false;
+  std::vector<char> ended;
   std::mutex lock;
   std::condition_variable wake;
   void (*job)(void*, int) = nullptr;

@@ -8,13 +8,14 @@
 // | `real`    | float or double, as the model computes (model.inc)                                       |
 // | `LANES`   | numbers in a vector: the machine's, or fewer where the model's channels fill no more     |
 // | `vec`     | a vector of `real`, arithmetic lane by lane                                              |
-// | `INLINE`  | a function that has no address and no call: what it holds stays in registers             |
+// | `INLINE`  | a function that has no address and no call: what it holds stays in registers; INLINE_MEMBER of a class |
 // | ALIGNMENT | bytes: that of the widest vector there is, and of a cache line                           |
 #pragma once
 #include <cstdint>
 #include <cstring>
 
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER inline __attribute__((always_inline))
+#define INLINE static INLINE_MEMBER
 
 namespace {
 

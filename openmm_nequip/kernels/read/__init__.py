@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import NotFusableError, UpstreamError
 from ..program import Program
-from . import nequip
+from . import allegro, nequip
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Reader:
 
 
 #: Readers in the order in which they are asked.
-READERS = (Reader("nequip", nequip.recognises, nequip.read),)
+READERS = (Reader("nequip", nequip.recognises, nequip.read), Reader("allegro", allegro.recognises, allegro.read))
 
 
 def read_model(model: Any) -> Program:
@@ -63,11 +63,6 @@ def read_model(model: Any) -> Program:
                 raise NotFusableError(str(error)) from error
     known = " and ".join(reader.name for reader in READERS)
     kinds = [type(module).__name__ for module in model.modules()]
-    allegro = next((kind for kind in kinds if kind.startswith("Allegro")), None)
-    if allegro:
-        raise NotFusableError(
-            f"it is an Allegro model ({allegro}), and only {known}'s interaction layers are known so far"
-        )
     raise NotFusableError(
         f"its modules ({', '.join(dict.fromkeys(kinds))}) belong to no model of a family that is known: {known}"
     )

@@ -26,6 +26,8 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "mish": torch.nn.functional.mish,
     "gelu": torch.nn.functional.gelu,
     "identity": lambda x: x,
+    "sigmoid": torch.sigmoid,
+    "softplus": torch.nn.functional.softplus,
 }
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import torch
 
-from ...cache import cache_dir, key_of
+from ...cache import find, keep, key_of, scratch, shelf
 from ...cxx import find_compiler, for_inductor, missing_compiler
 from ...errors import CompileError
+from ...kernels.cpu.build import machine
 from ...progress import run_program
 from ..graph_inputs import InputValues
 from ..source import ModelSource
@@ -27,7 +28,8 @@ from ..source import ModelSource
 logger = logging.getLogger(__name__)
 
 #: Raise when the compiled files of an older release must not be used any more.
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
+_SUFFIX = ".nequip.pt2"
 WORKER = "openmm_nequip.models.compiling.worker"
 
 
@@ -63,15 +65,18 @@ def cached_package(
     """
     try:
         facts = _facts(source, device) | _modified(modifiers, optional) | ({"inputs": inputs} if inputs else {})
-        target = cache_dir() / "compiled" / f"{key_of(facts)}.nequip.pt2"
-        target.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise CompileError(f"the cache folder cannot be used: {error}") from error
-    if not target.exists():
+        folder, key = shelf("compiled"), key_of(facts)
+        found = find(folder, key, _SUFFIX)
+        if found is not None:
+            return found[0]
         options = ["--modifiers", *modifiers] * bool(modifiers) + ["--optional"] * optional
         options += ["--inputs", json.dumps(dict(inputs))] * bool(inputs)
-        compile_in_worker(source, device, target, options)
-    return target
+        with scratch(folder, "compile") as work:
+            target = work / f"model{_SUFFIX}"
+            compile_in_worker(source, device, target, options)
+            return keep(folder, key, _SUFFIX, target.read_bytes())
+    except OSError as error:
+        raise CompileError(f"the cache folder cannot be used: {error}") from error
 
 
 def _modified(modifiers: tuple[str, ...], optional: bool) -> dict[str, object]:
@@ -84,7 +89,7 @@ def _modified(modifiers: tuple[str, ...], optional: bool) -> dict[str, object]:
 
 def _facts(source: ModelSource, device: torch.device) -> dict[str, object]:
     """Everything that decides whether a compiled file can serve."""
-    hardware = torch.backends.cpu.get_cpu_capability()
+    hardware = f"{torch.backends.cpu.get_cpu_capability()} {machine()}"
     if device.type == "cuda":
         hardware = f"{torch.cuda.get_device_name(device)} {torch.cuda.get_device_capability(device)}"
     return {
@@ -124,7 +129,7 @@ def compile_in_worker(source: ModelSource, device: torch.device, target: Path, o
     device : torch.device
         What to compile for.
     target : pathlib.Path
-        File to write; its folder exists.
+        File to write, in a folder that is there for it alone.
     options : sequence of str
         More arguments of the worker.
 
@@ -138,19 +143,24 @@ def compile_in_worker(source: ModelSource, device: torch.device, target: Path, o
         raise CompileError(missing_compiler())
     # Both the result and Inductor's own cache are private to this run: a killed compilation leaves truncated
     # libraries in a shared Inductor cache that break the next one.
-    with tempfile.TemporaryDirectory(prefix="openmm-nequip-compile-", dir=target.parent) as scratch:
-        output = Path(scratch) / "model.nequip.pt2"
-        environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(scratch, "inductor"))
-        environment |= for_inductor(command, scratch)
+    with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as work:
+        output = Path(work) / "model.nequip.pt2"
+        environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(work, "inductor"), TMPDIR=work)
+        environment |= for_inductor(command, work)
         # The worker must find this very package, installed or not.
         root = str(Path(__file__).resolve().parents[3])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        # `python -m` looks for modules in the current folder first: the user's may hold an argparse.py. So the worker
+        # starts in an empty folder, and nothing on its path is relative.
+        given = [os.path.abspath(path) for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+        environment["PYTHONPATH"] = os.pathsep.join([root, *given])
+        empty = os.path.join(work, "empty")
+        os.mkdir(empty)
         worker = [sys.executable, "-m", WORKER, source.path, str(output), "--device", device.type]
-        worker += options
-        with open(os.path.join(scratch, "log"), "w+b") as log:
+        worker += ["--sha256", source.sha256, *options]
+        with open(os.path.join(work, "log"), "w+b") as log:
             name = Path(source.path).name
             what = f"Compiling {name} for {device.type}: {_time(source.size_bytes)}, once; the result is kept"
-            code = run_program(worker, what, log, environment)
+            code = run_program(worker, what, log, environment, folder=empty, scratch=target.parent)
             log.seek(0)
             text = log.read().decode(errors="replace").strip()
         if code != 0 or not output.exists():

@@ -17,24 +17,25 @@ from ...graph.fields import INPUT_FIELDS
 from ..eager import load_module
 from ..formats import identify
 from ..graph_inputs import InputValues, parse_inputs
+from ..source import ModelSource, check_trusted
 from .example import example_graph
 from .modifiers import apply_modifiers
 from .targets import MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes, stated_versions
 
 
 def compile_model(
-    path: str,
+    source: ModelSource,
     output: str,
     device: str,
     modifiers: Sequence[str] = (),
     optional: bool = False,
     inputs: InputValues = (),
 ) -> None:
-    """Write the compiled form of ``path`` to ``output`` after nequip's own check against the eager model.
+    """Write the compiled form of a model to ``output`` after nequip's own check against the eager model.
 
     Parameters
     ----------
-    path : str
+    source : ModelSource
         Checkpoint or package.
     output : str
         File to write, ending in ``.nequip.pt2``.
@@ -48,7 +49,7 @@ def compile_model(
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
-    model: Any = load_module(identify(path), inputs)
+    model: Any = load_module(source, inputs)
     applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
@@ -79,12 +80,15 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("output")
     parser.add_argument("--device", required=True)
+    parser.add_argument("--sha256", required=True)
     parser.add_argument("--modifiers", nargs="*", default=[])
     parser.add_argument("--optional", action="store_true")
     parser.add_argument("--inputs", type=json.loads, default={})
     given = parser.parse_args()
+    source = identify(given.path)
+    check_trusted(source, given.sha256)
     inputs = parse_inputs(given.inputs)
-    compile_model(given.path, given.output, given.device, given.modifiers, given.optional, inputs)
+    compile_model(source, given.output, given.device, given.modifiers, given.optional, inputs)
 
 
 if __name__ == "__main__":

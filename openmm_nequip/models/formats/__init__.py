@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 
 from ...errors import ModelFileError
-from ..archive import entries
+from ..archive import check_archive
 from ..format import Contents, Format
-from ..source import ModelSource, sha256_of
+from ..source import ModelSource, read_file
 from . import aotinductor, checkpoint, package, torchscript
 
 #: In the order in which they are tried.
@@ -60,22 +61,20 @@ def identify(path: str | os.PathLike[str]) -> ModelSource:
     path = os.path.abspath(os.path.expanduser(os.fspath(path)))
     if os.path.isdir(path):
         raise ModelFileError(f"model file {path} is a folder; {_EXPECTED}", path)
-    digest = sha256_of(path)
-    contents = _contents(path)
+    digest, content = read_file(path)
+    contents = _contents(path, content)
     for row in FORMATS:
         if row.recognise(contents):
             return ModelSource(path, row.kind, digest, contents.size)
     raise ModelFileError(f"{_near_miss(contents)}; {_EXPECTED}", path)
 
 
-def _contents(path: str) -> Contents:
-    size = os.path.getsize(path)
+def _contents(path: str, content: bytes) -> Contents:
+    size, head = len(content), content[:8]
     if size == 0:
         raise ModelFileError(f"model file {path} is empty; {_EXPECTED}", path)
-    with open(path, "rb") as file:
-        head = file.read(8)
-    if zipfile.is_zipfile(path):
-        return Contents(path, size, head, tuple(entries(path)))
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        return Contents(path, size, head, check_archive(path, content), content)
     if head.startswith(b"PK\x03\x04"):
         raise ModelFileError(
             f"model file {path} is truncated: it starts as a zip archive but its directory is missing "

@@ -56,7 +56,14 @@ _COUNTS = re.compile(rb"AOTInductorModelBase\(\s*(\d+)\s*,\s*(\d+)\s*,")
 _TARGETS = {_ASE_OUTPUTS: "ase", _LAMMPS_OUTPUTS: "pair_nequip"} | {
     tuple(target["output"]): name for name, target in TARGETS.items()
 }
+#: Why a package for CPUs is not fused, and what would be.
+NOT_IN_PACKAGE = (
+    "it was compiled without them; the .ckpt or .nequip.zip it came from runs many times faster, with fused kernels, "
+    "and so does a file compiled with `nequip-compile --modifiers enable_FusedKernels`"
+)
 _CUSTOM_OPS_ENTRY = "nequip_custom_ops_libs.txt"
+#: Libraries that a package may have imported before it is loaded: those of nequip's and this package's modifiers.
+CUSTOM_OPS_LIBRARIES = ["openequivariance", "cuequivariance_torch", "openmm_nequip.models.fused_op"]
 _METADATA_ENTRY = "_metadata.json"
 
 
@@ -137,9 +144,16 @@ def read_info(source: ModelSource) -> ModelInfo:
         compiled=True,
         target=_TARGETS.get(outputs, "outputs " + " ".join(outputs)),
         outputs=tuple(sorted(given)),
-        kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or "none",
+        kernels=metadata.get(KERNELS_KEY) or metadata.get(MODIFIERS_KEY) or _without_kernels(metadata),
         inputs=inputs_of_fields(fields, {}),
     )
+
+
+def _without_kernels(metadata: dict[str, str]) -> str:
+    """What to say of a package that nequip alone has made: its weights are in machine code, which nobody can read."""
+    if not metadata.get("AOTI_DEVICE_KEY", "cpu").startswith("cpu"):
+        return "none"
+    return f"none: {NOT_IN_PACKAGE}"
 
 
 def obstacle(source: ModelSource, execution: Execution) -> str:
@@ -161,8 +175,8 @@ def obstacle(source: ModelSource, execution: Execution) -> str:
     device = execution.device
     if device is None:
         device = compiled_for if torch.cuda.is_available() else "cpu"
-    kind = torch.device(device).type
-    if torch.device(compiled_for).type == kind:
+    kind = str(device).partition(":")[0]
+    if compiled_for.partition(":")[0] == kind:
         return ""
     return (
         f"{source.path} was compiled for {compiled_for!r} and cannot run on {kind!r}; compile it again with "
@@ -197,11 +211,18 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
     if reason:
         raise ModelFileError(reason, source.path)
     info = read_info(source)
+    if not any(name.endswith(".so") for name in entries(source)):
+        raise ModelFileError(
+            f"{source.path} holds no compiled library: torch would run the compiler commands that stand in the file; "
+            "compile the .ckpt or .nequip.zip again here",
+            source.path,
+        )
     with preserved_global_state():
         _import_custom_ops(source)
         try:
             # Its own thread-safety makes CUDA events, which a CUDA graph cannot record: on CUDA we see to that.
-            package = load_package(source.path, device, device.type == "cuda")
+            with source.private_file(".nequip.pt2") as path:
+                package = load_package(path, device, device.type == "cuda")
         except (RuntimeError, OSError, ValueError) as error:
             raise ModelFileError(_load_failure(source, metadata, error), source.path) from error
     given = as_tensors(info.inputs, execution.inputs)
@@ -210,7 +231,7 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
 
 def _read_metadata(source: ModelSource) -> dict[str, str]:
     """What torch and nequip-compile wrote into the package, without loading it."""
-    text = read_end(source.path, _METADATA_ENTRY)
+    text = read_end(source, _METADATA_ENTRY)
     try:
         return {} if text is None else json.loads(text)
     except ValueError as error:
@@ -219,8 +240,16 @@ def _read_metadata(source: ModelSource) -> dict[str, str]:
 
 def _import_custom_ops(source: ModelSource) -> None:
     """Import the libraries whose operators the package calls: they must be registered before it is loaded."""
-    text = read_end(source.path, _CUSTOM_OPS_ENTRY)
-    for library in text.decode().split() if text else []:
+    text = read_end(source, _CUSTOM_OPS_ENTRY)
+    for library in text.decode(errors="replace").split() if text else []:
+        if library not in CUSTOM_OPS_LIBRARIES:
+            raise ModelFileError(
+                f"{source.path} asks to import {library!r}, which is none of the libraries whose operators nequip's "
+                f"compiled models use ({', '.join(CUSTOM_OPS_LIBRARIES)}); it was not imported. Compile the .ckpt or "
+                ".nequip.zip again here, or import the library yourself and register it in CUSTOM_OPS_LIBRARIES of "
+                "openmm_nequip.models.formats.aotinductor if you trust the file",
+                source.path,
+            )
         try:
             importlib.import_module(library)
         except ImportError as error:

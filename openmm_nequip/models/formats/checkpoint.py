@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from ...errors import ModelFileError
 from ..ages import altered_by, differs
 from ..archive import read_end
 from ..base import ModelInfo
@@ -64,6 +65,8 @@ def read_info(source: ModelSource) -> ModelInfo | None:
             versions=_versions(parameters),
             inputs=inputs_of_fields((), _embedded(config)),
         )
+    except ModelFileError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -122,7 +125,7 @@ def warn_of_age(source: ModelSource) -> None:
 def _parameters(source: ModelSource) -> Mapping[str, Any]:
     """The hyperparameters; empty where they cannot be read without running the file's code."""
     try:
-        return peek(read_end(source.path, "/data.pkl") or b"")["hyper_parameters"]
+        return peek(read_end(source, "/data.pkl") or b"")["hyper_parameters"]
     except (ValueError, KeyError, TypeError):
         return {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import ModelFileError
 from ..ages import parse_version
 from ..archive import find_entry, read_end
 from ..base import ModelInfo
@@ -47,12 +48,14 @@ def read_info(source: ModelSource) -> ModelInfo | None:
     ModelFileError
         If the file is damaged.
     """
-    content = read_end(source.path, "/model/eager_model.pkl")
+    content = read_end(source, "/model/eager_model.pkl")
     try:
         model = _graph_model(peek(content or b""))
         metadata = {key: str(value) for key, value in state_of(model)["_metadata"].items()}
         inputs = inputs_of_fields(state_of(model).get("model_input_fields", ()), embedded_fields(model))
-        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source.path), inputs=inputs)
+        return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source), inputs=inputs)
+    except ModelFileError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

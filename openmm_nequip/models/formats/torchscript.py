@@ -7,15 +7,18 @@ Field names and extra files follow nequip's ``scripts/compile.py`` and, for the 
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import torch
 
-from ...errors import ModelFileError
+from ...errors import ModelFileError, NotFusableError
 from ...graph.fields import collect_outputs, model_inputs
 from ...graph.geometry import near_origin
 from ...graph.graph import Graph, Outputs
-from ..archive import entries, read_end, read_entry
+from ...kernels.read.scripted import show
+from ...upstream.openmm_messages import first_line, says_damaged
+from ..archive import damaged, entries, read_end, read_entry
 from ..base import Model, ModelInfo, flat
 from ..eager import ALL_OUTPUTS
 from ..execution import Execution
@@ -125,17 +128,17 @@ def read_info(source: ModelSource) -> ModelInfo:
 def _extra_files(source: ModelSource) -> dict[str, str]:
     """What ``torch.jit.load`` calls extra files, without loading the module; empty text for what is absent."""
     facts = dict.fromkeys(EXTRA_FILES, "")
-    for name in entries(source.path):
+    for name in entries(source):
         folder, _, key = name.rpartition("/extra/")
         if folder and key in facts:
-            facts[key] = read_entry(source.path, name).decode(errors="replace")
+            facts[key] = read_entry(source, name).decode(errors="replace")
     return facts
 
 
 def _peeked(source: ModelSource) -> Any:
     """The structure of the module, from its pickle; None where that cannot be read."""
     try:
-        return peek(read_end(source.path, "/data.pkl") or b"")
+        return peek(read_end(source, "/data.pkl") or b"")
     except ValueError:
         return None
 
@@ -186,10 +189,14 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
     """
     info = read_info(source)
     try:
-        module = torch.jit.load(source.path, map_location=device)
-    except (RuntimeError, ValueError) as error:
+        module = torch.jit.load(io.BytesIO(source.read()), map_location=device)
+    except Exception as error:  # torch raises anything on a foreign file
+        if says_damaged(str(error)):
+            raise damaged(source.path, str(error).partition(".")[0]) from error
         raise ModelFileError(
-            f"TorchScript file {source.path} cannot be loaded: {str(error).strip().splitlines()[-1]}", source.path
+            f"TorchScript file {source.path} cannot be loaded by torch {torch.__version__} ({type(error).__name__}: "
+            f"{first_line(str(error))}); compile or deploy the model again, with a torch of about this version",
+            source.path,
         ) from error
     module.eval()
     if execution.inputs:
@@ -198,12 +205,45 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
     return TorchScriptModel(info, device, module, DTYPES[info.dtype] if deployed else torch.float64)
 
 
+def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
+    """A scripted model as the readers of the fused kernels want it.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A TorchScript file.
+
+    Returns
+    -------
+    module : openmm_nequip.kernels.read.scripted.ScriptedModule
+        On the CPU, with ``model_dtype``; takes and returns nequip's fields.
+    facts : dict of str to str
+        nequip's metadata.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, or a TorchScript module that is not a NequIP or Allegro potential.
+    NotFusableError
+        If nequip <= 0.6 deployed it.
+    """
+    model = open_torchscript(source, torch.device("cpu"), Execution(device="cpu"))
+    facts = _extra_files(source)
+    if _is_deployed(facts):
+        raise NotFusableError("it was deployed by nequip <= 0.6, whose modules they do not know")
+    for parameter in model.module.parameters():
+        parameter.requires_grad_(False)
+    module = show(model.module)
+    module.model_dtype = DTYPES[model.info.dtype]
+    return module, facts | {"model_dtype": model.info.dtype}
+
+
 FORMAT = Format(
     kind=TORCHSCRIPT,
     suffix=".nequip.pth",
     runs_code=False,
     can_compile=False,
-    can_fuse=False,
+    can_fuse=True,
     recognise=recognise,
     read_info=read_info,
     open=open_torchscript,

@@ -1,0 +1,1 @@
+"""``openmm-nequip test``: how far a model is from reference energies, forces and stresses."""

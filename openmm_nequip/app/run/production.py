@@ -1,0 +1,116 @@
+"""Production: steps that are reported, watched and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+
+import openmm
+import openmm.app as app
+
+from ...reporters import EnergyLog
+from ...upstream.openmm_reporters import close_reporter
+from . import run_analysis, trajectory_files
+from .finish import Finished
+from .interrupt import StopRequest
+from .md_system import Setup, has_plugin_force, make_integrator, make_simulation
+from .molecule_placement import FrameReporter, MoleculePlacement
+from .run_config import RunConfig
+from .run_folder import PRODUCTION, RunFolder
+from .stepping import StageRunner
+from .trajectory_reading import load_last_frame
+from .watch.finding import Record
+from .watch.run_watch import RunWatch
+
+logger = logging.getLogger(__name__)
+
+
+def produce(
+    config: RunConfig, setup: Setup, folder: RunFolder, stop: StopRequest, start: openmm.State | None, record: Record
+) -> Finished:
+    """Production, from a State or else the checkpoint.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    setup : Setup
+        What is simulated.
+    folder : RunFolder
+        Where the run writes.
+    stop : StopRequest
+        Ends it early.
+    start : openmm.State or None
+        Where equilibration ended.
+    record : Record
+        Gets what the watch finds.
+
+    Returns
+    -------
+    Finished
+
+    Raises
+    ------
+    SimulationError
+        If the simulation goes wrong.
+    OSError
+        If something cannot be written.
+    """
+    integrator = make_integrator(config, config.ensemble != "nve", offset=2)
+    simulation = make_simulation(config, setup, integrator)
+    if start is None:
+        folder.load_checkpoint(simulation, PRODUCTION)
+        record.forget_after(PRODUCTION, simulation.currentStep)
+        logger.info("continuing from step %d", simulation.currentStep)
+    else:
+        simulation.context.setPeriodicBoxVectors(*start.getPeriodicBoxVectors())
+        simulation.context.setPositions(start.getPositions())
+        simulation.context.setVelocities(start.getVelocities())
+        folder.save_checkpoint(simulation, PRODUCTION)
+    before, began = simulation.currentStep, time.perf_counter()
+    if before < config.steps:
+        with _reporters(config, setup, folder, simulation):
+            simulation.reporters.append(RunWatch(config, setup, record, PRODUCTION))
+            StageRunner(simulation, config, folder, PRODUCTION, config.steps, stop).advance()
+    else:
+        logger.info("nothing left to do: %d steps of %d are done", before, config.steps)
+    seconds = time.perf_counter() - began
+    periodic = setup.structure.box_nm is not None
+    final = simulation.context.getState(positions=True, velocities=True, enforcePeriodicBox=periodic)
+    return Finished(final, simulation.currentStep - before, seconds)
+
+
+@contextlib.contextmanager
+def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: app.Simulation) -> Iterator[None]:
+    """Trajectory and log, cut back to the present step and closed at the end."""
+    path = folder.trajectory(config.trajectory)
+    expected = simulation.currentStep // config.report_interval
+    frames = trajectory_files.truncate(path, expected)
+    rows = run_analysis.truncate_log(folder.log, expected)
+    if min(frames, max(rows, 0)) < expected:
+        logger.warning(
+            "the run is at step %d, yet %s has %d frames and %s %d rows of %d; what is missing stays missing",
+            simulation.currentStep, path.name, frames, folder.log.name, max(rows, 0), expected,
+        )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        periodic = setup.structure.box_nm is not None
+        placement = _placement(config, setup, folder, frames) if periodic else None
+        writer = trajectory_files.make_reporter(path, config.report_interval, frames > 0, periodic)
+        stack.callback(close_reporter, writer)
+        barostat = None if has_plugin_force(setup.system) else setup.barostat
+        log = EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
+        stack.callback(close_reporter, log)
+        simulation.reporters.extend([FrameReporter(writer, placement), log])
+        yield
+
+
+def _placement(config: RunConfig, setup: Setup, folder: RunFolder, frames: int) -> MoleculePlacement:
+    """Placement that goes on from the last frame there is, else from the start."""
+    placement = MoleculePlacement(setup.molecules.labels, config.wrap)
+    last = setup.structure.positions_nm
+    if frames:
+        last = load_last_frame(folder.trajectory(config.trajectory), setup.structure.topology)
+    placement.remember(last)
+    return placement

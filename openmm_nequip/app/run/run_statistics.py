@@ -1,0 +1,82 @@
+"""Means of correlated series, with errors that mean something."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+#: Of longer series every so-many-th start is tried, so that detection takes a moment at any length.
+_STARTS = 200
+#: Independent samples below which a mean is called one of too short a run.
+FEWEST_INDEPENDENT = 10
+
+
+class Mean(NamedTuple):
+    """A mean over the equilibrated end of a series."""
+
+    mean: float
+    std: float  #: standard deviation of the values: how much they fluctuate
+    error: float  #: standard error of the mean, from the independent samples
+    samples: float  #: number of independent samples
+    start: int  #: first value that counts
+
+    def with_samples(self, samples: float) -> Mean:
+        """The same values, of which so many are independent."""
+        return self._replace(samples=samples, error=self.std / float(np.sqrt(samples)))
+
+    @property
+    def error_part(self) -> float:
+        """The error as a part of the mean."""
+        return self.error / abs(self.mean) if self.mean else float("inf")
+
+
+def mean_of(series: np.ndarray, discard: bool = True) -> Mean:
+    """The mean of a series that may begin out of equilibrium and whose values are correlated.
+
+    Parameters
+    ----------
+    series : numpy.ndarray, (n,) float64
+        At equal intervals; n > 0.
+    discard : bool
+        Whether to leave out the beginning that makes the mean worse.
+
+    Returns
+    -------
+    Mean
+
+    References
+    ----------
+    J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016), by pymbar's ``timeseries.detect_equilibration`` and
+    ``statistical_inefficiency``.
+    """
+    series = np.asarray(series, dtype=np.float64)
+    spread = float(np.ptp(series))
+    if len(series) < 3 or spread <= 1e-12 * max(abs(float(series[0])), 1e-300):
+        # Too few to say anything, or what does not change at all.
+        std = float(series.std())
+        return Mean(float(series.mean()), std, std, 1.0 if spread else float(len(series)), 0)
+    timeseries = _timeseries()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if discard:
+            start, inefficiency, _ = timeseries.detect_equilibration(series, nskip=max(1, len(series) // _STARTS))
+        else:
+            start, inefficiency = 0, timeseries.statistical_inefficiency(series)
+    kept = series[int(start) :]
+    samples = max(len(kept) / float(inefficiency), 1.0)
+    return Mean(float(kept.mean()), float(kept.std()), float(kept.std() / np.sqrt(samples)), samples, int(start))
+
+
+def _timeseries():
+    """pymbar's module, without what it says when it is imported."""
+    logger = logging.getLogger("pymbar")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        from pymbar import timeseries
+    finally:
+        logger.setLevel(before)
+    return timeseries

@@ -1,0 +1,75 @@
+"""The models in a System's XML: embedded when a run begins, found again when it goes on."""
+
+from __future__ import annotations
+
+import pickle
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...forces.saved import load_computation
+from ...forces.spec import PotentialSpec, SumSpec
+from ...models import locate
+from ...options import Options
+from ...reading import check_pickles
+from .hybrid_system import model_options
+from .run_config import RunConfig
+from .run_inputs import MOST_BYTES
+
+
+def with_models_inside(text: str) -> str:
+    """A System's XML that needs no model file: it can be moved with the folder, or alone.
+
+    Parameters
+    ----------
+    text : str
+        XML as OpenMM writes it.
+
+    Returns
+    -------
+    str
+        Models of more than :data:`.run_inputs.MOST_BYTES` stay named by path and SHA-256.
+    """
+    return _changed(text, _inside)
+
+
+def _inside(part: PotentialSpec) -> PotentialSpec:
+    if part.content is not None or part.source.size_bytes > MOST_BYTES:
+        return part
+    return replace(part.embed(), source=replace(part.source, path=Path(part.source.path).name))
+
+
+def with_models_of(text: str, config: RunConfig) -> str:
+    """A System's XML whose model is read from where it is now, and run as the settings now say.
+
+    Parameters
+    ----------
+    text : str
+        XML as OpenMM writes it; of a run with one model.
+    config : RunConfig
+        Settings: the model, and how to run it.
+
+    Returns
+    -------
+    str
+    """
+    source = locate(config.model or "", config.trusted)
+    execution = Options(**model_options(config)).execution
+    return _changed(text, lambda part: replace(part, source=source, content=None, execution=execution))
+
+
+def _changed(text: str, change: Callable[[PotentialSpec], PotentialSpec]) -> str:
+    """Change every potential in a System's XML; the rest stays as it is, character by character."""
+    check_pickles(text)
+    for node in ElementTree.fromstring(text).iter():
+        pickled = node.get("function")
+        if pickled is None or node.get("type") not in ("PythonForce", "PythonTorchForce"):
+            continue
+        computation: Any = load_computation(bytes.fromhex(pickled))
+        parts = tuple(change(part) for part in computation.spec.parts)
+        spec = parts[0] if len(parts) == 1 else SumSpec(parts)
+        made = pickle.dumps(type(computation)(spec, computation.particles))
+        text = text.replace(pickled, made.hex())
+    return text

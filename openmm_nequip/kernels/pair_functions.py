@@ -1,0 +1,223 @@
+"""Two-body functions of Allegro models: all that an edge needs of its distance and the types of its atoms, and tables.
+
+Everything between the radial basis and the first thing that depends on other edges is a function of x = r / cutoff for
+each pair of types: the weights of the tensors and of the first environment, and what v_0 gives to the first layer of
+each latent network and of the readout. All of it is one row of numbers, so it is tabulated as one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from .allegro_program import AllegroProgram, Mlp, Splines
+from .read.probing import ACTIVATIONS
+from .tables import MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives, deviation, probes
+
+#: Degree of the tables: of those up to 11 the one with the smallest tables that keep the promise of TOLERANCES.
+DEGREE = 7
+#: Tables above this size are not made: the functions are evaluated instead.
+MOST_TABLE_BYTES = 512e6
+#: Knots to begin with, and the step in which their number grows.
+_FEWEST, _STEP = 16, 4
+#: Pairs that are tabulated together.
+_TOGETHER = 16
+#: How much finer a grid becomes at least when it was too coarse, and at most.
+_GROWTH = (1.05, 4.0)
+#: Largest value at the cutoff, relative to the largest anywhere, that is rounding on a function that ends there.
+_ENDED = 1e-12
+
+
+def hidden_form(mlp: Mlp) -> Mlp:
+    """A network with at least one hidden layer: one without gets its own outputs as such, and the unit matrix."""
+    if len(mlp.matrices) > 1:
+        return mlp
+    return Mlp([*mlp.matrices, np.eye(mlp.matrices[0].shape[1])], ("identity", 1.0))
+
+
+def two_body_matrix(program: AllegroProgram) -> np.ndarray:
+    """From the embedding h of a pair to its row.
+
+    Parameters
+    ----------
+    program : AllegroProgram
+        The model.
+
+    Returns
+    -------
+    numpy.ndarray, (n_scalars, n_row) float64
+        Columns: weights of the tensors (n_orders, n_channels), weights of the environment (n_orders, n_channels), then
+        inputs of the first activation of every latent network, and of the readout.
+    """
+    rows = len(program.scalars)
+    features = program.n_features
+    networks = [hidden_form(mlp) for mlp in (*program.latents, program.readout)]
+    return np.concatenate(
+        [
+            program.tensor.reshape(rows, -1),
+            program.environment.reshape(rows, -1),
+            *(program.scalars @ network.matrices[0][:features] for network in networks),
+        ],
+        axis=1,
+    )
+
+
+def _spline_function(splines: Splines) -> Callable[[torch.Tensor], torch.Tensor]:
+    lower = torch.from_numpy(splines.lower)
+
+    def functions(x: torch.Tensor) -> torch.Tensor:
+        angle = torch.clamp((x[:, None] - lower) / splines.width, min=0.0, max=1.0) * (2 * torch.pi)
+        return 0.25 * (1 - torch.cos(angle)).square()
+
+    return functions
+
+
+class PairFunctions:
+    """The rows of some pairs of types as functions of x = r / cutoff, in float64.
+
+    Parameters
+    ----------
+    program : AllegroProgram
+        The model.
+    pairs : sequence of tuple of int
+        Types of centre and neighbour.
+    """
+
+    def __init__(self, program: AllegroProgram, pairs: Sequence[tuple[int, int]]) -> None:
+        basis = program.basis
+        self.count = len(pairs)
+        self._basis = _spline_function(basis) if isinstance(basis, Splines) else bessel_function(basis)
+        self._first = torch.from_numpy(np.concatenate([program.pairs[pair] for pair in pairs], axis=1))
+        self._matrices = [torch.from_numpy(matrix) for matrix in program.embedding.matrices]
+        self._activation, self._factor = program.embedding.activation
+        self._last = torch.from_numpy(two_body_matrix(program))
+
+    def _embedding(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = (self._basis(x) @ self._first).view(len(x), self.count, -1)
+        for matrix in self._matrices:
+            hidden = ACTIVATIONS[self._activation](hidden) * self._factor @ matrix
+        return hidden
+
+    def derivatives(self, x: torch.Tensor, order: int) -> list[torch.Tensor]:
+        """Rows (n, n_pairs, n_row) at x (n,) in [0, 1], and their derivatives, see :func:`.tables.derivatives`.
+
+        The map onto the row comes last, because it is wide.
+        """
+        return [values @ self._last for values in derivatives(self._embedding, x, order)]
+
+
+def _hermite_matrix(degree: int) -> np.ndarray:
+    """From derivatives at 0, then at 1, to coefficients of the polynomial that has them: (degree + 1, degree + 1)."""
+    order = (degree + 1) // 2
+    conditions = np.zeros((degree + 1, degree + 1))
+    for derivative in range(order):
+        for power in range(derivative, degree + 1):
+            falling = float(np.prod(np.arange(power - derivative + 1, power + 1)))
+            conditions[order + derivative, power] = falling
+            if power == derivative:
+                conditions[derivative, power] = falling
+    return np.linalg.inv(conditions)
+
+
+def hermite_of_degree(functions: PairFunctions, knots: int, degree: int) -> np.ndarray:
+    """Coefficients of the interpolants on [0, 1] of an odd degree.
+
+    Parameters
+    ----------
+    functions : PairFunctions
+        What is tabulated.
+    knots : int
+        Number of intervals.
+    degree : int
+        Of the polynomials.
+
+    Returns
+    -------
+    numpy.ndarray, (n_pairs, knots, degree + 1, n_row) float64
+    """
+    x = torch.linspace(0, 1, knots + 1, dtype=torch.float64)
+    found = [d.numpy() / knots**i for i, d in enumerate(functions.derivatives(x, (degree - 1) // 2))]
+    if np.abs(found[0][-1]).max() <= _ENDED * np.abs(found[0]).max():
+        for values in found:  # they end at the cutoff, and beyond it all is zero
+            values[-1] = 0.0
+    ends = np.stack([*(values[:-1] for values in found), *(values[1:] for values in found)])
+    flat = _hermite_matrix(degree) @ ends.reshape(degree + 1, -1)
+    return np.ascontiguousarray(flat.reshape(degree + 1, *found[0][1:].shape).transpose(2, 1, 0, 3))
+
+
+def _tabulate(functions: PairFunctions, knots: int) -> list[Table]:
+    """Tables of some pairs with so many knots, and their errors."""
+    coefficients = hermite_of_degree(functions, knots, DEGREE)
+    points = torch.from_numpy(probes(knots))
+    true_value, true_slope = (d.numpy() for d in functions.derivatives(points, 1))
+    return [
+        Table(table, *deviation(table, points.numpy(), true_value[:, i], true_slope[:, i]))
+        for i, table in enumerate(coefficients)
+    ]
+
+
+def _finer(table: Table, promised: tuple[float, float]) -> float:
+    """How much finer the grid of a table that does not keep its promise has to be; 1 for one that does."""
+    if table.value_error <= promised[0] and table.slope_error <= promised[1]:
+        return 1.0
+    # An error falls with the power degree + 1 of the interval, that of a slope with one less.
+    value = (table.value_error / promised[0]) ** (1 / (DEGREE + 1))
+    slope = (table.slope_error / promised[1]) ** (1 / DEGREE)
+    return min(max(value, slope, _GROWTH[0]), _GROWTH[1])
+
+
+def table_bytes(program: AllegroProgram, knots: int) -> float:
+    """Size of all tables of a model with so many knots."""
+    width = two_body_matrix(program).shape[1]
+    return program.n_types**2 * knots * (DEGREE + 1.0) * width * np.dtype(program.dtype).itemsize
+
+
+def tabulate_pairs(program: AllegroProgram, pairs: Sequence[tuple[int, int]] | None = None) -> list[Table] | None:
+    """Tables of all pairs of types, with one grid.
+
+    Parameters
+    ----------
+    program : AllegroProgram
+        The model.
+    pairs : sequence of tuple of int, optional
+        Types of centre and neighbour; all by default, row by row.
+
+    Returns
+    -------
+    list of Table or None
+        None if they would be larger than :data:`MOST_TABLE_BYTES`: a model of many elements.
+
+    Raises
+    ------
+    ValueError
+        If the promise cannot be kept.
+    """
+    promised = TOLERANCES[program.dtype]
+    # Splines are smooth between the ends of their supports, which are multiples of 1 / number of functions.
+    step = program.basis.size if isinstance(program.basis, Splines) else _STEP
+    wanted = list(pairs or [(a, b) for a in range(program.n_types) for b in range(program.n_types)])
+    chunks = [PairFunctions(program, wanted[i : i + _TOGETHER]) for i in range(0, len(wanted), _TOGETHER)]
+    knots = -(-_FEWEST // step) * step
+    found: dict[int, list[Table]] = {}
+    waiting = list(range(len(chunks)))
+    while waiting:
+        if table_bytes(program, knots) > MOST_TABLE_BYTES:
+            return None
+        found[waiting[0]] = made = _tabulate(chunks[waiting[0]], knots)
+        finer = max(_finer(table, promised) for table in made)
+        if finer == 1.0:
+            waiting.pop(0)
+            continue
+        if knots * finer > MOST_KNOTS:
+            raise ValueError(
+                f"a table of {knots} knots is still off by {max(table.value_error for table in made):.1e} in value and "
+                f"{max(table.slope_error for table in made):.1e} in slope (wanted {promised[0]:.1e} and "
+                f"{promised[1]:.1e}); use tables=False"
+            )
+        knots = max(-(-int(np.ceil(knots * finer)) // step) * step, knots + step)
+    for i, chunk in enumerate(chunks):
+        if found[i][0].knots < knots:
+            found[i] = _tabulate(chunk, knots)
+    return [table for i in range(len(chunks)) for table in found[i]]
