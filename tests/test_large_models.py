@@ -6,7 +6,7 @@ import torch
 from conftest import DATA
 from nequip_models import make_model
 
-from openmm_nequip.app import single_point
+from openmm_nequip.app.accuracy import frame_answers
 from openmm_nequip.app.cli import main
 from openmm_nequip.kernels.read import bilinear, nequip_layers, read_model
 from openmm_nequip.models.compiling import aot
@@ -62,7 +62,9 @@ def test_products_of_another_convention_are_probed():
 )
 def test_energy_chooses_by_the_memory_that_it_would_need(tmp_path, monkeypatch, capsys, limit, arguments, kernels):
     if limit is not None:
-        monkeypatch.setattr(single_point, "MUCH_MEMORY", limit)
+        monkeypatch.setattr(frame_answers, "MUCH_MEMORY", limit)
+    if kernels:  # those in the cache are used without a word
+        monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path / "cache"))
     structure = tmp_path / "water.xyz"
     structure.write_text("3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
     assert main(["energy", MODEL, str(structure), *arguments]) == 0
@@ -70,7 +72,7 @@ def test_energy_chooses_by_the_memory_that_it_would_need(tmp_path, monkeypatch, 
 
 
 def test_energy_of_large_models_that_cannot_be_fused_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(single_point, "MUCH_MEMORY", 1.0)
+    monkeypatch.setattr(frame_answers, "MUCH_MEMORY", 1.0)
     monkeypatch.setattr("openmm_nequip.models.opening.fused_model", refuse)
     structure = tmp_path / "water.xyz"
     structure.write_text("3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
@@ -87,7 +89,7 @@ def refuse(*_):
 def test_times_fit_the_model(monkeypatch, tmp_path):
     said = []
 
-    def stop(command, what, *_):
+    def stop(command, what, *_, **__):
         said.append(what)
         return 1
 

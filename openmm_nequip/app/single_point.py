@@ -5,26 +5,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import KernelsError
 from ..evaluate.evaluator import Evaluator
 from ..evaluate.placement import Placement
-from ..graph.neighbors import NeighborList
-from ..models import Execution, Model, ModelSource, format_of, open_model, read_info
+from ..models import Model
 from ..topology import atom_types, common_symbol
 from ..units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
 from .structures.structure_files import Structure
 
 logger = logging.getLogger(__name__)
 
-#: Memory of an eager evaluation for each edge, as a share of the size of the model file: 12 GB for the 6,400 edges of
-#: 64 atoms and an Allegro model of 75 MB. Above the other number in bytes it is much.
-EAGER_MEMORY, MUCH_MEMORY = 0.025, 2e9
 FORCE_SUFFIXES = (".npy", ".csv", ".txt", ".extxyz")
 
 
@@ -111,46 +106,6 @@ def evaluate(model: Model, structure: Structure, units: Units, types: Sequence[i
     evaluator = Evaluator(model, units, Placement(len(indices), indices), periodic, 0.0)
     out = evaluator.evaluate(structure.positions_nm, structure.box_nm)
     return SinglePoint(out["energy"], out["forces"], out.get("atomic_energies"), out.get("stress"))
-
-
-def choose_execution(source: ModelSource, execution: Execution, structure: Structure, units: Units) -> Execution:
-    """How one structure is best evaluated: eagerly, or by the fused kernels where that takes much memory.
-
-    Parameters
-    ----------
-    source : ModelSource
-        The model file.
-    execution : Execution
-        As asked for, eager.
-    structure : Structure
-        The atoms.
-    units : Units
-        The model's units.
-
-    Returns
-    -------
-    Execution
-        With ``kernels="fused"`` where the eager model would need more than :data:`MUCH_MEMORY` and they know it.
-    """
-    on_cpu = execution.device is None or execution.device.startswith("cpu")
-    cutoff = read_info(source).cutoff
-    if not (format_of(source.kind).can_fuse and on_cpu) or cutoff is None:
-        return execution
-    box = structure.box_nm
-    neighbors = NeighborList(cutoff * units.length, 0.0, box is not None)
-    edges = neighbors(np.ascontiguousarray(structure.positions_nm), np.eye(3) if box is None else box).count
-    need = edges * source.size_bytes * EAGER_MEMORY
-    if need < MUCH_MEMORY:
-        return execution
-    fused = replace(execution, compile=None, kernels="fused")
-    words = f"evaluated eagerly, {edges} edges of a model of this size may need {need / 1e9:.1f} GB"
-    try:
-        open_model(source, fused)
-    except KernelsError as error:
-        logger.warning("%s, and %s", words, error)
-        return execution
-    logger.info("%s: the fused kernels are used (--kernels none evaluates eagerly)", words)
-    return fused
 
 
 def check_forces_path(path: str | os.PathLike[str]) -> None:
