@@ -12,10 +12,10 @@ from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_fram
 from .answer import Answer
 
 DESCRIPTION = """Evaluate a model on a structure, in any cell, or with --frames on all those of a file, beside the
-energies and forces that the file states. Checkpoints and packages are evaluated eagerly, or by the fused CPU kernels
-where these lie in the cache or eager evaluation would take much memory; --compile, --no-compile and --kernels choose
-otherwise. The stress is dE/d(strain)/V in the frame of the file, positive under tension; the pressure is minus a third
-of its trace, without the kinetic part that moving atoms add."""
+energies and forces that the file states. Nothing is compiled unless --compile or --kernels fused is given, or eager
+evaluation would take much memory; fused kernels that lie in the cache are used. The stress is dE/d(strain)/V in the
+frame of the file, positive under tension; the pressure is minus a third of its trace, without the kinetic part that
+moving atoms add."""
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -96,13 +96,13 @@ def energy(arguments: argparse.Namespace) -> Answer:
         length_unit, energy_unit = arguments.units
     units = resolve_units(length_unit, energy_unit)
     _check_files(arguments)
-    given = {name: getattr(arguments, name) for name in ("device", "compile", "trusted", "kernels")}
-    given |= {"path": arguments.model, "inputs": read_inputs(arguments.input)}
+    inputs = read_inputs(arguments.input)
+    given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels, inputs
     types = single_point.read_types(arguments.types)
     if arguments.frames is not None:
         return _all_frames(arguments, given, units, types)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
-    model = load_for_frames(**given, sample=(structure, units))
+    model = load_for_frames(*given, largest=structure, units=units)
     log_units(arguments.model, units)
     cutoff = model.info.cutoff
     structure = structure.filled(None if cutoff is None else cutoff * units.length)
@@ -144,7 +144,7 @@ def _check_files(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--csv {arguments.csv!r}: give a file in a folder that exists")
 
 
-def _all_frames(arguments: argparse.Namespace, given: dict[str, Any], units: Any, types: Any) -> Answer:
+def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], units: Any, types: Any) -> Answer:
     """Several frames as a table."""
     from ..potential import log_units
     from .accuracy.frame_answers import load_for_frames
@@ -153,7 +153,8 @@ def _all_frames(arguments: argparse.Namespace, given: dict[str, Any], units: Any
 
     keys = reference_keys(arguments)
     frames = read_frames(arguments.structure, arguments.frames, arguments.box, keys)
-    model = load_for_frames(**given, sample=(frames[0].structure, units))
+    largest = max((frame.structure for frame in frames), key=lambda each: len(each.positions_nm))
+    model = load_for_frames(*given, largest=largest, units=units)
     log_units(arguments.model, units)
     found = evaluate_frames(model, units, types, frames)
     rows = [each.as_row() for each in found]

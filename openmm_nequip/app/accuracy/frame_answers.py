@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...errors import NonFiniteError, SimulationError
+import numpy as np
+
+from ...errors import KernelsError, NonFiniteError, SimulationError
 from ...evaluate.evaluator import Evaluator
 from ...evaluate.placement import Placement
-from ...models import Execution, Model, format_of, load_model, locate, open_model
+from ...graph.neighbors import NeighborList
+from ...models import Model, ModelSource, format_of, load_model, locate, read_info
 from ...models.fused import known_kernels
 from ...models.graph_inputs import parse_inputs
 from ...potential import atom_types
 from ...progress import no_programs
 from ...units import Units
-from ..single_point import SinglePoint, choose_execution
+from ..single_point import SinglePoint
 from ..structures.structure_files import Structure
 from .labelled_frames import LabelledFrame
+
+logger = logging.getLogger(__name__)
+
+#: Memory of an eager evaluation for each edge, as a share of the size of the model file: 12 GB for the 6,400 edges of
+#: 64 atoms and an Allegro model of 75 MB. Above the other number in bytes it is much.
+EAGER_MEMORY, MUCH_MEMORY = 0.025, 2e9
 
 
 def load_for_frames(
@@ -26,7 +36,7 @@ def load_for_frames(
     trusted: str | None,
     kernels: str,
     inputs: Mapping[str, float] | None = None,
-    sample: tuple[Structure, Units] | None = None,
+    **memory: Any,
 ) -> Model:
     """Load a model for a few evaluations: nothing is compiled unless asked for, but what the cache has is used.
 
@@ -37,15 +47,15 @@ def load_for_frames(
     device : str, optional
         Torch device, CPU by default.
     compile : bool or None
-        Whether to compile it; None for no, unless ``sample`` says that eager evaluation takes much memory.
+        Whether to compile it; None leaves it to the memory that it needs uncompiled.
     trusted : str, optional
         SHA-256 that the file must have.
     kernels : str
         ``"auto"`` takes the fused kernels where they lie compiled in the cache.
     inputs : mapping of str to float, optional
         What the model takes beside the structure.
-    sample : tuple of (Structure, Units), optional
-        A structure that it will be evaluated on, and the model's units.
+    memory
+        ``largest``: the :class:`Structure` with most atoms, and ``units`` of the model, to tell the memory by.
 
     Returns
     -------
@@ -66,10 +76,44 @@ def load_for_frames(
                     return load_model(path, device, None, trusted, "fused", modelInputs=inputs)
             except (RuntimeError, OSError):
                 pass  # made for another compiler or machine, or damaged
-    if compile is None and kernels == "auto" and sample is not None:
-        how = Execution(device, False, kernels, inputs=parse_inputs(inputs or {}))
-        return open_model(source, choose_execution(source, how, *sample))
+        needs = compile is None and "largest" in memory and much_memory(source, **memory)
+        if needs:
+            try:
+                model = load_model(path, device, None, trusted, "fused", modelInputs=inputs)
+                logger.info("%s: the fused kernels are used (--kernels none evaluates eagerly)", needs)
+                return model
+            except KernelsError as error:
+                logger.warning("%s, and %s", needs, error)
     return load_model(path, device, bool(compile), trusted, kernels, modelInputs=inputs)
+
+
+def much_memory(source: ModelSource, largest: Structure, units: Units) -> str:
+    """Whether an eager evaluation takes much memory.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The model file.
+    largest : Structure
+        The atoms.
+    units : Units
+        The model's units.
+
+    Returns
+    -------
+    str
+        How much, in words; empty if it does not.
+    """
+    cutoff = read_info(source).cutoff
+    if cutoff is None:
+        return ""
+    box = largest.box_nm
+    neighbors = NeighborList(cutoff * units.length, 0.0, box is not None)
+    edges = neighbors(np.ascontiguousarray(largest.positions_nm), np.eye(3) if box is None else box).count
+    need = edges * source.size_bytes * EAGER_MEMORY
+    if need < MUCH_MEMORY:
+        return ""
+    return f"evaluated eagerly, {edges} edges of a model of this size may need {need / 1e9:.1f} GB"
 
 
 class FrameEvaluator:
