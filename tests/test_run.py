@@ -366,7 +366,7 @@ def test_file_size_limit_of_the_system(tmp_path):
     output = tmp_path / "out"
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))
 
     # A TorchForce's XML holds the model, which is beyond the limit.
     start_run(make_config(settings(PEPTIDE, tmp_path / "first", steps=1, model=SHIPPED)))  # leaves its kernels
