@@ -103,7 +103,7 @@ def named(script: str, arguments: list[str]) -> list[str]:
     return ["--input-path", arguments[0], "--output-path", *arguments[1:]]
 
 
-def write_files(folder: Path) -> None:
+def write_files(folder: Path, artefacts: list[str]) -> None:
     """In a version's own environment: train, package, compile, and evaluate; what fails leaves a reason behind."""
     import ase.io
     from omegaconf import OmegaConf
@@ -120,6 +120,9 @@ def write_files(folder: Path) -> None:
     ]  # fmt: skip
     failures = {}
     for artefact, script, arguments in scripts:
+        if artefact not in ("checkpoint", "package", *artefacts):
+            failures[artefact] = "left out"
+            continue
         for words in (arguments, named(script, arguments)):
             command = [sys.executable, "-m", f"nequip.scripts.{script}", *words]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -156,7 +159,7 @@ def own_evaluation(package: Path) -> dict:
     return {"energy": float(out["total_energy"]), "forces": out["forces"].tolist()}
 
 
-def prepare(folder: Path, version: str) -> str:
+def prepare(folder: Path, version: str, artefacts: list[str]) -> str:
     """Make the environment and the files of a version where they are not yet; a reason if it cannot be installed."""
     python = folder / "bin" / "python"
     if not python.exists():
@@ -169,7 +172,7 @@ def prepare(folder: Path, version: str) -> str:
     files = folder / "files"
     if not (files / "failures.json").exists():
         files.mkdir(exist_ok=True)
-        command = [python, str(Path(__file__).resolve()), str(files), "--write"]
+        command = [python, str(Path(__file__).resolve()), str(files), "--write", "--artefacts", *artefacts]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | SETTINGS
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode != 0:
@@ -208,20 +211,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--versions", nargs="+", default=VERSIONS)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--artefacts", nargs="+", default=list(ARTEFACTS), choices=ARTEFACTS)
     parser.add_argument("--write", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.write:
-        write_files(given.folder.resolve())
+        write_files(given.folder.resolve(), given.artefacts)
         return
     warnings.simplefilter("ignore")
     print("| nequip | file | " + " | ".join(given.ways) + " |\n|---|---|" + "---|" * len(given.ways))
     for version in given.versions:
         folder = given.folder.resolve() / version
-        reason = prepare(folder, version)
+        reason = prepare(folder, version, given.artefacts)
         if reason:
             print(f"| {version} | none: {reason} |" + " |" * len(given.ways), flush=True)
             continue
-        for artefact in ARTEFACTS:
+        for artefact in given.artefacts:
             ways = given.ways if artefact in ("checkpoint", "package") else ["eager"]
             with contextlib.redirect_stdout(sys.stderr):
                 cells = [compare(folder / "files", artefact, way) for way in ways]

@@ -12,6 +12,7 @@ import openmm.unit as unit
 from .choices import BACKENDS
 from .graph.neighbors import DEFAULT_SKIN_NM
 from .models.execution import Execution
+from .models.graph_inputs import parse_inputs
 from .models.source import digest_given
 from .units import Units, resolve_units
 
@@ -123,6 +124,10 @@ class Options:
         """
         modifiers: Any = self.modifiers
         inputs: Any = self.modelInputs
+        if isinstance(inputs, (list, tuple)) and all(isinstance(each, Mapping) for each in inputs):
+            for each in inputs:
+                parse_inputs(each)
+            inputs = None  # of several models, each has its own: NequIPPotentialImpl.execution
         return Execution(self.device, self.compile, self.kernels, self.tables, modifiers, self.cudaGraphs, inputs)
 
     @property

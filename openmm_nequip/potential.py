@@ -217,9 +217,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
 
     def execution(self, options: Options) -> Execution:
         """How this potential is run: the options, with its own share of the models' inputs in a hybrid System."""
-        if self.inputs is None:
-            return options.execution
-        return dataclasses.replace(options, modelInputs=dict(self.inputs)).execution
+        inputs = share_inputs([()], options.modelInputs)[0] if self.inputs is None else self.inputs
+        return dataclasses.replace(options.execution, inputs=inputs)
 
     def read_info(self, options: Options) -> ModelInfo:
         """Facts about the model, after checking that it can be run in this way; nothing is compiled.

@@ -95,6 +95,9 @@ def test_hybrid_systems_with_a_charge_for_each_model():
     assert energy_of(other, both) == pytest.approx(RIGHT[0] + alone, abs=2 * ENERGY)
     with pytest.raises(ModelInputError, match="no input 'spin'"):
         mixed([CHARGE, CHARGE], {"charge": 0, "spin": 1})
+    with pytest.raises(ModelInputError, match="2 mappings for 1 models"):
+        two = [{"charge": 1}, {"charge": 0}]
+        MLPotential("nequip", modelPath=CHARGE).createSystem(topology, modelInputs=two)
     with pytest.raises(ModelInputError, match="1 mappings for 2 models"):
         mixed([CHARGE, CHARGE], [{"charge": 0}])
 
@@ -111,6 +114,7 @@ WRONG = [
     ({"charge": [1]}, TypeError, "is a list"),
     ({1: 1}, TypeError, "no name of an input"),
     ("charge=1", TypeError, "give names and numbers"),
+    ([("charge", 1), 2], TypeError, "give names and numbers"),
     (1, TypeError, "give names and numbers"),
 ]
 
