@@ -8,6 +8,7 @@ both.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -77,8 +78,9 @@ def _shown(name: str, value: Any) -> Any:
     return value
 
 
-#: Classes by the name of the class of the scripted module.
-_CLASSES: dict[str, type[ScriptedModule]] = {}
+@cache
+def _class_named(name: str) -> type[ScriptedModule]:
+    return type(name, (ScriptedModule,), {})
 
 
 def show(module: Any) -> Any:
@@ -94,6 +96,4 @@ def show(module: Any) -> Any:
     ScriptedModule
         Of a class that has the name of the module's own.
     """
-    name = module.original_name
-    kind = _CLASSES.setdefault(name, type(name, (ScriptedModule,), {}))
-    return kind(module)
+    return _class_named(module.original_name)(module)
