@@ -47,7 +47,9 @@ MODELS = {
         "allegro_mlp_nonlinearity": "ssp", "splines": {"num_splines": 5, "spline_span": 3},
     },
 }  # fmt: skip
-#: Of these no library is built but once more: nothing about them is new but their activations.
+#: Those whose libraries and tables take some seconds more belong to the full set.
+SLOW = ("l2, everything", "l2, one weight for all orders")
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
 NONLINEARITIES = ("silu", "mish", "gelu", "ssp", "tanh", "sigmoid", "softplus", None)
 
 
@@ -80,7 +82,7 @@ def total(step, positions, types, cell, periodic=True):
 
 
 @pytest.mark.parametrize("tables", [True, False])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("periodic", [True, False])
 def test_numbers_are_those_of_the_model(name, tables, periodic):
     positions, types, cell = structure(periodic=periodic)
@@ -96,7 +98,7 @@ def test_numbers_are_those_of_the_model(name, tables, periodic):
 
 
 @pytest.mark.parametrize("tables", [True, False])
-@pytest.mark.parametrize("name", [n for n in MODELS if MODELS[n].get("model_dtype") != "float32"])
+@pytest.mark.parametrize("name", ["l1, linear", pytest.param("l2, everything", marks=pytest.mark.slow)])
 def test_forces_and_virial_are_the_gradient_of_the_fused_energy(name, tables):
     positions, types, cell = structure(12)
     step = open_step(name, tables)
@@ -119,7 +121,7 @@ def test_forces_and_virial_are_the_gradient_of_the_fused_energy(name, tables):
         assert abs(-(energies[0] - energies[1]) / (2 * h) - virial[a, b]) < 20 * DIFFERENCE * scale
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_symmetries(name):
     """Rotation, inversion, permutation, other images, and translation."""
     positions, types, cell = structure()
@@ -140,7 +142,7 @@ def test_symmetries(name):
     assert np.abs(step(moved, types, *edges_of(moved, cell), cell, 1)[1] - forces).max() < limit
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_isolated_atoms_and_empty_graphs(name):
     step, no_edges = open_step(name), (np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3)))
     positions, types = np.random.default_rng(0).normal(size=(3, 3)), np.array([0, 1, 2])
@@ -150,7 +152,7 @@ def test_isolated_atoms_and_empty_graphs(name):
     assert step(positions[:1], types[:1], *no_edges, np.eye(3), 2)[0] == pytest.approx(energies[:1], abs=1e-12)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_one_atom_alone_among_others(name):
     """An atom without neighbours beside some that have them: as the model has it."""
     positions = np.array([[0.0, 0, 0], [1.1, 0, 0], [20.0, 0, 0], [0.3, 1.3, 0.2], [0.0, 30.0, 0]])
@@ -162,7 +164,7 @@ def test_one_atom_alone_among_others(name):
     assert np.abs(found[1] - expected[1]).max() < 5 * FORCE[dtype_of(name)] * max(1.0, np.abs(expected[1]).max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_atoms_close_together(name):
     """At 0.3 Å as the model itself: rare, but a minimiser starts there."""
     positions, types = np.array([[0.0, 0, 0], [0.3, 0, 0], [0.2, 1.1, 0.4]]), np.array([1, 0, 2])
@@ -172,7 +174,7 @@ def test_atoms_close_together(name):
     assert np.abs(found[1] - expected[1]).max() < 5 * FORCE[dtype_of(name)] * max(1.0, np.abs(expected[1]).max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_edges_at_the_cutoff_come_and_go_without_a_trace(name):
     """Energy and force are continuous there, and an edge beyond changes no bit."""
     step, cell, types = open_step(name), np.eye(3) * 50, np.array([1, 1])

@@ -79,9 +79,9 @@ def load_model(
     trusted : str, optional
         SHA-256 that the file must have, checked before anything in it runs.
     kernels : str
-        For checkpoints and packages on a CPU: ``"fused"`` runs a model in generated C++, an order of magnitude
-        faster, and raises where that cannot be done; ``"none"`` does not; ``"auto"`` (default) does where it can and
-        ``compile`` is not False. :attr:`ModelInfo.kernels` says what became of it.
+        For checkpoints, packages and TorchScript files on a CPU: ``"fused"`` runs a model in generated C++, an order
+        of magnitude faster, and raises where that cannot be done; ``"none"`` does not; ``"auto"`` (default) does where
+        it can and ``compile`` is not False. :attr:`ModelInfo.kernels` says what became of it.
     tables : bool
         Whether fused kernels tabulate the radial networks (default; the error is rounding noise, see
         :mod:`openmm_nequip.kernels.tables`) or evaluate them.
