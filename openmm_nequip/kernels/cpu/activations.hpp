@@ -9,7 +9,7 @@
 // | MISH     | x t, with t = tanh(softplus(x))           | t + x (1 - t^2) s                                |
 // | GELU     | x c, with c = erfc(-x / sqrt 2) / 2       | c + x exp(-x^2 / 2) / sqrt(2 pi)                 |
 // | SIGMOID  | s                                         | s (1 - s)                                        |
-// | SOFTPLUS | ln(1 + exp(x))                            | s                                                |
+// | SOFTPLUS | ln(1 + exp(x)); x above 20, as torch has it | s; 1 above 20                                  |
 //
 // The factor that e3nn puts before an activation (normalize2mom) is not in here; who calls multiplies with it.
 #pragma once
@@ -45,9 +45,12 @@ INLINE void activate(int kind, vec x, vec& value, vec& slope) {
     for (int i = 0; i < LANES; i++) {
       double a = x[i], softplus = a > 0 ? a + std::log1p(std::exp(-a)) : std::log1p(std::exp(a));
       double sigmoid = 1 / (1 + std::exp(-a));
-      if (kind == SSP || kind == SOFTPLUS) {
-        value[i] = kind == SSP ? softplus - 0.6931471805599453 : softplus;
+      if (kind == SSP) {
+        value[i] = softplus - 0.6931471805599453;
         slope[i] = sigmoid;
+      } else if (kind == SOFTPLUS) {
+        value[i] = a > 20 ? a : softplus;
+        slope[i] = a > 20 ? 1 : sigmoid;
       } else if (kind == MISH) {
         double tanh = std::tanh(softplus);
         value[i] = a * tanh;
