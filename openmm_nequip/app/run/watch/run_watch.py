@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ....reporters import degrees_of_freedom
 from ..md_system import EQUILIBRATION_FRICTION, Setup
 from ..run_config import RunConfig
 from ..run_folder import EQUILIBRATION, PRODUCTION
+from ..setting_values import AUTO
 from . import plausible
 from .energy_checks import DriftCheck, TemperatureCheck
 from .finding import CERTAINTY, NOTE, Finding, Record
@@ -59,10 +61,7 @@ class RunWatch:
         self._last = config.steps if stage == PRODUCTION else None
         degrees = degrees_of_freedom(setup.system)
         thermostat = config.ensemble != "nve" or stage == EQUILIBRATION
-        friction = max(config.friction, EQUILIBRATION_FRICTION) if stage == EQUILIBRATION else config.friction
-        relaxed_at = plausible.RELAXATION_TIMES / friction if thermostat and friction > 0 else np.inf
-        if stage == PRODUCTION and config.equilibrate != 0:
-            relaxed_at = 0.0
+        relaxed_at = _relaxed_at(config, record, stage, thermostat)
         self._temperature = TemperatureCheck(config.temperature, degrees, thermostat, relaxed_at)
         self._drift = None if thermostat else DriftCheck(config.temperature, degrees)
 
@@ -130,3 +129,18 @@ class RunWatch:
                 f"stopped, for the simulation has gone wrong: {worst.kind} ({self._stage}, step {step}): {worst.text}",
                 worst.atoms,
             )
+
+
+def _relaxed_at(config: RunConfig, record: Record, stage: str, thermostat: bool) -> float:
+    """Time of the stage in ps at which a thermostat has taken the heat of the start, or brought what was missing."""
+    strong = max(config.friction, EQUILIBRATION_FRICTION)
+    missing = plausible.RELAXATION_TIMES
+    if stage == EQUILIBRATION:
+        return missing / strong
+    if config.equilibrate != AUTO:
+        missing -= int(config.equilibrate) * config.timestep * 1e-3 * strong
+    elif not any(found.kind == "equilibration" for found in record.findings):
+        missing = 0.0
+    if missing <= 0.0:
+        return 0.0
+    return missing / config.friction if thermostat and config.friction > 0 else math.inf
