@@ -24,6 +24,7 @@ from toy import evaluate, make_topology, write_toy
 from openmm_nequip import KernelsError, load_model
 from openmm_nequip.cache import cache_dir, find, keep, scratch, shelf, sweep
 from openmm_nequip.errors import NotFusableError
+from openmm_nequip.forces import saved
 from openmm_nequip.kernels.cpu import CPU
 from openmm_nequip.kernels.cpu.build import build, library_name, refusal
 from openmm_nequip.kernels.fuse import fuse
@@ -152,16 +153,19 @@ def test_a_planted_package_is_not_loaded(cache, monkeypatch):
 
 
 @pytest.mark.parametrize("spoil", [b"", b"PK\x03\x04 no model"])
-def test_an_embedded_model_is_unpacked_again(cache, tmp_path, spoil):
+def test_an_embedded_model_is_unpacked_again(cache, tmp_path, monkeypatch, spoil):
     path = write_toy(tmp_path / "toy.nequip.pth")
     system = MLPotential("nequip", modelPath=path, embedModel=True).createSystem(make_topology(["H", "C"]))
     text = openmm.XmlSerializer.serialize(system)
     positions = np.array([[0, 0, 0], [0.38, 0, 0]])
     expected = evaluate(system, positions)[0]
     path.unlink()
+    # Equal content shares its opened model in a process; each read here is to open it anew, as another process does.
+    monkeypatch.setattr(saved, "RESTORED", saved.RestoredPotentials())
     assert evaluate(openmm.XmlSerializer.deserialize(text), positions)[0] == expected
     (unpacked,) = (cache / "embedded").iterdir()
     unpacked.write_bytes(spoil)
+    monkeypatch.setattr(saved, "RESTORED", saved.RestoredPotentials())
     assert evaluate(openmm.XmlSerializer.deserialize(text), positions)[0] == expected
     (unpacked,) = (cache / "embedded").iterdir()
     assert locate(unpacked).sha256 in unpacked.name
@@ -389,5 +393,5 @@ def test_damaged_embedded_bytes_are_told(cache, tmp_path):
     assert content in text
     path.unlink()
     spoiled = openmm.XmlSerializer.deserialize(text.replace(content, content[:1000] + "ff" + content[1002:]))
-    with pytest.raises(openmm.OpenMMException, match="embedded in the System is damaged"):
+    with pytest.raises(openmm.OpenMMException, match="the saved potential is damaged"):
         evaluate(spoiled, np.array([[0, 0, 0], [0.38, 0, 0]]))

@@ -457,7 +457,7 @@ def scripted(name, layout, periodic, static, path=None):
     """The module of a TorchForce and the evaluator of the same potential."""
     impl = NequIPPotentialImpl("nequip", str(path or DATA / f"tiny-{name}.nequip.pth"))
     spec = impl.spec(impl.options({}), layout, periodic)
-    model = load_model(spec.source.path)
+    model = load_model(spec.source.path, kernels="none")  # the script itself
     return torch_force.script(model, spec, static), Evaluator(model, spec.units, layout, periodic, 0.05)
 
 

@@ -19,8 +19,8 @@ from .saved import RESTORED, STATE, TENSOR, VERSION, SavedPotential, restore, se
 from .spec import PotentialSpec, SumSpec, to_plain
 
 
-def _explain(error: BaseException) -> ComputationError:
-    """The error that OpenMM gets; the one behind it is kept for :func:`openmm_nequip.kept_error.error_behind`."""
+def explain(error: BaseException) -> ComputationError:
+    """The error that OpenMM gets; the one behind it is kept, see :func:`openmm_nequip.kept_error.error_behind`."""
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     text = f"{type(error).__name__}: {error}\n\n{trace}"
     keep_error(error, text)
@@ -89,7 +89,7 @@ class LazyEvaluator:
         if isinstance(error, NonFiniteError) and self.particles is not None:
             named = [self.particles[i] for i in error.indices]
             error = type(error)(error.what, named, error.n_atoms).with_traceback(error.__traceback__)
-        return _explain(error)
+        return explain(error)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return restore, tuple(self.saved())

@@ -85,6 +85,33 @@ def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
     return content | {_DIGEST: hashlib.sha256(text.encode()).hexdigest()}
 
 
+class UnreadablePotential:
+    """What stands for a saved potential that cannot be read; every call says why.
+
+    OpenMM's deserializer ends the process when a function cannot be unpickled, so it gets this instead.
+
+    Parameters
+    ----------
+    error : SavedSystemError
+        Why it cannot be read.
+    version, data
+        Its saved form, which goes on unchanged into copies and files.
+    """
+
+    def __init__(self, error: SavedSystemError, version: int, data: Mapping[str, Any]) -> None:
+        self.error = error
+        self._saved = version, data
+
+    def __call__(self, *_: Any) -> Any:
+        """Raise the error."""
+        from .computation import explain
+
+        raise explain(self.error)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restore, self._saved
+
+
 def restore(version: int, data: Mapping[str, Any]) -> Any:
     """The function of a force from its saved form; the model is opened at its first call.
 
@@ -97,13 +124,16 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
 
     Returns
     -------
-    Computation or TensorComputation
-
-    Raises
-    ------
-    SavedSystemError
-        If a later release wrote it, or it is damaged.
+    Computation, TensorComputation or UnreadablePotential
+        The last where a later release wrote it, or it is damaged.
     """
+    try:
+        return _restored(version, data)
+    except SavedSystemError as error:
+        return UnreadablePotential(error, version, data)
+
+
+def _restored(version: int, data: Mapping[str, Any]) -> Any:
     if version != VERSION:
         raise SavedSystemError(
             f"this System was saved in version {version!r} of the form, and this release of openmm-nequip reads "
@@ -113,6 +143,8 @@ def restore(version: int, data: Mapping[str, Any]) -> Any:
     from .computation import Computation, TensorComputation
     from .spec import from_plain
 
+    if not isinstance(data, Mapping):
+        raise SavedSystemError(f"the saved potential is damaged: a {type(data).__name__} instead of its data", version)
     stated, data = data.get(_DIGEST), sealed(data)
     if stated not in (None, data[_DIGEST]):
         raise SavedSystemError(
@@ -177,8 +209,11 @@ def load_computation(content: bytes) -> Any:
         If it names something else, or is damaged.
     """
     try:
-        return _OwnUnpickler(io.BytesIO(content)).load()
+        found = _OwnUnpickler(io.BytesIO(content)).load()
     except SavedSystemError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
         raise SavedSystemError(f"the saved potential is damaged: {type(error).__name__}: {error}") from error
+    if isinstance(found, UnreadablePotential):
+        raise found.error
+    return found
