@@ -384,7 +384,7 @@ def options() -> list[Case]:
         ("two energies", lambda b: b.system(energyUnit="eV", energyScale=1.0), "give only one"),
         ("modifiers and fused", lambda b: b.system(modifiers=["a"], kernels="fused"), "exclude each other"),
         ("graphs on a CPU", lambda b: b.system(cudaGraphs=True, device="cpu"), "only CUDA devices have CUDA graphs"),
-        ("fused TorchScript", lambda b: b.system(kernels="fused"), "compiled already; give the .ckpt or .nequip.zip"),
+        ("fused on a GPU", lambda b: b.system(kernels="fused", device="cuda"), "cuda"),
         ("unit", lambda b: resolve_units("furlong"), "not a known unit"),
         (
             "modifier of a checkpoint",

@@ -24,12 +24,12 @@ _STEPS_PER_PS = round(1000 / _STEP_FS)
 _FRICTION = 5.0  # 1/ps
 _BAROSTAT_INTERVAL = 10
 #: The first part shrinks the box; it may lose a fifth of its width, and OpenMM wants it twice as wide as the cutoff.
-_SHRINKING_PS = 5.0
+_SHRINKING_PS = 3.0
 _SHRINKING_PART = 0.8
 #: The second part measures the volume, which fluctuates, until its mean is known so well, and at most so long.
 _MEASURING_PART = 0.93
 _ENOUGH = 0.005
-_LONGEST_PS = 100.0
+_LONGEST_PS = 40.0
 
 #: Makes a System with non-bonded settings that suit a box (3, 3) in nm.
 SystemMaker = Callable[[np.ndarray], openmm.System]
