@@ -141,7 +141,7 @@ def files(folder):
     """Every file of one model and how to run it: name -> keywords of createSystem."""
     found = {"model.ckpt": {"compile": False}, "model.nequip.zip": {"compile": False}}
     found |= {f"{target}.nequip.pt2": {} for target in TARGETS[folder.name]}
-    return found | ({"model.nequip.pth": {}} if TORCHSCRIPT else {})
+    return found | ({"model.nequip.pth": {"kernels": "none"}} if TORCHSCRIPT else {})
 
 
 def structure(periodic):

@@ -262,7 +262,7 @@ def test_nan_from_the_model_names_atoms_and_keeps_the_last_good_frame(tmp_path, 
 
     monkeypatch.setattr(Model, "evaluate", fail)
     output = tmp_path / "out"
-    assert main(arguments(settings(PEPTIDE, output, steps=40, backend="PythonForce"))) == 1
+    assert main(arguments(settings(PEPTIDE, output, steps=40, backend="PythonForce", kernels="none"))) == 1
     lines = capsys.readouterr().err.splitlines()
     assert "the model's energy or forces are NaN or infinite for 1 of 22 atoms (indices 3)" in lines[-1]
     assert "(3 (H3 of ACE 1))" in lines[-1]

@@ -96,7 +96,8 @@ def failing_context(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(Model, "evaluate", fail)
-    system = MLPotential("nequip", modelPath=MODEL).createSystem(make_topology(["H"] * 5), backend="PythonForce")
+    options = {"backend": "PythonForce", "kernels": "none"}
+    system = MLPotential("nequip", modelPath=MODEL).createSystem(make_topology(["H"] * 5), **options)
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(POSITIONS)
     return context
