@@ -143,10 +143,8 @@ def test_what_is_compiled_with_modifiers_is_kept_apart(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
     calls = []
 
-    def compile(source, device, target, modifiers, optional):
-        calls.append((modifiers, optional))
-        if modifiers == ("enable_Bad",):
-            raise CompileError("no such kernel")
+    def compile(source, device, target, options):
+        calls.append(tuple(options))
         target.write_bytes(b"x")
 
     monkeypatch.setattr(aot, "compile_in_worker", compile)
@@ -161,7 +159,7 @@ def test_modifiers_that_nobody_named_are_left_out_where_they_fail(monkeypatch):
     """Those of the user's choice are an error instead."""
     calls = []
 
-    def package(source, device, modifiers=(), optional=False):
+    def package(source, device, modifiers=(), optional=False, inputs=()):
         calls.append(modifiers)
         if modifiers:
             raise CompileError("no such kernel")
@@ -205,7 +203,7 @@ def test_compiled_models_take_turns_on_a_gpu():
         return [torch.zeros(2), torch.zeros(()), torch.zeros(2, 3)]
 
     outputs = ("atomic_energy", "total_energy", "forces")
-    model = AOTInductorModel(info, CUDA, package, (), outputs)
+    model = AOTInductorModel(info, CUDA, package, ((), outputs), {})
     inputs = torch.zeros(2, 3), torch.zeros(2).long(), torch.zeros(2, 2).long(), torch.zeros(2, 3), torch.eye(3)
     failures = []
 

@@ -29,6 +29,7 @@ WRONG = {
     "lengthScale": (0, "lengthScale"),
     "lengthUnit": ("parsec", "lengthUnit='parsec'"),
     "linkType": ("Xe", "linkType"),
+    "modelInputs": ({"charge": 1}, "charge"),
     "modifiers": ("enable_A", "modifiers='enable_A'"),
     "precision": ("half", "precision='half'"),
     "properties": ({"useCudaGraphs": "true"}, "useCudaGraphs"),
@@ -149,10 +150,11 @@ def test_a_run_hands_every_setting_of_the_model_on():
     """What a user sets arrives as an option of the potential; trust goes its own way beside them."""
     config = RunConfig(model="m", structure="s", output="o", units=("nm", "kJ/mol"), types=("0", "C"),
                        backend="PythonForce", compile=False, kernels="none", tables=False, modifiers=("enable_A",),
-                       cuda_graphs="off", device="cpu")  # fmt: skip
+                       cuda_graphs="off", device="cpu", input=("charge=1",))  # fmt: skip
     assert model_options(config) == {
         "lengthUnit": "nm", "energyUnit": "kJ/mol", "atomTypes": [0, "C"], "backend": "PythonForce", "compile": False,
         "kernels": "none", "tables": False, "modifiers": ("enable_A",), "cudaGraphs": False, "device": "cpu",
+        "modelInputs": {"charge": 1},
     }  # fmt: skip
 
 

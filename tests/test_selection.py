@@ -97,5 +97,6 @@ def test_options_do_what_they_say(tmp_path, options, counts):
     (tmp_path / "setup.cfg").write_text((TESTS.parent / "setup.cfg").read_text(encoding="utf-8"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_two.py"), *options]
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(TESTS), str(TESTS.parent)]))
+    environment.pop("PYTEST_ADDOPTS", None)  # the words of the output are read
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.stdout.splitlines()[-1].startswith(counts), done.stdout + done.stderr

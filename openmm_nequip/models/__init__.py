@@ -119,7 +119,10 @@ def load_model(
     """
     unknown = [name for name in more if name not in ("modifiers", "modelInputs")]
     if unknown:
-        raise TypeError(f"load_model has no argument {', '.join(unknown)}; see its documentation")
+        raise TypeError(
+            f"load_model got an unexpected keyword argument {', '.join(unknown)}; it takes modifiers and modelInputs "
+            "beside the arguments of its signature"
+        )
     modifiers, inputs = more.get("modifiers"), more.get("modelInputs")
     execution = Execution(device, compile, kernels, tables, modifiers, inputs=inputs)  # type: ignore[arg-type]
     return open_model(locate(path, trusted), execution)

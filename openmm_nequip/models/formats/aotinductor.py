@@ -273,9 +273,9 @@ def _load_failure(source: ModelSource, metadata: dict[str, str], error: Exceptio
 def _unnamed_fields(source: ModelSource, metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Inputs and outputs of a package that does not name them, by their numbers in the generated C++."""
     counts = None
-    for name in entries(source.path):
+    for name in entries(source):
         if name.endswith(".cpp") and counts is None:
-            stated = _COUNTS.search(read_entry(source.path, name))
+            stated = _COUNTS.search(read_entry(source, name))
             counts = stated and (int(stated[1]), int(stated[2]))
     if counts is None:  # no C++ in it: the target of Python clients
         return INPUT_FIELDS, _ASE_OUTPUTS

@@ -76,7 +76,7 @@ def obstacle(source: ModelSource, execution: Execution) -> str:
         Empty if nothing is known to speak against it.
     """
     installed = package_version("nequip")
-    old = find_entry(source.path, "/model/package_metadata.pkl") is not None
+    old = find_entry(source, "/model/package_metadata.pkl") is not None
     if not old or (parse_version(installed) or NEW_FORM) < NEW_FORM:
         return ""
     return (
