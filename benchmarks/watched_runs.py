@@ -76,6 +76,11 @@ def rows(folder: Path, shared: Path):
     yield "a residue with link atoms, vacuum", 0, "", [*peptide, *links, "--steps", 2000]
     yield "a residue with link atoms, water", 0, "", [*peptide, *links, "--solvate", "0.7", "--steps", 1000]
     yield "dipeptide in water, 1 fs", 0, "", [*peptide, *SOLUTION, "--timestep", 1, "--steps", 2000]
+    yield "dipeptide in water, molecules put into the box", 0, "", [
+        *peptide, *SOLUTION, "--wrap", "molecules", "--trajectory", "xtc", "--steps", 1000,
+    ]  # fmt: skip
+    yield "dipeptide, without tables", 0, "", [*peptide, "--no-tables", "--steps", 2000]
+    yield "dipeptide, on the Reference platform", 0, "", [*peptide, "--platform", "Reference", "--steps", 1000]
     water = shared / "data/cp2k/water-deployed-neq060sp.pth"
     scan = shared / "data/cp2k/waterscan-neq0.16.nequip.pth"
     for name, model in (("water", water), ("water, SCAN", scan)):
