@@ -76,7 +76,9 @@ def test_energy_of_large_models_that_cannot_be_fused_says_so(tmp_path, monkeypat
     monkeypatch.setattr("openmm_nequip.models.opening.fused_model", refuse)
     structure = tmp_path / "water.xyz"
     structure.write_text("3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
-    assert main(["energy", MODEL, str(structure)]) == 0
+    # A copy, which no other test has open.
+    model = shutil.copy(MODEL, tmp_path / "model.nequip.zip")
+    assert main(["energy", str(model), str(structure)]) == 0
     assert "GB, and the fused kernels cannot run this model: no such kernels" in capsys.readouterr().err
 
 

@@ -187,7 +187,9 @@ FORCE_FIELDS = {
 }
 
 
-@pytest.mark.parametrize("name", FORCE_FIELDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("CHARMM")) for name in FORCE_FIELDS]
+)
 def test_terms_of_force_fields_go_without_doubt(name):
     mixed, caught = build_aside(FORCE_FIELDS[name]())
     assert not caught and not mixed.report.restraints

@@ -208,6 +208,7 @@ def test_storage(tmp_path, solvated, interpolate):
     assert float(done.stdout) == pytest.approx(expected, abs=ENERGY)
 
 
+@pytest.mark.slow
 def test_through_openmm_ml(solvated):
     """`MLPotential.createMixedSystem` is the same builder: text, generators, returnInfo and every keyword."""
     topology, system, positions = solvated
@@ -225,6 +226,7 @@ def test_through_openmm_ml(solvated):
         potential.createMixedSystem(topology, system, peptide, rul="gromacs")
 
 
+@pytest.mark.slow
 def test_remove_constraints_is_heeded_through_openmm_ml():
     pdb = app.PDBFile(str(PEPTIDE))
     system = app.ForceField("amber14-all.xml").createSystem(pdb.topology, constraints=app.HBonds)

@@ -124,6 +124,7 @@ def test_h5_without_pytables_names_the_cure(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ensemble", ["nve", "nvt"])
 def test_restart_is_the_run_that_was_not_stopped(waters, tmp_path, ensemble):
     whole = start_run(make_config(settings(waters, tmp_path / "whole", steps=40, ensemble=ensemble)))
@@ -146,6 +147,7 @@ def test_restart_is_the_run_that_was_not_stopped(waters, tmp_path, ensemble):
     assert again.summary["steps"] == 40 and again.summary["frames"] == 8
 
 
+@pytest.mark.slow
 def test_restart_from_the_portable_state(tmp_path, caplog):
     output = tmp_path / "out"
     start_run(make_config(settings(PEPTIDE, output, steps=10, ensemble="nve")))
@@ -333,6 +335,7 @@ def test_demo(tmp_path, monkeypatch, capsys):
     assert peptide_demo.free_folder(None) == "demo-output-2" and peptide_demo.free_folder("mine") == "mine"
 
 
+@pytest.mark.slow
 def test_interrupted_equilibration_goes_on(tmp_path, monkeypatch):
     output = tmp_path / "out"
     advance = stepping.StageRunner.advance

@@ -80,6 +80,7 @@ def test_a_folder_moves_with_its_files(tmp_path, run):
     assert is_whole(folder, 20)
 
 
+@pytest.mark.slow
 def test_a_folder_moves_alone(tmp_path, run, monkeypatch):
     folder = Path(shutil.copytree(run, tmp_path / "elsewhere" / "deep" / "er" / "still" / "one"))
     shutil.rmtree(tmp_path / "first")
