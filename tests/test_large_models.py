@@ -1,5 +1,7 @@
 """What models of foundation size need, on small ones: weights read and not probed, energies by size, fitting times."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
