@@ -53,11 +53,11 @@ def mean_of(series: np.ndarray, discard: bool = True) -> Mean:
     ``statistical_inefficiency``.
     """
     series = np.asarray(series, dtype=np.float64)
-    spread = float(np.ptp(series))
-    if len(series) < 3 or spread <= 1e-12 * max(abs(float(series[0])), 1e-300):
-        # Too few to say anything, or what does not change at all.
+    if float(np.ptp(series)) <= 1e-12 * max(abs(float(series[0])), 1e-300):  # what does not change at all
+        return Mean(float(series.mean()), 0.0, 0.0, float(len(series)), 0)
+    if len(series) < 3:  # too few to say anything
         std = float(series.std())
-        return Mean(float(series.mean()), std, std, 1.0 if spread else float(len(series)), 0)
+        return Mean(float(series.mean()), std, std, 1.0, 0)
     timeseries = _timeseries()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
