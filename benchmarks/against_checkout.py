@@ -27,6 +27,8 @@ HERE = Path(__file__).resolve().parent
 MODEL = HERE.parent / "openmm_nequip" / "data" / "alanine-dipeptide.nequip.zip"
 OTHER = "openmm_nequip_other"
 BLOCK_S = 0.15
+#: Rounding of a float32 model, kJ/mol/nm: 1e-5 eV/Å, and as much more as forces are above 1 eV/Å.
+NOISE = 0.01
 
 
 def import_other(checkout: Path):
@@ -86,7 +88,7 @@ def main() -> None:
             states = [context.getState(energy=True, forces=True) for context, _ in runs]
             forces = [np.array(state.getForces(asNumpy=True)._value) for state in states]
             off = np.abs(forces[0] - forces[1]).max()
-            if off > 1e-5 * max(1.0, np.abs(forces[1]).max()):
+            if off > NOISE * max(1.0, np.abs(forces[1]).max() / 1000.0):
                 sys.exit(f"{atoms} atoms, {kernels}, {platform}: forces differ by {off} kJ/mol/nm")
             for _, integrator in runs:
                 integrator.step(20)
