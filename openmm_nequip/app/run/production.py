@@ -98,11 +98,12 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
         periodic = setup.structure.box_nm is not None
         placement = _placement(config, setup, folder, frames) if periodic else None
         writer = trajectory_files.make_reporter(path, config.report_interval, frames > 0, periodic)
-        stack.callback(close_reporter, writer)
+        frame_reporter = FrameReporter(writer, placement)
+        stack.callback(frame_reporter.close)
         barostat = None if has_plugin_force(setup.system) else setup.barostat
         log = EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
         stack.callback(close_reporter, log)
-        simulation.reporters.extend([FrameReporter(writer, placement), log])
+        simulation.reporters.extend([frame_reporter, log])
         yield
 
 
