@@ -36,7 +36,10 @@ def info(arguments: argparse.Namespace) -> Answer:
     from .model_facts import describe_model
 
     facts = describe_model(arguments.model, arguments.device, arguments.trusted, arguments.load)
-    length, energy = facts["units_assumed"].values()
+    length, units = "model length", "not stated: give --units LENGTH ENERGY, or lengthUnit= and energyUnit="
+    if facts["units_assumed"] is not None:
+        length, energy = facts["units_assumed"].values()
+        units = f"{length}, {energy} ({facts['units_source'] or 'NequIP files state none'})"
     later = ": compiled at first use" if facts["can_compile"] else ""
     lines = [
         ("file", facts["path"]),
@@ -47,7 +50,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         ("types", " ".join(facts["type_names"])),
         ("cutoff", "none" if facts["cutoff"] is None else f"{facts['cutoff']:g} {length}"),
         ("dtype", facts["dtype"] + " (TF32 allowed)" * facts["allow_tf32"]),
-        ("units assumed", f"{length}, {energy} (NequIP files state none)"),
+        ("units assumed" if facts["units_source"] is None else "units", units),
         ("device", facts["device"]),
         ("outputs", ", ".join(facts["outputs"])),
         ("size", f"{facts['size_bytes']} bytes"),

@@ -13,7 +13,8 @@ from ..models.fused import describe_kernels, known_kernels
 from ..units import Units
 
 _PACKAGES = {"torch": "torch", "openmm": "openmm", "openmmml": "openmmml", "nequip": "nequip", "e3nn": "e3nn",
-             "nequip-allegro": "nequip-allegro", "openmmtorch": "openmmtorch", "vesin": "vesin"}  # fmt: skip
+             "nequip-allegro": "nequip-allegro", "openmmtorch": "openmmtorch", "torchmd-net": "torchmd-net",
+             "vesin": "vesin"}  # fmt: skip
 
 
 #: How to learn more.
@@ -74,7 +75,10 @@ def describe_model(
         kernels = info.kernels
         if format_of(source.kind).can_fuse:
             kernels = known_kernels(source) or f"fused where they know the model{_LOAD}"
-    length, energy = (part.strip() for part in (info.units or Units()).describe().split(","))
+    units: dict[str, str] | None = None  # nothing may be assumed
+    if info.units is not None or not info.units_needed:
+        length, energy = (part.strip() for part in (info.units or Units()).describe().split(","))
+        units = {"length": length, "energy": energy}
     return {
         "path": source.path,
         "kind": source.kind,
@@ -83,7 +87,8 @@ def describe_model(
         "per_edge_type_cutoff": _cutoff_table(info),
         "dtype": info.dtype,
         "allow_tf32": info.allow_tf32,
-        "units_assumed": {"length": length, "energy": energy},
+        "units_assumed": units,
+        "units_source": info.units_source or None,
         "device": str(where),
         "loaded": load,
         "compiled": info.compiled,

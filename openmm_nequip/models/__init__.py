@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from ..choices import NEQUIP_NET
@@ -11,10 +12,12 @@ from .base import Model, ModelInfo
 from .eager import fetch
 from .execution import Execution
 from .formats import FORMATS, format_of, identify
-from .graph_inputs import check_inputs, share_inputs
+from .graph_inputs import check_inputs, parse_inputs, share_inputs
 from .opening import check_execution, open_model, read_info
+from .rebuilding import OPTIONS, make_settings
 from .source import ModelSource, check_trusted, digest_given
 from .torch_device import parse_device
+from .torchmdnet.ensemble import bundle
 
 __all__ = [
     "FORMATS", "CompileError", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelInputError",
@@ -23,13 +26,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def locate(path: str | os.PathLike[str], trusted: str | None = None) -> ModelSource:
+def locate(path: str | os.PathLike[str] | Sequence[str], trusted: str | None = None) -> ModelSource:
     """Find a model file, or the local copy of a ``nequip.net:`` id, and tell its kind without running its code.
 
     Parameters
     ----------
-    path : str or path-like
-        Local file or ``nequip.net:group/model:version``.
+    path : str, path-like or sequence of these
+        Local file or ``nequip.net:group/model:version``; several TorchMD-Net checkpoints are an ensemble, which is put
+        into one file in the cache.
     trusted : str, optional
         SHA-256 that the file must have.
 
@@ -45,13 +49,20 @@ def locate(path: str | os.PathLike[str], trusted: str | None = None) -> ModelSou
         If ``path`` is no path, or ``trusted`` no SHA-256.
     """
     digest_given(trusted)  # a slip in it is told before a download
-    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-        raise TypeError(f"modelPath={path!r} is no path; give a model file or a nequip.net:group/model:version id")
+    if isinstance(path, (list, tuple)):
+        path = bundle([_given_path(each) for each in path])
+    path = os.fspath(_given_path(path))
     if isinstance(path, str) and path.startswith(NEQUIP_NET):
         path = fetch(path)
-    source = identify(path)
+    source = identify(os.fspath(path))
     check_trusted(source, trusted)
     return source
+
+
+def _given_path(path: Any) -> Any:
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise TypeError(f"modelPath={path!r} is no path; give a model file or a nequip.net:group/model:version id")
+    return path
 
 
 def load_model(
@@ -69,7 +80,8 @@ def load_model(
     ----------
     path : str or path-like
         A training checkpoint (``.ckpt``), a package (``.nequip.zip``), a compiled model (``.nequip.pth``,
-        ``.nequip.pt2``), a model deployed by nequip <= 0.6 (``.pth``), or a ``nequip.net:group/model:version`` id.
+        ``.nequip.pt2``), a model deployed by nequip <= 0.6 (``.pth``), a TorchMD-Net checkpoint (``.ckpt``) or ensemble
+        (``.zip``, or a list of checkpoints), or a ``nequip.net:group/model:version`` id.
         The kind is told by the content. Loading a checkpoint or package runs code stored in it.
     device : str or torch.device, optional
         ``"cpu"`` (default), ``"cuda"`` or ``"cuda:N"``.
@@ -86,13 +98,15 @@ def load_model(
         Whether fused kernels tabulate the radial networks (default; the error is rounding noise, see
         :mod:`openmm_nequip.kernels.tables`) or evaluate them.
     more
-        ``modifiers`` and ``modelInputs``, below.
+        ``modifiers``, ``modelInputs`` and the options of TorchMD-Net checkpoints, below.
     modifiers : sequence of str, optional
         For checkpoints and packages: nequip's modifiers to apply, such as ``enable_OpenEquivariance``; they take the
         place of fused kernels. By default, where it is compiled for CUDA, the fastest of those whose library is
         installed, see :mod:`openmm_nequip.models.compiling.modifiers`; ``()`` for none.
     modelInputs : mapping of str to number, optional
         What the model takes beside the structure, such as ``{"charge": 1}``; :attr:`ModelInfo.inputs` names it.
+    removeReferenceEnergy, maxNeighbors, coulombCutoff : optional
+        For TorchMD-Net checkpoints, see :func:`openmm_nequip.models.rebuilding.make_settings`.
 
     Returns
     -------
@@ -117,12 +131,15 @@ def load_model(
     ValueError, TypeError
         If the device is not there, or an option has none of its values.
     """
-    unknown = [name for name in more if name not in ("modifiers", "modelInputs")]
+    rebuilding = tuple(OPTIONS.values())
+    known = "modifiers", "modelInputs", *rebuilding
+    unknown = [name for name in more if name not in known]
     if unknown:
         raise TypeError(
-            f"load_model got an unexpected keyword argument {', '.join(unknown)}; it takes modifiers and modelInputs "
+            f"load_model got an unexpected keyword argument {', '.join(unknown)}; it takes {', '.join(known)} "
             "beside the arguments of its signature"
         )
-    modifiers, inputs = more.get("modifiers"), more.get("modelInputs")
-    execution = Execution(device, compile, kernels, tables, modifiers, inputs=inputs)  # type: ignore[arg-type]
+    settings = make_settings(**{name: more[name] for name in rebuilding if name in more})
+    modifiers, inputs = more.get("modifiers"), parse_inputs(more.get("modelInputs"))
+    execution = Execution(device, compile, kernels, tables, modifiers, inputs=inputs, settings=settings)
     return open_model(locate(path, trusted), execution)

@@ -48,6 +48,12 @@ class ModelInfo:
         Fused kernels that run the model; ``"none"``, with the reason where they were wanted.
     inputs : tuple of GraphInput
         What the model takes beside the structure.
+    units_source : str
+        What states the units, in words.
+    units_needed : bool
+        Whether the units must be stated by the file or the user: no default stands for most models of its kind.
+    open_only, periodic_only : str
+        Why the model cannot have a periodic box, or cannot do without; empty if it can.
     """
 
     type_names: tuple[str, ...]
@@ -62,6 +68,10 @@ class ModelInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernels: str = "none"
     inputs: tuple[GraphInput, ...] = ()
+    units_source: str = ""
+    units_needed: bool = False
+    open_only: str = ""
+    periodic_only: str = ""
 
     def __post_init__(self) -> None:
         """Refuse facts with which no structure can be evaluated.
@@ -97,7 +107,27 @@ class ModelInfo:
     @property
     def sample_inputs(self) -> dict[str, int]:
         """A value for each input beside the structure, where any will do: to look at the model or to time it."""
-        return {each.name: each.sample for each in self.inputs}
+        return {each.name: each.sample for each in self.inputs if not each.optional}
+
+    def check_periodic(self, periodic: bool, path: str) -> None:
+        """Refuse a structure with a box, or without one, that the model does not have an energy for.
+
+        Parameters
+        ----------
+        periodic : bool
+            Whether there is a box.
+        path : str
+            The model file, for the message.
+
+        Raises
+        ------
+        ModelFileError
+            With the model's reason.
+        """
+        reason = self.open_only if periodic else self.periodic_only
+        if reason:
+            word = "with" if periodic else "without"
+            raise ModelFileError(f"{path} cannot run {word} a periodic box: {reason}", path)
 
     @property
     def reach(self) -> float:

@@ -12,11 +12,14 @@ import torch
 from .archive import damaged
 from .base import Model, ModelInfo
 from .execution import Execution
+from .rebuilding import Settings
 from .source import ModelSource
 
 CHECKPOINT = "checkpoint"  #: training checkpoint of nequip >= 0.7 (``.ckpt``)
 PACKAGE = "package"  #: ``nequip-package`` file (``.nequip.zip``)
 TORCHSCRIPT = "torchscript"  #: ``nequip-compile --mode torchscript`` file (``.nequip.pth``) or an older deployed one
+TORCHMDNET = "torchmdnet"  #: training checkpoint of TorchMD-Net (``.ckpt``)
+TORCHMDNET_ENSEMBLE = "torchmdnet-ensemble"  #: several of these in one archive (``.zip``)
 AOTINDUCTOR = "aotinductor"  #: ``nequip-compile --mode aotinductor`` file (``.nequip.pt2``)
 
 
@@ -95,6 +98,10 @@ class Format:
     open : callable
         :class:`ModelSource`, ``torch.device`` and :class:`Execution` -> :class:`Model`, as the file is: neither
         compiled nor fused.
+    settings : tuple of str
+        Hyperparameters that :attr:`Execution.settings` may set otherwise.
+    read_info_as_run : callable, optional
+        As ``read_info``, with these settings; None where there are none.
     """
 
     kind: str
@@ -106,3 +113,5 @@ class Format:
     read_info: Callable[[ModelSource], ModelInfo | None]
     open: Callable[[ModelSource, torch.device, Execution], Model]
     obstacle: Callable[[ModelSource, Execution], str] = lambda source, execution: ""
+    settings: tuple[str, ...] = ()
+    read_info_as_run: Callable[[ModelSource, Settings], ModelInfo] | None = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...choices import KERNELS
 from ...errors import UsageError
 from ..answer import Answer
+from ..typed_inputs import add_rebuilding_options
 
 if TYPE_CHECKING:
     from ...units import Units
@@ -64,6 +65,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="what the model takes beside the structure: charge=1",
     )  # fmt: skip
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
+    add_rebuilding_options(parser)
     parser.set_defaults(command=measure)
 
 
@@ -119,10 +121,10 @@ def measure(arguments: argparse.Namespace) -> Answer:
     ModelFileError, ValueError, RuntimeError, ImportError
         If the model cannot be used on it.
     """
-    from ...potential import log_units
+    from ...models.units_in_force import log_units, units_of
     from ...units import resolve_units
     from ..single_point import read_types
-    from ..typed_inputs import read_inputs
+    from ..typed_inputs import read_inputs, read_settings
     from .error_figures import compare_all, values_of
     from .frame_answers import load_for_frames
     from .labelled_frames import no_references, read_frames
@@ -130,15 +132,16 @@ def measure(arguments: argparse.Namespace) -> Answer:
 
     if arguments.worst < 0:
         raise UsageError(f"--worst {arguments.worst}: give a number >= 0")
-    units = resolve_units(*(arguments.units or (None, None)))
+    resolve_units(*(arguments.units or (None, None)))  # a slip in them is told before the frames are read
     keys = reference_keys(arguments)
     folder = free_folder(arguments.output)
     frames = read_frames(arguments.data, arguments.frames, keys=keys)
     if not any(frame.is_labelled for frame in frames):
         raise no_references(arguments.data, frames)
     given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels
-    model = load_for_frames(*given, inputs=read_inputs(arguments.input))
-    log_units(arguments.model, units)
+    model = load_for_frames(*given, inputs=read_inputs(arguments.input), settings=read_settings(arguments))
+    units = units_of(model.info, arguments.model, *(arguments.units or (None, None)))
+    log_units(arguments.model, units, model.info)
     found = evaluate_frames(model, units, read_types(arguments.types), frames)
     figures = compare_all(found, arguments.group, arguments.worst)
     document = {
