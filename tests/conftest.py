@@ -18,6 +18,9 @@ from filelock import FileLock
 if "OPENMM_NEQUIP_CACHE" not in os.environ:
     os.environ["OPENMM_NEQUIP_CACHE"] = tempfile.mkdtemp(prefix="openmm-nequip-tests-")
 
+# TorchMD-Net's kernels are compiled at first use: kept beside what this package compiles.
+os.environ.setdefault("WARP_CACHE_PATH", os.path.join(os.environ["OPENMM_NEQUIP_CACHE"], "warp"))
+
 import openmm
 import torch
 

@@ -11,6 +11,7 @@ from ..errors import CompileError, KernelsError, ModelFileError, ModelInputError
 from .base import Model, ModelInfo
 from .eager import fetch
 from .execution import Execution
+from .format import TORCHMDNET
 from .formats import FORMATS, format_of, identify
 from .graph_inputs import check_inputs, parse_inputs, share_inputs
 from .opening import check_execution, open_model, read_info
@@ -50,13 +51,25 @@ def locate(path: str | os.PathLike[str] | Sequence[str], trusted: str | None = N
     """
     digest_given(trusted)  # a slip in it is told before a download
     if isinstance(path, (list, tuple)):
-        path = bundle([_given_path(each) for each in path])
+        path = bundle([_member(each) for each in path])
     path = os.fspath(_given_path(path))
     if isinstance(path, str) and path.startswith(NEQUIP_NET):
         path = fetch(path)
     source = identify(os.fspath(path))
     check_trusted(source, trusted)
     return source
+
+
+def _member(path: Any) -> str:
+    """The path of a member of an ensemble."""
+    source = identify(os.fspath(_given_path(path)))
+    if source.kind != TORCHMDNET:
+        raise ModelFileError(
+            f"a list of files is an ensemble of TorchMD-Net checkpoints, and {source.path} is a {source.kind} file; "
+            "give one file",
+            source.path,
+        )
+    return source.path
 
 
 def _given_path(path: Any) -> Any:

@@ -30,8 +30,10 @@ _CHARGED = ("tensornet", "tensornet2", "tensornetv2_alt", "tensornet-nqe")
 _ENERGIES = ("Scalar", "ScalarPlusWeightedCoulomb")
 _NEEDED = ("model", "embedding_dimension", "cutoff_upper", "max_z", "output_model")
 #: Harmless classes that hyperparameters may hold beside plain values.
+_SCALAR = np.float64(0).__reduce__()[0]
 _PLAIN_CLASSES: list[Any] = [
-    np.dtype, np.ndarray, np.float64(0).__reduce__()[0], *{type(np.dtype(c)) for c in "?bhilqBHILQefd"},
+    np.dtype, np.ndarray, _SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"),
+    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
     argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath,
 ]  # fmt: skip
 
