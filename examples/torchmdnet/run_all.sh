@@ -7,5 +7,5 @@ python "$here/label.py" "${1:-1000}"
 mkdir -p training
 torchmd-train --conf "$here/train.yaml" --num-epochs "${2:-60}"
 best=$(ls -t training/*.ckpt | head -1)
-openmm-nequip info "$best"
+python -m openmm_nequip info "$best"
 python "$here/run.py" "$best" "${3:-2000}"

@@ -191,7 +191,8 @@ _TABLE = (
     ("frame", "frame", "d"), ("atoms", "atoms", "d"), ("periodic", "periodic", ""),
     ("energy (kJ/mol)", "energy_kj_per_mol", ".4f"), ("energy (eV)", "energy_ev", ".6f"),
     ("largest force (kJ/mol/nm)", "max_force_kj_per_mol_nm", ".2f"), ("pressure (bar)", "pressure_bar", ".1f"),
-    ("reference (eV)", "reference_energy_ev", ".6f"), ("error (meV/atom)", "energy_error_mev_per_atom", ".3f"),
+    ("spread (kJ/mol)", "energy_spread_kj_per_mol", ".4f"),
+    ("of forces (kJ/mol/nm)", "max_forces_spread_kj_per_mol_nm", ".2f"), ("reference (eV)", "reference_energy_ev", ".6f"), ("error (meV/atom)", "energy_error_mev_per_atom", ".3f"),
     ("forces MAE (meV/Å)", "force_mae_mev_per_angstrom", ".2f"),
     ("stress MAE (meV/Å³)", "stress_mae_mev_per_angstrom3", ".4f"),
 )  # fmt: skip
@@ -199,7 +200,7 @@ _TABLE = (
 
 def _columns(rows: list[dict[str, Any]]) -> list[list[str]]:
     """The table of frames, without columns that have no value."""
-    shown = [column for column in _TABLE if any(row[column[1]] is not None for row in rows)]
+    shown = [column for column in _TABLE if any(row.get(column[1]) is not None for row in rows)]
     table = [[heading for heading, _, _ in shown]]
     for row in rows:
         cells = []

@@ -178,6 +178,9 @@ class Model:
         Where it is.
     """
 
+    #: Why no CUDA graph can be recorded of it; empty where it can be tried.
+    unrecordable = ""
+
     def __init__(self, info: ModelInfo, device: torch.device) -> None:
         self.info = info
         #: Where it came from, if from a file.

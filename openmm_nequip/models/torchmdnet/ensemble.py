@@ -34,6 +34,8 @@ class EnsembleModel(Model):
         At least one.
     """
 
+    unrecordable = "TorchMD-Net's models choose their pairs anew at each step"
+
     def __init__(self, info: ModelInfo, device: torch.device, members: Sequence[Model]) -> None:
         super().__init__(info, device)
         self.needs = EdgeNeeds(NO_EDGES if info.cutoff is None else EXACT_EDGES)

@@ -44,6 +44,8 @@ class RebuiltModel(Model):
         Neighbours for which there is room, in place of the model's own numbers.
     """
 
+    unrecordable = "TorchMD-Net's models choose their pairs anew at each step"
+
     def __init__(
         self,
         info: ModelInfo,
