@@ -13,13 +13,13 @@ import openmm
 
 from ...errors import NonFiniteError
 from ..run.run_config import RunConfig, make_config
+from .checked_system import CheckedSystem
 from .chemistry_checks import check_isolated, check_neighbours, check_types, check_units
 from .dynamics_checks import check_dynamics
 from .force_checks import check_forces, check_symmetries
-from .valence_checks import check_region
 from .setup_checks import check_box, check_structure, set_up
-from .subject import Subject
-from .verdict import OK, STOP, Report, Verdict
+from .valence_checks import check_region
+from .verdict import OK, STOP, CheckVerdict, Report
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +75,12 @@ def check_run(config: RunConfig, dynamics: bool = True) -> Report:
     if setup is None:
         return report
     try:
-        subject = Subject(config, setup)
+        subject = CheckedSystem(config, setup)
     except (ValueError, RuntimeError, ImportError, OSError, openmm.OpenMMException) as error:
-        report.verdicts.append(Verdict("model", STOP, str(error).splitlines()[0]))
+        report.verdicts.append(CheckVerdict("model", STOP, str(error).splitlines()[0]))
         return report
     report.facts["atoms"] = len(subject.atoms)
-    checks: list[Callable[[], Iterable[Verdict]]] = [
+    checks: list[Callable[[], Iterable[CheckVerdict]]] = [
         lambda: check_structure(subject),
         lambda: check_box(subject),
         lambda: check_region(subject),
@@ -100,7 +100,7 @@ def check_run(config: RunConfig, dynamics: bool = True) -> Report:
     return report
 
 
-def _made(report: Report, make: Callable[[], Iterable[Verdict]]) -> None:
+def _made(report: Report, make: Callable[[], Iterable[CheckVerdict]]) -> None:
     """Make some checks; an answer that is not finite is a verdict as well."""
     try:
         for verdict in make():
@@ -108,4 +108,4 @@ def _made(report: Report, make: Callable[[], Iterable[Verdict]]) -> None:
             logger.log(logging.INFO if verdict.level == OK else logging.WARNING, "%s: %s", verdict.name, verdict.text)
     except (NonFiniteError, ValueError, RuntimeError, openmm.OpenMMException) as error:
         text = (str(error).splitlines() or [type(error).__name__])[0]
-        report.verdicts.append(Verdict("model", STOP, f"it gives no answer for this structure: {text}"))
+        report.verdicts.append(CheckVerdict("model", STOP, f"it gives no answer for this structure: {text}"))

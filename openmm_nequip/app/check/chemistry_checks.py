@@ -9,8 +9,8 @@ import numpy as np
 from ...errors import NonFiniteError
 from ...units import KJ_PER_MOL_PER_EV, N_PER_M_PER_KJ_PER_MOL_PER_NM2, NM_PER_ANGSTROM, Units, resolve_units
 from ..structures.bonds import perceive_bonds
-from .subject import Subject
-from .verdict import LOOK, OK, STOP, Verdict
+from .checked_system import CheckedSystem
+from .verdict import LOOK, OK, STOP, CheckVerdict
 
 #: Force constants of stretching, N/m, of single and of multiple bonds (G. Herzberg, Infrared and Raman Spectra, 1945;
 #: E. B. Wilson, J. C. Decius and P. C. Cross, Molecular Vibrations, 1955, appendix).
@@ -35,12 +35,12 @@ _SWAP_FORCE = 1.0
 _EV_PER_ANGSTROM = KJ_PER_MOL_PER_EV / NM_PER_ANGSTROM
 
 
-def stiffness(subject: Subject, pairs: np.ndarray, points: np.ndarray, units: Units | None = None) -> np.ndarray:
+def stiffness(subject: CheckedSystem, pairs: np.ndarray, points: np.ndarray, units: Units | None = None) -> np.ndarray:
     """Second derivatives of the model's energy along bonds.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
     pairs : numpy.ndarray, (n_bonds, 2) int64
         Atoms of the model.
@@ -72,7 +72,7 @@ def stiffness(subject: Subject, pairs: np.ndarray, points: np.ndarray, units: Un
     return np.array(found)
 
 
-def chosen_bonds(subject: Subject) -> np.ndarray:
+def chosen_bonds(subject: CheckedSystem) -> np.ndarray:
     """Some covalent bonds, of every pair of elements that there are, (n_bonds, 2) int64."""
     symbols = subject.symbols
     structure = subject.setup.structure
@@ -96,17 +96,17 @@ def _kind(a: str, b: str) -> str:
     return "-".join(sorted((a, b)))
 
 
-def check_units(subject: Subject) -> Iterator[Verdict]:
+def check_units(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """Stiffness of bonds and size of forces; where they are not those of matter, units that would make them so.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     points, box = subject.positions[subject.atoms], subject.own_box
     pairs = chosen_bonds(subject)
@@ -116,7 +116,7 @@ def check_units(subject: Subject) -> Iterator[Verdict]:
         text = f"root mean square force {force:.2g} eV/Å"
         if ratio is not None:
             text += f"; bonds are {ratio:.2f} times as stiff as in tables (median of {len(pairs)})"
-        yield Verdict("units", OK, text, ratio, RATIO)
+        yield CheckVerdict("units", OK, text, ratio, RATIO)
         return
     better = []
     for length in _LENGTHS:
@@ -138,7 +138,7 @@ def check_units(subject: Subject) -> Iterator[Verdict]:
         best = min(better)[1]
         others = f" (or {', '.join(name for _, name in sorted(better)[1:3])})" if len(better) > 1 else ""
         cure = f"with --units {best} the numbers would be those of matter{others}"
-    yield Verdict("units", level, f"{what}, in units of {subject.units.describe()}: {cure}", ratio, RATIO)
+    yield CheckVerdict("units", level, f"{what}, in units of {subject.units.describe()}: {cure}", ratio, RATIO)
 
 
 def _plausible(ratio: float | None, force: float) -> bool:
@@ -149,7 +149,7 @@ def _mean_force(forces: np.ndarray) -> float:
     return float(np.sqrt((forces**2).sum(axis=1).mean())) / _EV_PER_ANGSTROM
 
 
-def _ratio(subject: Subject, pairs: np.ndarray, points: np.ndarray, units: Units | None) -> float | None:
+def _ratio(subject: CheckedSystem, pairs: np.ndarray, points: np.ndarray, units: Units | None) -> float | None:
     """Median ratio of stiffnesses to those of tables; None without bonds that tables know."""
     if not len(pairs):
         return None
@@ -158,17 +158,17 @@ def _ratio(subject: Subject, pairs: np.ndarray, points: np.ndarray, units: Units
     return float(np.median(stiffness(subject, pairs, points, units) / usual))
 
 
-def check_types(subject: Subject) -> Iterator[Verdict]:
+def check_types(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """Whether types fit elements, and whether exchanging two of them would make more sense.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     names = subject.model.info.type_names
     points, box = subject.positions[subject.atoms], subject.own_box
@@ -188,7 +188,7 @@ def check_types(subject: Subject) -> Iterator[Verdict]:
                 better.append((other, names[first], names[second]))
     if better:
         other, first_name, second_name = min(better)
-        yield Verdict(
+        yield CheckVerdict(
             "types",
             STOP,
             f"the types {first_name} and {second_name} look exchanged: the root mean square force is {force:.3g} eV/Å, "
@@ -204,54 +204,54 @@ def check_types(subject: Subject) -> Iterator[Verdict]:
     strange = sorted({f"{symbol} as {name}" for symbol, name in named if symbol != name and name in atomic_numbers})
     if strange:
         text = f"atoms are given types of other elements: {', '.join(strange[:5])}; look at --types"
-        yield Verdict("types", LOOK, text)
+        yield CheckVerdict("types", LOOK, text)
         return
-    yield Verdict("types", OK, f"{len(present)} types; no exchange of two makes forces smaller")
+    yield CheckVerdict("types", OK, f"{len(present)} types; no exchange of two makes forces smaller")
 
 
-def check_isolated(subject: Subject) -> Iterator[Verdict]:
+def check_isolated(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """Binding energy per atom, against atoms far from each other.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     present, counts = np.unique(subject.types, return_counts=True)
     try:
         alone = [subject.model_answer(np.zeros((1, 3)), None, np.array([kind]))[0] for kind in present]
     except (NonFiniteError, ValueError, RuntimeError) as error:
-        yield Verdict("isolated atoms", LOOK, f"the model gives no energy for one atom alone: {error}")
+        yield CheckVerdict("isolated atoms", LOOK, f"the model gives no energy for one atom alone: {error}")
         return
     energy = subject.model_answer(subject.positions[subject.atoms], subject.own_box)[0]
     apart = float(np.dot(alone, counts))
     binding = (apart - energy) / len(subject.types) / KJ_PER_MOL_PER_EV
     least, most = BINDING
     if len(subject.types) == 1 or least <= binding <= most:
-        yield Verdict("isolated atoms", OK, f"binding energy {binding:.3g} eV an atom", binding, most)
+        yield CheckVerdict("isolated atoms", OK, f"binding energy {binding:.3g} eV an atom", binding, most)
         return
     text = (
         f"binding energy {binding:.3g} eV an atom, and {least:g} to {most:g} is usual. Most models have never seen an "
         "atom alone, and then this says nothing; otherwise units, types or the structure are not those of the model"
     )
-    yield Verdict("isolated atoms", LOOK, text, binding, most)
+    yield CheckVerdict("isolated atoms", LOOK, text, binding, most)
 
 
-def check_neighbours(subject: Subject) -> Iterator[Verdict]:
+def check_neighbours(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """Atoms without a neighbour within the cutoff, of which the model knows nothing but their type.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     from vesin import NeighborList
 
@@ -269,4 +269,4 @@ def check_neighbours(subject: Subject) -> Iterator[Verdict]:
             f"; {len(alone)} atoms have none, the first is atom {int(subject.atoms[alone[0]])}: no force of the model "
             "acts on them, and they will leave"
         )
-    yield Verdict("neighbours", LOOK if len(alone) else OK, text, float(counts.mean()), None)
+    yield CheckVerdict("neighbours", LOOK if len(alone) else OK, text, float(counts.mean()), None)

@@ -17,8 +17,8 @@ from ...units import GAS_CONSTANT
 from ..run.md_system import make_simulation
 from ..run.watch.finding import CERTAINTY
 from ..run.watch.vibration import check_time_step, fastest_vibration
-from .subject import Subject
-from .verdict import LOOK, OK, STOP, Verdict, graded
+from .checked_system import CheckedSystem
+from .verdict import LOOK, OK, STOP, CheckVerdict, graded
 
 #: Time steps that are tried beside the one asked for, fs.
 TIME_STEPS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -41,19 +41,19 @@ class _Nve(NamedTuple):
     scatter: float  #: as a part of the kinetic energy
 
 
-def check_dynamics(subject: Subject, facts: dict[str, Any]) -> Iterator[Verdict]:
+def check_dynamics(subject: CheckedSystem, facts: dict[str, Any]) -> Iterator[CheckVerdict]:
     """Fastest vibration, short runs without a thermostat, and speed.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
     facts : dict
         Gets the series of total energies (``nve``), the largest time step that conserves energy, speeds and memory.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     relaxed = subject.relax(_RELAXATION)
     context = subject.simulation.context
@@ -61,14 +61,14 @@ def check_dynamics(subject: Subject, facts: dict[str, Any]) -> Iterator[Verdict]
     own = subject.config.timestep
     finding = check_time_step(frequency, own)
     if finding is None:
-        yield Verdict("time step", OK, f"{own:g} fs resolves the fastest vibration", own, None)
+        yield CheckVerdict("time step", OK, f"{own:g} fs resolves the fastest vibration", own, None)
     else:
-        yield Verdict("time step", STOP if finding.level == CERTAINTY else LOOK, finding.text, own, finding.limit)
+        yield CheckVerdict("time step", STOP if finding.level == CERTAINTY else LOOK, finding.text, own, finding.limit)
     yield from _conserved(subject, relaxed, facts)
     yield _cost(subject, relaxed, facts)
 
 
-def _conserved(subject: Subject, relaxed: np.ndarray, facts: dict[str, Any]) -> Iterator[Verdict]:
+def _conserved(subject: CheckedSystem, relaxed: np.ndarray, facts: dict[str, Any]) -> Iterator[CheckVerdict]:
     """Total energy for the time step asked for, and the largest one that conserves it."""
     own = subject.config.timestep
     steps = sorted({own, *TIME_STEPS})
@@ -92,17 +92,17 @@ def _conserved(subject: Subject, relaxed: np.ndarray, facts: dict[str, Any]) -> 
     best = f"the largest of {', '.join(f'{step:g}' for step in steps)} fs that conserves it is {largest:g} fs" if (
         largest is not None) else "none of the time steps that were tried conserves it"  # fmt: skip
     if run is None:
-        yield Verdict("energy conservation", STOP, f"with {own:g} fs the run without a thermostat breaks down; {best}")
+        yield CheckVerdict("energy conservation", STOP, f"with {own:g} fs the run without a thermostat breaks down; {best}")
         return
     level = graded(run.scatter, SCATTER_LOOK, SCATTER_STOP)
     text = (
         f"with {own:g} fs the total energy scatters by {run.scatter:.1%} of the kinetic energy over "
         f"{run.times_fs[-1]:.0f} fs; {best}"
     )
-    yield Verdict("energy conservation", level, text, run.scatter, SCATTER_LOOK)
+    yield CheckVerdict("energy conservation", level, text, run.scatter, SCATTER_LOOK)
 
 
-def _integrated(subject: Subject, relaxed: np.ndarray, step_fs: float, platform: str | None = None) -> Any:
+def _integrated(subject: CheckedSystem, relaxed: np.ndarray, step_fs: float, platform: str | None = None) -> Any:
     """A Simulation without a thermostat at the relaxed positions, with velocities of the temperature."""
     integrator = openmm.VerletIntegrator(step_fs * unit.femtosecond)
     config = subject.config if platform is None else replace(subject.config, platform=platform)
@@ -115,7 +115,7 @@ def _integrated(subject: Subject, relaxed: np.ndarray, step_fs: float, platform:
     return simulation
 
 
-def _nve(subject: Subject, relaxed: np.ndarray, step_fs: float, count: int) -> _Nve | None:
+def _nve(subject: CheckedSystem, relaxed: np.ndarray, step_fs: float, count: int) -> _Nve | None:
     """None where it breaks down."""
     simulation = _integrated(subject, relaxed, step_fs)
     degrees = max(degrees_of_freedom(subject.setup.system), 1)
@@ -135,7 +135,7 @@ def _nve(subject: Subject, relaxed: np.ndarray, step_fs: float, count: int) -> _
     return _Nve(step_fs * np.arange(1, count + 1), values, float(values.std()) / thermal)
 
 
-def _seconds_per_step(subject: Subject, relaxed: np.ndarray, platform: str | None = None) -> float:
+def _seconds_per_step(subject: CheckedSystem, relaxed: np.ndarray, platform: str | None = None) -> float:
     simulation = _integrated(subject, relaxed, min(TIME_STEPS[1], subject.config.timestep), platform)
     simulation.step(_TIMED_STEPS)
     start = time.perf_counter()
@@ -144,7 +144,7 @@ def _seconds_per_step(subject: Subject, relaxed: np.ndarray, platform: str | Non
     return (time.perf_counter() - start) / _TIMED_STEPS
 
 
-def _cost(subject: Subject, relaxed: np.ndarray, facts: dict[str, Any]) -> Verdict:
+def _cost(subject: CheckedSystem, relaxed: np.ndarray, facts: dict[str, Any]) -> CheckVerdict:
     """Speed on the platforms that work here."""
     speeds = {}
     chosen = subject.simulation.context.getPlatform().getName()
@@ -164,7 +164,7 @@ def _cost(subject: Subject, relaxed: np.ndarray, facts: dict[str, Any]) -> Verdi
         f"ns/day: {listed}; the run of {subject.config.steps} steps takes {_duration(days)} on {chosen}; "
         f"{memory:.1f} GiB of memory so far"
     )
-    return Verdict("cost", OK, text, speeds[chosen], None)
+    return CheckVerdict("cost", OK, text, speeds[chosen], None)
 
 
 def _duration(days: float) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ...units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
-from .subject import Subject
-from .verdict import OK, Verdict, graded
+from .checked_system import CheckedSystem
+from .verdict import OK, CheckVerdict, graded
 
 #: How far atoms are moved from the given structure before anything is compared: a thermal vibration.
 RATTLE_NM = 0.004
@@ -27,17 +27,17 @@ SYMMETRY_LOOK, SYMMETRY_STOP = 1e-3, 2e-2
 _EV_PER_ANGSTROM = KJ_PER_MOL_PER_EV / NM_PER_ANGSTROM
 
 
-def check_forces(subject: Subject) -> Iterator[Verdict]:
+def check_forces(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """The same answer twice, work against forces, and noise along a line.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     start = subject.rattled(RATTLE_NM)
     energy, forces = subject.answer(start)
@@ -52,12 +52,12 @@ def check_forces(subject: Subject) -> Iterator[Verdict]:
             f"(energies by {abs(again_energy - energy):.2g} kJ/mol): the model draws random numbers or reads memory "
             "that it should not; do not run it"
         )
-    yield Verdict("repeats itself", level, text, off / _EV_PER_ANGSTROM, NOISE_LOOK)
+    yield CheckVerdict("repeats itself", level, text, off / _EV_PER_ANGSTROM, NOISE_LOOK)
     yield _work(subject, start, forces, largest)
     yield _noise(subject, start, largest)
 
 
-def _work(subject: Subject, start: np.ndarray, forces: np.ndarray, largest: float) -> Verdict:
+def _work(subject: CheckedSystem, start: np.ndarray, forces: np.ndarray, largest: float) -> CheckVerdict:
     """Central differences of the energy along random directions."""
     random = np.random.default_rng(5)
     moving = subject.masses > 0
@@ -78,10 +78,10 @@ def _work(subject: Subject, start: np.ndarray, forces: np.ndarray, largest: floa
             f"at most {WORK_LOOK:.0%} is expected): the forces are not the gradient of the energy; no energy is "
             "conserved with them"
         )
-    return Verdict("forces and energy", level, text, worst, WORK_LOOK)
+    return CheckVerdict("forces and energy", level, text, worst, WORK_LOOK)
 
 
-def _noise(subject: Subject, start: np.ndarray, largest: float) -> Verdict:
+def _noise(subject: CheckedSystem, start: np.ndarray, largest: float) -> CheckVerdict:
     """Scatter of force components about a smooth curve on a short line."""
     random = np.random.default_rng(6)
     direction = random.normal(size=start.shape) * (subject.masses > 0)[:, None]
@@ -101,20 +101,20 @@ def _noise(subject: Subject, start: np.ndarray, largest: float) -> Verdict:
             f"{_NOISE_STEP_NM:g} nm; float32 models have 1e-5. Reduced precision (TF32, half) or noise in the model: "
             "energy will drift and minima will not be found; run it in float32 or float64"
         )
-    return Verdict("noise", level, text, noise, NOISE_LOOK)
+    return CheckVerdict("noise", level, text, noise, NOISE_LOOK)
 
 
-def check_symmetries(subject: Subject) -> Iterator[Verdict]:
+def check_symmetries(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """Translation, rotation, exchange of atoms of one kind, and another image of an atom, for the model alone.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     box = subject.own_box
     points = subject.rattled(RATTLE_NM)[subject.atoms]
@@ -144,6 +144,6 @@ def check_symmetries(subject: Subject) -> Iterator[Verdict]:
                 f"forces change by {off:.1e} of the largest and the energy by {energy_off:.2g} kJ/mol, and nothing "
                 "should: the model is not one of this physics, or is given something in another order or unit"
             )
-        yield Verdict(name, level, text, off, SYMMETRY_LOOK)
+        yield CheckVerdict(name, level, text, off, SYMMETRY_LOOK)
 
 

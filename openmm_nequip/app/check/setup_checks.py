@@ -13,8 +13,8 @@ from ..run.run_config import RunConfig
 from ..run.watch.finding import CERTAINTY
 from ..run.watch.structure_checks import Atoms, BondCheck, ContactCheck
 from ..structures.structure_files import read_structure
-from .subject import Subject
-from .verdict import LOOK, OK, STOP, Verdict
+from .checked_system import CheckedSystem
+from .verdict import LOOK, OK, STOP, CheckVerdict
 
 #: Atoms that fill a rectangular block to its corners are a piece of a liquid or crystal, not a molecule.
 _FEWEST_IN_BULK = 60
@@ -22,7 +22,7 @@ _CELLS = 4
 _LARGEST_SAME_PLACE = 1e-6
 
 
-def set_up(config: RunConfig) -> tuple[Setup | None, list[Verdict]]:
+def set_up(config: RunConfig) -> tuple[Setup | None, list[CheckVerdict]]:
     """Build the System, as ``run`` does.
 
     Parameters
@@ -34,7 +34,7 @@ def set_up(config: RunConfig) -> tuple[Setup | None, list[Verdict]]:
     -------
     setup : Setup or None
         None where it cannot be built.
-    verdicts : list of Verdict
+    verdicts : list of CheckVerdict
         The error, or what was warned of.
     """
     try:
@@ -42,55 +42,55 @@ def set_up(config: RunConfig) -> tuple[Setup | None, list[Verdict]]:
             warnings.simplefilter("always")
             setup = make_setup(config)
     except (ValueError, RuntimeError, ImportError, OSError) as error:
-        return None, [Verdict("set-up", STOP, str(error))]
+        return None, [CheckVerdict("set-up", STOP, str(error))]
     words = list(dict.fromkeys(str(each.message) for each in said if _is_ours(each)))
-    found = [Verdict("set-up", LOOK, text) for text in words]
+    found = [CheckVerdict("set-up", LOOK, text) for text in words]
     count = setup.system.getNumParticles()
-    return setup, found or [Verdict("set-up", OK, f"{count} particles, {setup.molecules.count} molecules")]
+    return setup, found or [CheckVerdict("set-up", OK, f"{count} particles, {setup.molecules.count} molecules")]
 
 
 def _is_ours(warning: warnings.WarningMessage) -> bool:
     return not issubclass(warning.category, (DeprecationWarning, PendingDeprecationWarning, ResourceWarning))
 
 
-def check_structure(subject: Subject) -> Iterator[Verdict]:
+def check_structure(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """Distances of the structure as it is given.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     atoms = Atoms.of(subject.setup.structure.topology)
     place = subject.positions, subject.box
     contact = ContactCheck(atoms, subject.config.reactive, subject.box is not None).look(*place)
     if contact is None:
-        yield Verdict("contacts", OK, "no two atoms are closer than such atoms come")
+        yield CheckVerdict("contacts", OK, "no two atoms are closer than such atoms come")
     else:
         level = STOP if contact.level == CERTAINTY else LOOK
-        yield Verdict("contacts", level, contact.text, contact.value, contact.limit)
+        yield CheckVerdict("contacts", level, contact.text, contact.value, contact.limit)
     bond = None if subject.config.reactive else BondCheck(atoms, *place).look(*place)
     if bond is None:
-        yield Verdict("bonds", OK, f"{len(atoms.bonds())} bonds, none overstretched")
+        yield CheckVerdict("bonds", OK, f"{len(atoms.bonds())} bonds, none overstretched")
     else:
-        yield Verdict("bonds", STOP if bond.level == CERTAINTY else LOOK, bond.text, bond.value, bond.limit)
+        yield CheckVerdict("bonds", STOP if bond.level == CERTAINTY else LOOK, bond.text, bond.value, bond.limit)
 
 
-def check_box(subject: Subject) -> Iterator[Verdict]:
+def check_box(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """Form and size of the box against the model's cutoff, and a box that should be there.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     config, cutoff = subject.config, subject.cutoff_nm
     if subject.box is None:
@@ -101,7 +101,7 @@ def check_box(subject: Subject) -> Iterator[Verdict]:
     except (StructureError, ValueError):
         given = None
     if given is not None and config.solvate is None and not np.allclose(given, subject.box, atol=1e-5):
-        yield Verdict(
+        yield CheckVerdict(
             "box",
             LOOK,
             f"the box {_text(given)} nm is not in OpenMM's reduced form; the run rotates and reduces it to "
@@ -111,7 +111,7 @@ def check_box(subject: Subject) -> Iterator[Verdict]:
     narrow = float(heights.min())
     if cutoff is not None and not subject.hybrid and narrow < 2 * cutoff:
         many = "several images of a neighbour" if narrow < cutoff else "some neighbours twice, by their images"
-        yield Verdict(
+        yield CheckVerdict(
             "box and cutoff",
             LOOK,
             f"the box is {narrow:.3f} nm wide and the cutoff {cutoff:.3f} nm: an atom sees {many}. The energy is that "
@@ -121,14 +121,14 @@ def check_box(subject: Subject) -> Iterator[Verdict]:
             2 * cutoff,
         )
     else:
-        yield Verdict("box and cutoff", OK, f"narrowest width {narrow:.3f} nm", narrow, None)
+        yield CheckVerdict("box and cutoff", OK, f"narrowest width {narrow:.3f} nm", narrow, None)
 
 
 def _text(box: np.ndarray) -> str:
     return str((np.round(box, 4) + 0.0).tolist())
 
 
-def _periodicity(subject: Subject) -> Verdict:
+def _periodicity(subject: CheckedSystem) -> CheckVerdict:
     """Atoms that fill a block to its corners, without a box."""
     points = subject.positions[subject.masses > 0]
     span = np.ptp(points, axis=0) if len(points) else np.zeros(3)
@@ -137,10 +137,10 @@ def _periodicity(subject: Subject) -> Verdict:
         corners = {tuple(cell) for cell in cells if all(part in (0, _CELLS - 1) for part in cell)}
         if len(corners) == 8:
             edges = " x ".join(f"{10 * length:.1f}" for length in span)
-            return Verdict(
+            return CheckVerdict(
                 "periodicity",
                 LOOK,
                 f"the atoms fill a block of {edges} Å to its corners, and there is no box: the run is a cluster in "
                 "vacuum. For a liquid or crystal give --box (Å), a little larger than the block",
             )
-    return Verdict("periodicity", OK, "not periodic: atoms in open space")
+    return CheckVerdict("periodicity", OK, "not periodic: atoms in open space")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..structures.bonds import nearest_images
-from .subject import Subject
-from .verdict import LOOK, OK, STOP, Verdict
+from .checked_system import CheckedSystem
+from .verdict import LOOK, OK, STOP, CheckVerdict
 
 #: A bond shorter than this part of the sum of covalent radii is a multiple or a conjugated one: single bonds of C, N
 #: and O have 0.97 to 1.02, amides and benzene 0.91.
@@ -25,7 +25,7 @@ _MOST = {"H": 1, "C": 4, "N": 4, "O": 3, "F": 1}
 class _Bonds:
     """Who is bonded to whom in the molecules of the structure, with lengths; networks without end have no bonds."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: CheckedSystem) -> None:
         structure = subject.setup.structure
         pairs = [(bond[0].index, bond[1].index) for bond in structure.topology.bonds()]
         found = np.array(pairs, dtype=np.int64).reshape(-1, 2)
@@ -57,17 +57,17 @@ class _Bonds:
         ]  # fmt: skip
 
 
-def check_region(subject: Subject) -> Iterator[Verdict]:
+def check_region(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """Cut bonds of a hybrid system, and valences of the model's atoms.
 
     Parameters
     ----------
-    subject : Subject
+    subject : CheckedSystem
         What is checked.
 
     Yields
     ------
-    Verdict
+    CheckVerdict
     """
     bonds = _Bonds(subject)
     if subject.hybrid:
@@ -75,7 +75,7 @@ def check_region(subject: Subject) -> Iterator[Verdict]:
     yield _valences(subject, bonds)
 
 
-def _cuts(subject: Subject, bonds: _Bonds) -> Iterator[Verdict]:
+def _cuts(subject: CheckedSystem, bonds: _Bonds) -> Iterator[CheckVerdict]:
     from ase.data import atomic_numbers, covalent_radii
 
     inside = set(subject.atoms.tolist())
@@ -97,18 +97,18 @@ def _cuts(subject: Subject, bonds: _Bonds) -> Iterator[Verdict]:
         elif bonds.in_ring(i, j):
             wrong.append((LOOK, f"{bond} is a bond of a ring"))
     if not wrong:
-        yield Verdict("cut bonds", OK, f"{len(cut)} single bonds are cut and capped", float(len(cut)), None)
+        yield CheckVerdict("cut bonds", OK, f"{len(cut)} single bonds are cut and capped", float(len(cut)), None)
         return
     level = STOP if any(each == STOP for each, _ in wrong) else LOOK
     shown = "; ".join(text for _, text in wrong[:_MOST_NAMED])
-    yield Verdict("cut bonds", level, f"{len(cut)} bonds are cut: {shown}", float(len(wrong)), 0.0)
+    yield CheckVerdict("cut bonds", level, f"{len(cut)} bonds are cut: {shown}", float(len(wrong)), 0.0)
 
 
-def _valences(subject: Subject, bonds: _Bonds) -> Verdict:
+def _valences(subject: CheckedSystem, bonds: _Bonds) -> CheckVerdict:
     """Atoms with too many neighbours, and carbons whose geometry has room for another one."""
     symbols, names = subject.setup.structure.symbols, _names(subject)
     if not any(bonds.near):
-        return Verdict("hydrogens", OK, "no molecules: a crystal, a metal, or atoms")
+        return CheckVerdict("hydrogens", OK, "no molecules: a crystal, a metal, or atoms")
     wrong = []
     for atom in subject.atoms.tolist():
         symbol, count = symbols[atom], len(bonds.near[atom])
@@ -121,10 +121,10 @@ def _valences(subject: Subject, bonds: _Bonds) -> Verdict:
         elif symbol == "C" and count == 1 and all(symbols[n] not in ("C", "N", "O") for n in bonds.near[atom]):
             wrong.append(f"{names[atom]} has one neighbour: others are missing")
     if not wrong:
-        return Verdict("hydrogens", OK, "every atom has the neighbours that it should have")
+        return CheckVerdict("hydrogens", OK, "every atom has the neighbours that it should have")
     more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
     text = "; ".join(wrong[:_MOST_NAMED]) + more
-    return Verdict(
+    return CheckVerdict(
         "hydrogens",
         LOOK if subject.config.reactive else STOP,
         f"{text}. Add hydrogens (OpenMM's Modeller.addHydrogens, PDBFixer), or look at the structure",
@@ -133,6 +133,6 @@ def _valences(subject: Subject, bonds: _Bonds) -> Verdict:
     )
 
 
-def _names(subject: Subject) -> list[str]:
+def _names(subject: CheckedSystem) -> list[str]:
     atoms = subject.setup.structure.topology.atoms()
     return [f"{atom.index} ({atom.residue.name}{atom.residue.id} {atom.name})" for atom in atoms]

@@ -10,7 +10,7 @@ LEVELS = (OK, LOOK, STOP)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckVerdict:
     """The outcome of one check.
 
     Parameters
@@ -43,13 +43,13 @@ class Report:
 
     Parameters
     ----------
-    verdicts : list of Verdict
+    verdicts : list of CheckVerdict
         In the order in which the checks were made.
     facts : dict
         Numbers that are no verdict: atoms, speeds, series for the picture.
     """
 
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[CheckVerdict] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -57,7 +57,7 @@ class Report:
         """The worst of all verdicts."""
         return max((verdict.level for verdict in self.verdicts), key=LEVELS.index, default=OK)
 
-    def of(self, name: str) -> Verdict:
+    def of(self, name: str) -> CheckVerdict:
         """The verdict of a check.
 
         Raises

@@ -20,7 +20,7 @@ from ..run.run_config import RunConfig
 from ..single_point import read_types
 
 
-class Subject:
+class CheckedSystem:
     """A system and its model.
 
     Parameters
