@@ -14,7 +14,7 @@ from .library import BAD_POSITIONS, BAD_RESULT, EDGES_PER_THREAD, STALE, Library
 
 def _address(array: np.ndarray) -> int:
     """Where a writeable array's values are; a quarter of the time that ``array.ctypes.data`` takes."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]  # arrays are buffers
 
 
 class FusedStepper:
