@@ -92,7 +92,8 @@ def _conserved(subject: CheckedSystem, relaxed: np.ndarray, facts: dict[str, Any
     best = f"the largest of {', '.join(f'{step:g}' for step in steps)} fs that conserves it is {largest:g} fs" if (
         largest is not None) else "none of the time steps that were tried conserves it"  # fmt: skip
     if run is None:
-        yield CheckVerdict("energy conservation", STOP, f"with {own:g} fs the run without a thermostat breaks down; {best}")
+        text = f"with {own:g} fs the run without a thermostat breaks down; {best}"
+        yield CheckVerdict("energy conservation", STOP, text)
         return
     level = graded(run.scatter, SCATTER_LOOK, SCATTER_STOP)
     text = (
