@@ -192,7 +192,8 @@ _TABLE = (
     ("energy (kJ/mol)", "energy_kj_per_mol", ".4f"), ("energy (eV)", "energy_ev", ".6f"),
     ("largest force (kJ/mol/nm)", "max_force_kj_per_mol_nm", ".2f"), ("pressure (bar)", "pressure_bar", ".1f"),
     ("spread (kJ/mol)", "energy_spread_kj_per_mol", ".4f"),
-    ("of forces (kJ/mol/nm)", "max_forces_spread_kj_per_mol_nm", ".2f"), ("reference (eV)", "reference_energy_ev", ".6f"), ("error (meV/atom)", "energy_error_mev_per_atom", ".3f"),
+    ("of forces (kJ/mol/nm)", "max_forces_spread_kj_per_mol_nm", ".2f"),
+    ("reference (eV)", "reference_energy_ev", ".6f"), ("error (meV/atom)", "energy_error_mev_per_atom", ".3f"),
     ("forces MAE (meV/Å)", "force_mae_mev_per_angstrom", ".2f"),
     ("stress MAE (meV/Å³)", "stress_mae_mev_per_angstrom3", ".4f"),
 )  # fmt: skip
@@ -205,7 +206,7 @@ def _columns(rows: list[dict[str, Any]]) -> list[list[str]]:
     for row in rows:
         cells = []
         for _, key, form in shown:
-            value = row[key]
+            value = row.get(key)
             written = "-" if value is None else ("yes" if value else "no") if form == "" else format(value, form)
             cells.append(written)
         table.append(cells)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..errors import ModelInputError
-from ..graph.fields import POSITIONS, STRUCTURE_FIELDS, WHOLE_INPUTS
+from ..graph.fields import LARGER_INPUTS, POSITIONS, STRUCTURE_FIELDS, WHOLE_INPUTS
 
 #: Values by name, in the order of the names: hashable. A value is a number, or a tuple of one for each atom.
 InputValues = tuple[tuple[str, Any], ...]
@@ -58,6 +58,8 @@ class GraphInput(NamedTuple):
             return f"{self.name} (one number for each atom, or one for all)"
         if self.optional:
             return f"{self.name} (one {'whole ' * (self.name in WHOLE_INPUTS)}number; may be left out)"
+        if self.name in LARGER_INPUTS:
+            return f"{self.name} (not one number: cannot be given here)"
         if self.lowest is None:
             return f"{self.name} (one {'whole ' * (self.name in WHOLE_INPUTS)}number)"
         return f"{self.name} (whole numbers from {self.lowest} to {self.highest})"
@@ -131,9 +133,17 @@ def check_inputs(wanted: Sequence[GraphInput], given: InputValues, path: str) ->
     Raises
     ------
     ModelInputError
-        If a value is missing, not known to the model, or out of its range.
+        If a value is missing, not known to the model, or out of its range, or if the model takes more than numbers.
     """
     values, known = dict(given), {each.name: each for each in wanted}
+    for name in known:
+        if name in LARGER_INPUTS:
+            raise ModelInputError(
+                f"{path} takes {name!r}, which has a value for each atom or several components; here models get the "
+                "structure and single numbers such as a charge. Run it with nequip's own calculator, or train a model "
+                "without this input",
+                name,
+            )
     for name, value in values.items():
         if name not in known:
             takes = ", ".join(map(str, wanted)) or "none beside the structure"
