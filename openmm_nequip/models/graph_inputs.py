@@ -134,6 +134,8 @@ def check_inputs(wanted: Sequence[GraphInput], given: InputValues, path: str) ->
     ------
     ModelInputError
         If a value is missing, not known to the model, or out of its range, or if the model takes more than numbers.
+    TypeError
+        If several values are given for one number.
     """
     values, known = dict(given), {each.name: each for each in wanted}
     for name in known:
@@ -197,7 +199,7 @@ def _check_range(wanted: GraphInput, value: Any, path: str) -> None:
     if isinstance(value, tuple):
         if wanted.per_atom:
             return
-        raise ModelInputError(f"{path} takes {wanted}, and {len(value)} values were given for it", wanted.name)
+        raise TypeError(f"modelInputs: {wanted.name}={list(value)} is a list, and {path} takes {wanted}")
     ranged = wanted.lowest is not None and wanted.highest is not None
     if ranged and not wanted.lowest <= value <= wanted.highest:  # type: ignore[operator]
         raise ModelInputError(f"{path} takes {wanted}, and {wanted.name}={value!r} was given", wanted.name)

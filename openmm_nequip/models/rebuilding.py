@@ -59,7 +59,7 @@ def make_settings(
             raise ValueError(f"maxNeighbors={maxNeighbors!r}: give a number from 1 to a million")
         values[LIMIT] = int(maxNeighbors)
     if coulombCutoff is not None:
-        values[COULOMB] = _nanometers("coulombCutoff", coulombCutoff) / NM_PER_ANGSTROM
+        values[COULOMB] = round(_nanometers("coulombCutoff", coulombCutoff) / NM_PER_ANGSTROM, 9)  # 12, not 11.9...
     return tuple(sorted(values.items()))
 
 
