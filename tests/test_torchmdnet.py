@@ -1,5 +1,6 @@
 """TorchMD-Net checkpoints and ensembles: the numbers of TorchMD-Net itself, in every box, on every road."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from openmmml import MLPotential
 from test_mixed_standin import dipeptide, numerical_force, vacuum_system
 from test_mixed_standin import evaluate as evaluate_system
 from torchmdnet_files import KJ_PER_MOL_PER_EV, own, parameters, water, write
+from toy import make_topology
 
 import openmm_nequip
 from openmm_nequip.app.cli import main
@@ -21,7 +23,6 @@ from openmm_nequip.errors import NeighborLimitError
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.upstream.torchmdnet_models import installed, pair_finders
-from toy import make_topology
 
 #: kJ/mol for each atom and kJ/mol/nm, float32; of an energy its last digits as well, which TorchMD-Net sums in float32:
 #: random weights give totals of 20,000 kJ/mol and more.
@@ -208,6 +209,8 @@ def test_the_coulomb_term_of_the_output(files):
     numbers, positions, box = water(27, 3.4)
     few = numbers[:9], positions[:9]
     same(ours(files("weighted-coulomb"), *few), own(files("weighted-coulomb"), *few))
+    with pytest.raises(openmm_nequip.ModelFileError, match="has no Coulomb term"):
+        openmm_nequip.load_model(files("gn"), coulombCutoff=1.2)
     with pytest.raises(openmm_nequip.ModelFileError, match="with a periodic box: its Coulomb term.*coulombCutoff="):
         ours(files("weighted-coulomb"), numbers, positions, box)
     out = ours(files("weighted-coulomb"), numbers, positions, box, coulombCutoff=0.5 * unit.nanometer)
@@ -265,6 +268,8 @@ def test_a_system_goes_into_a_fresh_process_that_prints_nothing_else(files, tmp_
     topology = make_topology(["O", "H", "H"] * 2)
     potential = MLPotential("nequip", modelPath=files("delta"), removeReferenceEnergy=False, **UNITS)
     system = potential.createSystem(topology)
+    copied = evaluate_system(copy.deepcopy(system), positions * 0.1)[0]
+    assert copied == evaluate_system(system, positions * 0.1)[0]
     (tmp_path / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
     np.savetxt(tmp_path / "positions", positions * 0.1)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "system.xml"), str(tmp_path / "positions")]

@@ -29,7 +29,8 @@ def main(checkpoint, steps):
         simulation.context.setPositions(frame * 0.1)
         found = simulation.context.getState(forces=True).getForces(asNumpy=True)._value
         errors.append(np.abs(found / EV_PER_ANGSTROM - expected).mean())
-    print(f"forces: mean absolute error {1000 * np.mean(errors):.0f} meV/Å, mean size {1000 * np.abs(forces).mean():.0f}")
+    size = 1000 * np.abs(forces).mean()
+    print(f"forces: mean absolute error {1000 * np.mean(errors):.0f} meV/Å, mean size {size:.0f}")
     simulation.context.setPositions(frames[-1] * 0.1)
     simulation.context.setVelocitiesToTemperature(300 * unit.kelvin, 1)
     simulation.reporters.append(

@@ -52,10 +52,10 @@ def locate(path: str | os.PathLike[str] | Sequence[str], trusted: str | None = N
     digest_given(trusted)  # a slip in it is told before a download
     if isinstance(path, (list, tuple)):
         path = bundle([_member(each) for each in path])
-    path = os.fspath(_given_path(path))
-    if isinstance(path, str) and path.startswith(NEQUIP_NET):
-        path = fetch(path)
-    source = identify(os.fspath(path))
+    given: str = os.fspath(_given_path(path))
+    if given.startswith(NEQUIP_NET):
+        given = fetch(given)
+    source = identify(given)
     check_trusted(source, trusted)
     return source
 

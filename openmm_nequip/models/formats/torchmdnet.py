@@ -9,6 +9,7 @@ References
 from __future__ import annotations
 
 import dataclasses
+import logging
 import zipfile
 from typing import Any
 
@@ -25,6 +26,8 @@ from ..source import ModelSource
 from ..torchmdnet.ensemble import MEMBER, EnsembleModel, common_info, members_of
 from ..torchmdnet.hyperparameters import ARCHITECTURES, Checkpoint, describe, read_checkpoint
 from ..torchmdnet.rebuilt_model import open_checkpoint
+
+logger = logging.getLogger(__name__)
 
 _SETTINGS = (COULOMB, LIMIT, REFERENCE)
 #: Words that stand in the pickle of every checkpoint of TorchMD-Net, and in that of no other program's.
@@ -146,6 +149,10 @@ def open_torchmdnet(source: ModelSource, device: torch.device, execution: Execut
 def _member(name: str, checkpoint: Checkpoint, device: torch.device, execution: Execution) -> Model:
     info = describe(checkpoint, name, execution.settings)
     inputs: dict[str, Any] = dict(execution.inputs)
+    if dict(execution.settings).get(REFERENCE) and not checkpoint.parameters.get(REFERENCE):
+        logger.warning(
+            "removeReferenceEnergy=True changes nothing: %s was not trained on energies less those of free atoms", name
+        )
     try:
         model = open_checkpoint(checkpoint, info, device, inputs, execution.settings)
     except UpstreamError as error:

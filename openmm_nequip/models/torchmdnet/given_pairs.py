@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ...errors import NeighborLimitError
+from ...errors import ModelFileError, NeighborLimitError
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,14 @@ class Pairs:
         From the second atom to the first, in the model's precision.
     lengths : torch.Tensor, (n_pairs,)
         Their lengths.
+    n_atoms : int
+        Number of atoms.
     """
 
     index: torch.Tensor
     vectors: torch.Tensor
     lengths: torch.Tensor
+    n_atoms: int
 
 
 class GivenPairs(torch.nn.Module):
@@ -78,8 +81,15 @@ class GivenPairs(torch.nn.Module):
         ------
         NeighborLimitError
             If there are more than the model has room for.
+        ModelFileError
+            If it is asked for the pairs of other atoms than those of the structure.
         """
         pairs = self.pairs if self.pairs is not None and math.isfinite(self.upper) else all_pairs(pos)
+        if pos.shape[0] != pairs.n_atoms:
+            raise ModelFileError(
+                f"a part of this model leaves out {pairs.n_atoms - pos.shape[0]} of {pairs.n_atoms} atoms and searches "
+                "for pairs of the rest (atom_filter with a prior); such models cannot be run here"
+            )
         index, vectors, lengths = pairs.index, pairs.vectors, pairs.lengths
         with torch.no_grad():
             chosen = (lengths < self.upper) & (lengths >= self.lower)
@@ -119,4 +129,4 @@ def all_pairs(pos: torch.Tensor) -> Pairs:
     n_atoms = pos.shape[0]
     index = torch.nonzero(~torch.eye(n_atoms, dtype=torch.bool, device=pos.device)).t()
     vectors = pos[index[0]] - pos[index[1]]
-    return Pairs(index, vectors, torch.linalg.vector_norm(vectors, dim=1))
+    return Pairs(index, vectors, torch.linalg.vector_norm(vectors, dim=1), n_atoms)

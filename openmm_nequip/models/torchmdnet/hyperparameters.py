@@ -128,6 +128,8 @@ def describe(checkpoint: Checkpoint, path: str, settings: Settings = ()) -> Mode
             f"{path} predicts no potential energy: its output_model is {output!r}; expected {' or '.join(_ENERGIES)}",
             path,
         )
+    if COULOMB in dict(settings) and output != _ENERGIES[1]:
+        raise ModelFileError(f"{path} has no Coulomb term (output_model is {output!r}); leave coulombCutoff out", path)
     try:
         units, source = stated_units(parameters)
         return ModelInfo(

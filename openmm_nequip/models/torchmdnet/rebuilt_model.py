@@ -115,7 +115,7 @@ class RebuiltModel(Model):
         batch = torch.arange(cells, device=positions.device).repeat_interleave(n_atoms)
         # TorchMD-Net's vectors lead from the second atom of a pair to the first.
         rounded = -vectors.to(self.dtype)
-        pairs = Pairs(index, rounded, torch.linalg.vector_norm(rounded, dim=1))
+        pairs = Pairs(index, rounded, torch.linalg.vector_norm(rounded, dim=1), len(types))
         for given in self._given:
             given.pairs = pairs
         try:
