@@ -87,9 +87,8 @@ class RebuiltModel(Model):
             index, shifts = graph.edges.index, graph.edges.shifts
             vectors = edge_vectors(graph.positions, index, shifts, graph.cell).clone().requires_grad_()
             energy = self._energy(positions, graph.types, index, vectors, shifts, graph.cell)
-            direct, by_edge = torch.autograd.grad(
-                energy, [positions, vectors], allow_unused=True, materialize_grads=True
-            )
+            found = torch.autograd.grad(energy, [positions, vectors], allow_unused=True, materialize_grads=True)
+        direct, by_edge = (each.detach() for each in found)  # zeros of torch 2.9 would require gradients
         forces = forces_of_edges(by_edge, index, len(positions)) - direct
         virial = -vectors.detach().t() @ by_edge
         return Outputs(energy.detach(), forces, virial=(virial + virial.t()) / 2)
