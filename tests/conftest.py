@@ -178,6 +178,6 @@ def _third_party_warnings():
         # OpenMM's file readers leave closing to the garbage collector, which complains at some later time.
         for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, ResourceWarning):
             warnings.simplefilter("ignore", category)
-        for module in ("torch", "nequip", "e3nn", "lightning", "allegro", "matscipy", "ase"):
+        for module in ("torch", "nequip", "e3nn", "lightning", "allegro", "matscipy", "ase", "torchmdnet"):
             warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
         yield
