@@ -124,6 +124,10 @@ class RunConfig:
     coulomb_cutoff: float | None = _option(
         None, "float", "TorchMD-Net: cutoff of the model's own Coulomb term", metavar="Å", above=0.0
     )
+    bias: tuple[str, ...] | None = _option(
+        None, "strings", "harmonic biases: 'distance I J CENTRE K' (Å, kJ/mol/Å²), 'angle I J L CENTRE K' or "
+        "'torsion I J L M CENTRE K' (degrees, kJ/mol/rad²), atoms from 0", metavar="BIAS",
+    )  # fmt: skip
     threads: int | None = _option(
         None, "int", "CPU threads (default: all cores)", metavar="N", least=1, most=MOST_THREADS
     )
