@@ -96,5 +96,5 @@ def _near_miss(contents: Contents) -> str:
     if ".data/extern_modules" in contents.inner:
         return f"{path} is a torch.package archive, but not one of nequip-package"
     if any(name.endswith("/data.pkl") and name.count("/") == 1 for name in contents.names):
-        return f"{path} is a file of torch.save, but no training checkpoint of nequip or TorchMD-Net"
+        return f"{path} is a file of torch.save, but no nequip training checkpoint, and none of TorchMD-Net"
     return f"model file {path} is a zip archive, but not a model ({len(contents.names)} entries)"
