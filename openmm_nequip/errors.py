@@ -77,6 +77,10 @@ class CompileError(OpenMMNequIPError, RuntimeError):
     """A model cannot be compiled with AOTInductor here; the message has the reason."""
 
 
+class ExportError(OpenMMNequIPError, RuntimeError):
+    """A model cannot be given to another engine, or what was written does not give the model's numbers there."""
+
+
 class KernelsError(OpenMMNequIPError, RuntimeError):
     """A model cannot be run by the fused kernels here; the message has the reason."""
 

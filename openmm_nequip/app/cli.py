@@ -12,10 +12,11 @@ from . import compile_ahead, demo, energy, info
 from .accuracy import accuracy_command
 from .answer import FAILED, PROGRAM, Answer, printable
 from .bench import bench_command
+from .export import export_command
 from .run import run_command
 
 #: In the order in which ``--help`` lists them.
-_COMMANDS = (info, energy, accuracy_command, run_command, demo, bench_command, compile_ahead)
+_COMMANDS = (info, energy, accuracy_command, run_command, demo, bench_command, compile_ahead, export_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

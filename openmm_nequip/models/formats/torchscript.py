@@ -60,7 +60,7 @@ class TorchScriptModel(Model):
     module : torch.jit.ScriptModule
         Takes and returns a dictionary of tensors.
     input_dtype : torch.dtype
-        Precision of the floating-point inputs: float64 since nequip 0.7, what the file states, or its parameters, before.
+        Precision of the floating-point inputs, see :func:`input_dtype`.
     """
 
     def __init__(
@@ -237,6 +237,25 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
     if execution.inputs:
         module = torch.jit.script(ScriptedWithInputs(module, as_tensors(info.inputs, execution.inputs)).eval())
     return TorchScriptModel(info, device, module, input_dtype(source))
+
+
+def family_of(source: ModelSource) -> str:
+    """What kind of model a file holds, by the Python modules that its parts came from.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A TorchScript file.
+
+    Returns
+    -------
+    str
+        ``"Allegro"`` or ``"NequIP"``; ``"other"`` for what is neither.
+    """
+    names = module_names(_peeked(source))
+    if any("allegro." in name for name in names):
+        return "Allegro"
+    return "NequIP" if any("nequip." in name for name in names) else "other"
 
 
 def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
