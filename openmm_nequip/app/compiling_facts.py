@@ -10,7 +10,7 @@ from typing import Any
 
 from ..cache import cache_dir
 from ..errors import UsageError
-from ..models import Execution, format_of, locate, open_model, parse_device
+from ..models import Execution, check_execution, format_of, locate, open_model, parse_device
 from ..models.compiling.scripting import SUFFIX, write_script
 from ..models.graph_inputs import parse_inputs
 from ..models.source import sha256_of
@@ -106,6 +106,7 @@ def script_and_describe(
         raise UsageError(f"--output {output}: the name has to end in {SUFFIX}, by which others know such files")
     check_new([target], overwrite)
     source = locate(path, trusted)
+    check_execution(source, Execution(device=device, compile=False))
     with made_whole([target], overwrite) as scratch:
         made = str(scratch / target.name)
         agreement = write_script(source, made, parse_device(device), parse_inputs(inputs or {}))

@@ -55,8 +55,6 @@ def export_cp2k(model: ExportedModel, folder: Path, dialect: str = NEW) -> dict[
         If a type is no element, CP2K has no word for a unit, or the file does not give the model's numbers.
     """
     names = model.elements("CP2K")
-    if model.family not in ("NequIP", "Allegro"):
-        raise ExportError(f"{model.source.path} is neither a NequIP nor an Allegro model, which are what is exported")
     units = _unit_words(model)
     # The kinds of the old dialect are numbered in the order of the atoms: the file then knows them in that order.
     present = sorted(set(model.types.tolist()))
@@ -74,7 +72,7 @@ def export_cp2k(model: ExportedModel, folder: Path, dialect: str = NEW) -> dict[
         save_quietly(model.adapted(kinds, length, energy), folder / MODEL, facts)
     text = _input(model, dialect, units, order)
     (folder / INPUT).write_text(text, encoding="utf-8")
-    found = _check(model, folder, order)
+    found = _check(model, folder, order, dialect)
     notes = [f"CP2K of {'March 2026 or later' if dialect == NEW else 'before March 2026'} reads this input"]
     if dialect == OLD and model.script.info.per_edge_type_cutoff is not None:
         notes.append("CP2K before March 2026 hands over all pairs within the largest cutoff")
@@ -154,10 +152,10 @@ def _written(text: str) -> tuple[np.ndarray, np.ndarray, list[str], bool]:
     return vectors, positions, [row[0] for row in places], "NONE" not in cell[1]
 
 
-def _check(model: ExportedModel, folder: Path, order: np.ndarray) -> dict[str, float]:
+def _check(model: ExportedModel, folder: Path, order: np.ndarray, dialect: str) -> dict[str, float]:
     """The file's answer to CP2K's tensors, all read back, against the model's."""
     module, facts = load_quietly(folder / MODEL, _METADATA)
-    if not facts["num_types"] or facts["allow_tf32"] not in ("0", "1"):
+    if (dialect == NEW and not facts["num_types"]) or facts["allow_tf32"] not in ("0", "1"):
         raise ExportError("the file for CP2K lacks num_types or allow_tf32, without which CP2K stops")
     vectors, places, symbols, periodic = _written((folder / INPUT).read_text(encoding="utf-8"))
     length = model.units.length
@@ -165,7 +163,7 @@ def _check(model: ExportedModel, folder: Path, order: np.ndarray) -> dict[str, f
     names = facts["type_names"].split()
     types = np.array([names.index(symbol) for symbol in symbols], dtype=np.int64)
     cutoffs = np.full((len(names),) * 2, float(facts["r_max"]))
-    if facts["per_edge_type_cutoff"]:
+    if dialect == NEW and facts["per_edge_type_cutoff"]:
         cutoffs = np.array(facts["per_edge_type_cutoff"].split(), dtype=np.float64).reshape(cutoffs.shape)
     edges = find_edges(positions, cell if periodic else None, float(cutoffs.max()), types, cutoffs)
     tensors = {

@@ -40,7 +40,7 @@ class ExportedModel:
     script : TorchScriptModel
         The same, opened.
     family : str
-        ``"NequIP"``, ``"Allegro"``, or another name for what is neither.
+        ``"NequIP"`` or ``"Allegro"``.
     reference : Model
         The model that answers for the numbers.
     units : Units
@@ -109,7 +109,8 @@ class ExportedModel:
 
     def speaks(self, length_nm: float, energy: float) -> bool:
         """Whether the file as it is takes float64 in these units, without further inputs, and is nequip's own."""
-        plain = self.script.module.original_name == "GraphModel" and self.script.input_dtype == torch.float64
+        recent = "deployed" not in (self.script.info.target or "")
+        plain = recent and self.script.module.original_name == "GraphModel"
         same = np.isclose([self.units.length, self.units.energy], [length_nm, energy], rtol=1e-9, atol=0).all()
         return bool(plain and same and not self.script.info.inputs)
 
@@ -196,7 +197,7 @@ def opened(
     Raises
     ------
     ExportError
-        If the model cannot be scripted.
+        If the model cannot be scripted, or is neither NequIP nor Allegro.
     ModelFileError, ModelInputError, StructureError, ValueError, ImportError
         If model or structure cannot be used.
     """
@@ -217,6 +218,11 @@ def opened(
             script = open_model(scripted, eager)
     except CompileError as error:
         raise ExportError(str(error)) from error
+    if family == "other":
+        raise ExportError(
+            f"{source.path} is neither a NequIP nor an Allegro model; other models have exporters of their own "
+            "(MACE: mace_create_lammps_model and its like)"
+        )
     if not isinstance(script, TorchScriptModel):
         raise ExportError(f"{source.path} did not load as a scripted model but as {type(script).__name__}")
     reference = script if source.kind == TORCHSCRIPT else open_model(source, eager)

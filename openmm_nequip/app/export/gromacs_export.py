@@ -16,7 +16,7 @@ from ...graph.padding import PAD_DISTANCE
 from ...topology import common_symbol
 from .engine_graph import compare, find_edges
 from .exported_model import ExportedModel, load_quietly, save_quietly, script_quietly
-from .nnpot_module import ARGUMENTS, HIGHEST_NUMBER, NNPotModule
+from .nnpot_module import ARGUMENTS, HIGHEST_NUMBER, ChosenInputs, NNPotModule
 
 MODEL, LINES = "model.pt", "nnpot.mdp"
 #: In the order in which they stand in the .mdp file.
@@ -90,12 +90,12 @@ def export_gromacs(model: ExportedModel, folder: Path, inputs: Sequence[str] | N
         As :func:`check_module_inputs`.
     """
     names = check_module_inputs(inputs)
-    core = script_quietly(_core(model))
+    module = script_quietly(ChosenInputs(script_quietly(_core(model))))
     arguments = ", ".join(ARGUMENTS[name] for name in names)
     passed = ", ".join(f"{ARGUMENTS[name]}={ARGUMENTS[name]}" for name in names)
-    core.define(f"def forward(self, {arguments}):\n    return self.evaluate({passed})\n")
+    module.define(f"def forward(self, {arguments}):\n    return self.core({passed})\n")
     path = folder / MODEL
-    save_quietly(core, path, {})
+    save_quietly(module, path, {})
     found = _check(model, path, names)
     cutoff = model.script.info.reach * model.units.length
     (folder / LINES).write_text(_lines(model, names, cutoff), encoding="utf-8")
@@ -164,7 +164,7 @@ def _check(model: ExportedModel, path: Path, names: tuple[str, ...]) -> dict[str
         raise ExportError(f"the module for GROMACS fails on its tensors: {error}") from error
     right = model.answer(rounded)
     scale = None if right.atomic_energies is None else float(np.abs(right.atomic_energies).sum())
-    found = float(energy), forces.double().numpy()
+    found = float(energy.detach()), forces.detach().double().numpy()
     return compare("GROMACS", (found[0], right.energy), (found[1], right.forces), "float32", scale)
 
 

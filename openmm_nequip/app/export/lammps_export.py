@@ -64,10 +64,8 @@ def export_lammps(model: ExportedModel, folder: Path) -> dict[str, Any]:
     Raises
     ------
     ExportError
-        If the model is neither NequIP nor Allegro, or the file does not give its numbers.
+        If an atom has no mass, or the file does not give the model's numbers.
     """
-    if model.family not in ("NequIP", "Allegro"):
-        raise ExportError(f"{model.source.path} is neither a NequIP nor an Allegro model, which its pair styles run")
     kinds = range(len(model.names))
     if model.speaks(NM_PER_ANGSTROM, KJ_PER_MOL_PER_EV):
         (folder / MODEL).write_bytes(model.content)

@@ -16,7 +16,7 @@ from ...graph.fields import model_inputs
 from ...graph.geometry import minimum_image
 from ...graph.padding import complete
 
-#: GROMACS' name of each input, and that of the argument of :meth:`NNPotModule.evaluate`.
+#: GROMACS' name of each input, and that of the argument of :meth:`NNPotModule.forward`.
 ARGUMENTS = {
     "atom-positions": "positions",
     "atom-numbers": "numbers",
@@ -78,7 +78,7 @@ def all_edges(
 
 
 class NNPotModule(torch.nn.Module):
-    """nm in, kJ/mol and kJ/mol/nm out. To be scripted and given a ``forward`` with the inputs of one's choice.
+    """nm in, kJ/mol and kJ/mol/nm out. To be scripted and put into a :class:`ChosenInputs`.
 
     Parameters
     ----------
@@ -103,8 +103,7 @@ class NNPotModule(torch.nn.Module):
         self.register_buffer("table", table)
         self.register_buffer("cutoffs", cutoffs)
 
-    @torch.jit.export
-    def evaluate(
+    def forward(
         self,
         positions: torch.Tensor,
         numbers: torch.Tensor,
@@ -147,4 +146,18 @@ class NNPotModule(torch.nn.Module):
         energy, forces = out["total_energy"].reshape([]), out["forces"]
         if n == 1:
             energy, forces = energy / 2, forces[:1]
-        return energy.to(torch.float32), forces.to(torch.float32).contiguous()
+        return energy.detach().to(torch.float32), forces.detach().to(torch.float32).contiguous()
+
+
+class ChosenInputs(torch.nn.Module):
+    """A place for a ``forward`` with the inputs of one's choice, which is defined once it is scripted.
+
+    Parameters
+    ----------
+    core : torch.jit.ScriptModule
+        A scripted :class:`NNPotModule`.
+    """
+
+    def __init__(self, core: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.core = core

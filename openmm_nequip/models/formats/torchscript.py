@@ -278,12 +278,15 @@ def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
     ModelFileError
         If the file is damaged, or a TorchScript module that is not a NequIP or Allegro potential.
     NotFusableError
-        If nequip <= 0.6 deployed it.
+        If nequip <= 0.6 deployed it, or another module is around it.
     """
     model = open_torchscript(source, torch.device("cpu"), Execution(device="cpu"))
     facts = _extra_files(source)
     if _is_deployed(source, facts):
         raise NotFusableError("it was deployed by nequip <= 0.6, whose modules they do not know")
+    root = model.module.original_name
+    if root != "GraphModel" and family_of(source) != "other":
+        raise NotFusableError(f"it is inside a module of another kind ({root}), which may convert units or types")
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
     module = show(model.module)
