@@ -14,6 +14,8 @@ LINK_CHARGES = ("keep", "zero", "redistribute")
 NEQUIP_NET = "nequip.net:"
 #: Name of the model's force in a System.
 FORCE_NAME = "NequIP"
+#: Families of models, by the names of the packages that make them.
+FAMILIES = ("NequIP", "Allegro")
 #: Name of the force whose bonds of zero strength declare molecules.
 MOLECULES_NAME = "NequIPMolecules"
 #: Name under which the potential is registered with OpenMM-ML.

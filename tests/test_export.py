@@ -167,7 +167,8 @@ def test_cp2k_files(tmp_path, frames, family, frame, dialect):
     text = (tmp_path / "c" / "input.inp").read_text()
     module, facts = loaded(tmp_path / "c" / "model.nequip.pth")
     rows = [line.split() for line in re.search(r"&COORD\n(.*?)\n *&END COORD", text, re.DOTALL)[1].splitlines()]
-    cell = np.array([row.split()[1:] for row in re.findall(r"^ +[ABC] .*$", text, re.MULTILINE)], dtype=float)
+    section = re.search(r"&CELL\n(.*?)&END CELL", text, re.DOTALL)[1]
+    cell = np.array([row.split()[1:] for row in re.findall(r"^ +[ABC] .*$", section, re.MULTILINE)], dtype=float)
     periodic = "PERIODIC NONE" not in text
     symbols, positions = [row[0] for row in rows], np.array([row[1:] for row in rows], dtype=float)
     names = facts["type_names"].split()

@@ -9,6 +9,10 @@ from ..choices import KERNELS
 from ..errors import UsageError
 from .answer import Answer
 
+DESCRIPTION = """Compile a model now, so that no Context, and no other process with the same cache, has to wait for it.
+The options are those that the model will be run with. A file that is compiled already needs nothing. With --mode
+torchscript a file is written instead, and compared with the model it came from: energy, forces and virial."""
+
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     """Declare the command.
@@ -21,7 +25,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         The options of every command.
     """
     parser = commands.add_parser(
-        "compile", parents=[common], help="compile a model ahead of its first use", description=compile_ahead.__doc__
+        "compile", parents=[common], help="compile a model ahead of its first use", description=DESCRIPTION
     )
     parser.add_argument("model", metavar="MODEL", help="checkpoint, package or nequip.net: id")
     parser.add_argument(
@@ -53,9 +57,24 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def compile_ahead(arguments: argparse.Namespace) -> Answer:
-    """Compile a model now, so that no Context, and no other process with the same cache, has to wait for it. The
-    options are those that the model will be run with. A file that is compiled already needs nothing. With --mode
-    torchscript a file is written instead, and compared with the model it came from: energy, forces and stress."""
+    """Compile a model now, or write it as TorchScript.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    UsageError
+        If options do not go together, or a file is there already.
+    CompileError, KernelsError, ModelFileError, ModifierError, ImportError, ValueError
+        If the model cannot be compiled.
+    """
     if arguments.mode == "torchscript":
         return _torchscript(arguments)
     if arguments.output is not None or arguments.overwrite:

@@ -4,6 +4,7 @@
 
 import torch
 
+from ...graph.fields import model_inputs, open_inputs, structure_in
 from ...graph.geometry import near_origin
 
 
@@ -38,23 +39,19 @@ class AdaptedDialect(torch.nn.Module):
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Energies, forces and virial of a structure, in the engine's units; Allegro's has neither cell nor shifts."""
-        given: dict[str, torch.Tensor] = {}
-        for name, value in data.items():
-            given[name] = value
-        given["pos"] = data["pos"].detach().to(torch.float64) * self.length
-        given["atom_types"] = self.types[data["atom_types"].to(torch.int64)]
-        if "cell" in data:
-            cell = data["cell"].detach().to(torch.float64).view(3, 3) * self.length
-            shifts = data["edge_cell_shift"].detach().to(torch.float64)
+        positions, types, edge_index, shifts, cell = structure_in(data)
+        positions = positions.detach().to(torch.float64) * self.length
+        types = self.types[types.to(torch.int64)]
+        dtype = torch.float64 if self.double else torch.float32
+        if shifts is None or cell is None:
+            out = self.model(open_inputs(positions.to(dtype), types, edge_index))
+        else:
+            lattice, whole = cell.detach().to(torch.float64).view(3, 3) * self.length, shifts.detach().to(torch.float64)
             if not self.double:
-                given["pos"], shifts = near_origin(given["pos"], data["edge_index"], shifts, cell)
-            given["edge_cell_shift"] = shifts
-            given["cell"] = cell.view(1, 3, 3)
-        if not self.double:
-            for name in ("pos", "cell", "edge_cell_shift"):
-                if name in given:
-                    given[name] = given[name].to(torch.float32)
-        out = self.model(given)
+                positions, whole = near_origin(positions, edge_index, whole, lattice)
+            out = self.model(
+                model_inputs(positions.to(dtype), types, edge_index, whole.to(dtype), lattice.to(dtype))
+            )
         forces = out["forces"].detach().to(torch.float64)
         result: dict[str, torch.Tensor] = {
             "total_energy": out["total_energy"].detach().to(torch.float64).reshape(1, 1) * self.energy,

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...choices import FAMILIES
 from ...errors import ExportError
+from ...graph.fields import CELL, model_inputs
 from ...topology import common_symbol
 from ...units import ENERGIES_KJ_PER_MOL, LENGTHS_NM, NM_PER_ANGSTROM
 from ...upstream.nequip_state import default_dtype
@@ -25,6 +27,7 @@ from .exported_model import ExportedModel, load_quietly, save_quietly
 
 MODEL, INPUT = "model.nequip.pth", "input.inp"
 NEW, OLD = "new", "old"
+ALLEGRO = FAMILIES[1]
 DIALECTS = (NEW, OLD)
 _METADATA = ("r_max", "type_names", "num_types", "model_dtype", "default_dtype", "allow_tf32", "per_edge_type_cutoff")
 #: CP2K's words for units.
@@ -105,7 +108,7 @@ def _input(model: ExportedModel, dialect: str, units: tuple[str, str], order: np
     else:
         lines += [f"PARM_FILE_NAME {MODEL}", f"UNIT_COORDS {length}"]
     lines += [f"UNIT_ENERGY {energy}", f"UNIT_FORCES {forces}"]
-    if dialect == OLD and model.family == "NequIP":
+    if dialect == OLD and model.family != ALLEGRO:
         lines.append(f"UNIT_CELL {length}")
     box = structure.box_nm
     vectors = _open_box(model) if box is None else box
@@ -166,11 +169,8 @@ def _check(model: ExportedModel, folder: Path, order: np.ndarray, dialect: str) 
     if dialect == NEW and facts["per_edge_type_cutoff"]:
         cutoffs = np.array(facts["per_edge_type_cutoff"].split(), dtype=np.float64).reshape(cutoffs.shape)
     edges = find_edges(positions, cell if periodic else None, float(cutoffs.max()), types, cutoffs)
-    tensors = {
-        "pos": torch.from_numpy(positions), "edge_cell_shift": torch.from_numpy(edges.shifts),
-        "cell": torch.from_numpy(cell), "edge_index": torch.from_numpy(edges.index),
-        "atom_types": torch.from_numpy(types),
-    }  # fmt: skip
+    tensors = model_inputs(*map(torch.from_numpy, (positions, types, edges.index, edges.shifts, cell)))
+    tensors[CELL] = tensors[CELL].view(3, 3)  # CP2K knows no batches
     with default_dtype(torch.float64):
         out = module(tensors)
     wanted = {"forces": 2, "atomic_energy": 2, "virial": 3, "total_energy": 2}
@@ -184,7 +184,7 @@ def _check(model: ExportedModel, folder: Path, order: np.ndarray, dialect: str) 
             box_nm=vectors * NM_PER_ANGSTROM if periodic else None,
         )
     )
-    energy = float(out["atomic_energy"].sum()) * model.units.energy
+    energy = float(out["atomic_energy"].detach().sum()) * model.units.energy
     forces = _unordered(out["forces"].detach().numpy(), order) * model.units.force
     return compare("CP2K", (energy, right.energy), (forces, right.forces), model.script.info.dtype)
 

@@ -72,7 +72,7 @@ def find_edges(
     index, shifts = np.asarray(index), np.asarray(shifts)
     vectors = positions[index[1]] - positions[index[0]] + shifts @ box
     kept = (vectors**2).sum(axis=1) <= cutoffs[types[index[0]], types[index[1]]] ** 2
-    return EngineEdges(index[:, kept], shifts[kept])
+    return EngineEdges(np.ascontiguousarray(index[:, kept]), shifts[kept])
 
 
 def compare(

@@ -40,7 +40,7 @@ class ExportedModel:
     script : TorchScriptModel
         The same, opened.
     family : str
-        ``"NequIP"`` or ``"Allegro"``.
+        One of :data:`openmm_nequip.choices.FAMILIES`.
     reference : Model
         The model that answers for the numbers.
     units : Units
@@ -108,14 +108,36 @@ class ExportedModel:
         return script_quietly(module)
 
     def speaks(self, length_nm: float, energy: float) -> bool:
-        """Whether the file as it is takes float64 in these units, without further inputs, and is nequip's own."""
+        """Whether the file as it is takes float64 in an engine's units, without further inputs, and is nequip's own.
+
+        Parameters
+        ----------
+        length_nm, energy : float
+            One length of the engine in nm, one energy in kJ/mol.
+
+        Returns
+        -------
+        bool
+        """
         recent = "deployed" not in (self.script.info.target or "")
         plain = recent and self.script.module.original_name == "GraphModel"
         same = np.isclose([self.units.length, self.units.energy], [length_nm, energy], rtol=1e-9, atol=0).all()
         return bool(plain and same and not self.script.info.inputs)
 
     def metadata(self, types: Sequence[int], length_nm: float) -> dict[str, str]:
-        """nequip's metadata for an adapted file."""
+        """nequip's metadata for an adapted file.
+
+        Parameters
+        ----------
+        types : sequence of int
+            Model type of each of the engine's.
+        length_nm : float
+            One length of the engine in nm.
+
+        Returns
+        -------
+        dict of str to str
+        """
         info, factor = self.script.info, self.units.length / length_nm
         facts = {
             "r_max": repr(info.reach * factor),
@@ -146,14 +168,39 @@ def script_quietly(module: torch.nn.Module) -> torch.jit.ScriptModule:
 
 
 def save_quietly(module: torch.jit.ScriptModule, path: Any, facts: Mapping[str, str]) -> None:
-    """Write a scripted module with extra files beside it."""
+    """Write a scripted module with extra files beside it.
+
+    Parameters
+    ----------
+    module : torch.jit.ScriptModule
+        The module.
+    path : path-like
+        File to write.
+    facts : mapping of str to str
+        The extra files.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(module, str(path), _extra_files={key: value.encode("ascii") for key, value in facts.items()})
 
 
 def load_quietly(path: Any, keys: Sequence[str] = ()) -> tuple[torch.jit.ScriptModule, dict[str, str]]:
-    """A scripted file as engines load it: the module, frozen, and its extra files."""
+    """A scripted file as engines load it.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    keys : sequence of str
+        Names of extra files.
+
+    Returns
+    -------
+    module : torch.jit.ScriptModule
+        Frozen.
+    facts : dict of str to str
+        The extra files; empty for what is absent.
+    """
     facts: dict[str, Any] = dict.fromkeys(keys, "")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -218,7 +265,7 @@ def opened(
             script = open_model(scripted, eager)
     except CompileError as error:
         raise ExportError(str(error)) from error
-    if family == "other":
+    if not family:
         raise ExportError(
             f"{source.path} is neither a NequIP nor an Allegro model; other models have exporters of their own "
             "(MACE: mace_create_lammps_model and its like)"

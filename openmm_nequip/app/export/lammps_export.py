@@ -17,14 +17,17 @@ import numpy as np
 import openmm.unit as unit
 import torch
 
+from ...choices import FAMILIES
 from ...crystal import reduce_box
 from ...errors import ExportError
+from ...graph.fields import CELL, SHIFTS, model_inputs
 from ...units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...upstream.nequip_state import default_dtype
 from .engine_graph import OPEN_SPACE, EngineEdges, compare, find_edges
 from .exported_model import ExportedModel, load_quietly, save_quietly
 
 MODEL, DATA, SCRIPT = "model.nequip.pth", "structure.data", "in.lammps"
+ALLEGRO = FAMILIES[1]
 _METADATA = ("r_max", "per_edge_type_cutoff", "type_names", "num_types", "allow_tf32")
 
 
@@ -78,7 +81,7 @@ def export_lammps(model: ExportedModel, folder: Path) -> dict[str, Any]:
     (folder / SCRIPT).write_text(_script(model, [model.names[t] for t in present]), encoding="utf-8")
     found = _check(model, folder, present, rotation)
     notes = ["LAMMPS needs pair_nequip_allegro (github.com/mir-group/pair_nequip_allegro) built in"]
-    if model.family == "NequIP":
+    if model.family != ALLEGRO:
         notes.append("pair_nequip runs on one rank; Allegro runs on many")
     if "virial" not in model.script.info.outputs:
         notes.append("the model gives no virial: pressures are wrong and fix npt cannot be used")
@@ -201,13 +204,10 @@ def pair_tensors(
         neighbor[crossing] = n + inverse.ravel()
         owners = np.concatenate([owners, unique[:, 0]])
         positions = np.concatenate([positions, data.positions[unique[:, 0]] + unique[:, 1:] @ data.cell])
-    tensors = {
-        "pos": torch.from_numpy(positions.copy()), "edge_index": torch.from_numpy(np.array([centre, neighbor])),
-        "atom_types": torch.from_numpy(mapper[owners]),
-    }  # fmt: skip
-    if not ghosts:
-        tensors["edge_cell_shift"] = torch.from_numpy(edges.shifts.copy())
-        tensors["cell"] = torch.from_numpy(data.cell[None].copy())
+    arrays = positions.copy(), mapper[owners], np.array([centre, neighbor]), edges.shifts.copy(), data.cell.copy()
+    tensors = model_inputs(*map(torch.from_numpy, arrays))
+    if ghosts:
+        del tensors[SHIFTS], tensors[CELL]
     return tensors, owners
 
 
@@ -224,7 +224,7 @@ def _check(model: ExportedModel, folder: Path, present: list[int], rotation: np.
         cutoffs = np.array(facts["per_edge_type_cutoff"].split(), dtype=np.float64).reshape(cutoffs.shape)
     periodic = model.structure.box_nm is not None
     edges = find_edges(data.positions, data.cell if periodic else None, float(facts["r_max"]), mapper, cutoffs)
-    tensors, owners = pair_tensors(data, mapper, edges, model.family == "Allegro")
+    tensors, owners = pair_tensors(data, mapper, edges, model.family == ALLEGRO)
     with default_dtype(torch.float64):
         out = module(tensors)
     for name in ("forces", "atomic_energy"):
@@ -235,7 +235,7 @@ def _check(model: ExportedModel, folder: Path, present: list[int], rotation: np.
     given = out["forces"].detach().numpy()
     # Forces on ghosts go back to the atoms they are images of.
     np.add.at(forces, owners[: len(given)], given)
-    energy = float(out["atomic_energy"][:n].sum()) * KJ_PER_MOL_PER_EV
+    energy = float(out["atomic_energy"][:n].detach().sum()) * KJ_PER_MOL_PER_EV
     back = data.positions @ rotation * NM_PER_ANGSTROM
     box = _box_of(data, rotation) if periodic else None
     right = model.answer(replace(model.structure, positions_nm=back, box_nm=box))

@@ -112,7 +112,13 @@ class NNPotModule(torch.nn.Module):
         pairs: torch.Tensor | None = None,
         pair_shifts: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energy () in kJ/mol and forces (n, 3) in kJ/mol/nm, as :mod:`.nnpot_module` says, of positions (n, 3)."""
+        """Energy () in kJ/mol and forces (n, 3) in kJ/mol/nm of positions (n, 3), as :mod:`.nnpot_module` says.
+
+        Raises
+        ------
+        ValueError
+            If an element is unknown to the model.
+        """
         points = positions.detach().to(torch.float64)
         types = self.table[numbers.to(torch.int64)]
         if bool((types < 0).any().item()):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ...choices import FAMILIES
 from ...errors import ModelFileError, NotFusableError
 from ...graph.fields import collect_outputs, model_inputs
 from ...graph.geometry import near_origin
@@ -250,12 +251,14 @@ def family_of(source: ModelSource) -> str:
     Returns
     -------
     str
-        ``"Allegro"`` or ``"NequIP"``; ``"other"`` for what is neither.
+        One of :data:`openmm_nequip.choices.FAMILIES`; empty for what is neither.
     """
     names = module_names(_peeked(source))
-    if any("allegro." in name for name in names):
-        return "Allegro"
-    return "NequIP" if any("nequip." in name for name in names) else "other"
+    # Allegro's modules stand on nequip's.
+    for family in reversed(FAMILIES):
+        if any(f"{family.lower()}." in name for name in names):
+            return family
+    return ""
 
 
 def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
@@ -285,7 +288,7 @@ def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
     if _is_deployed(source, facts):
         raise NotFusableError("it was deployed by nequip <= 0.6, whose modules they do not know")
     root = model.module.original_name
-    if root != "GraphModel" and family_of(source) != "other":
+    if root != "GraphModel" and family_of(source):
         raise NotFusableError(f"it is inside a module of another kind ({root}), which may convert units or types")
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
