@@ -107,6 +107,7 @@ def test_published_energies_in_a_system(cp2k, backend, name):
     assert energy / KJ_PER_MOL_PER_EV == pytest.approx(given.energy, rel=given.relative)
 
 
+@pytest.mark.slow
 def test_forces_and_stress_of_the_mace_file(cp2k):
     atoms = structure_of(cp2k, "mace")
     evaluator = evaluator_of(cp2k / INPUTS["mace"].model, atoms)
@@ -149,7 +150,8 @@ def resave(source, target, **changes):
     ("model_dtype", "default_dtype"), ("nequip_version",), ("model_dtype", "default_dtype", "nequip_version"),
     ("allow_tf32", "num_types", "nequip_version", "default_dtype"),
 ])  # fmt: skip
-@pytest.mark.parametrize("name", ["seed", "old", "head", "mace"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["old", "mace"])
 def test_files_that_lack_facts(cp2k, tmp_path, name, lost):
     """The dtype is then that of the parameters, and the generation that of the modules."""
     given, atoms = INPUTS[name], structure_of(cp2k, name)
@@ -159,7 +161,7 @@ def test_files_that_lack_facts(cp2k, tmp_path, name, lost):
     assert energy_of(path, atoms, kernels="none") == pytest.approx(given.energy, rel=given.relative)
 
 
-@pytest.mark.parametrize("name", ["old", "mid"])
+@pytest.mark.parametrize("name", ["old", pytest.param("mid", marks=pytest.mark.slow)])
 def test_positions_in_the_precision_that_the_file_states(cp2k, tmp_path, name):
     """nequip 0.6: ``default_dtype`` float64 with weights in float32, its own default, keeps positions in float64."""
     given = INPUTS[name]

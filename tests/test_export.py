@@ -113,12 +113,12 @@ MODULE_INPUTS = [
 ]
 
 
-@pytest.mark.parametrize("inputs", MODULE_INPUTS, ids=lambda names: "-".join(name.split("-")[-1] for name in names))
-@pytest.mark.parametrize("frame", ["triclinic.extxyz", "open.xyz"])
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "frame", "inputs"), [
+    ("NequIP", "triclinic.extxyz", MODULE_INPUTS[0]), ("NequIP", "triclinic.extxyz", MODULE_INPUTS[2]),
+    ("Allegro", "triclinic.extxyz", MODULE_INPUTS[1]), ("Allegro", "open.xyz", ("atom-positions", "atom-numbers")),
+])  # fmt: skip
 def test_gromacs_modules(tmp_path, frames, family, frame, inputs):
-    if frame == "open.xyz" and inputs[1] == "pbc":
-        inputs = ("atom-positions", "atom-numbers")  # without a box GROMACS has no periodic directions
     target = ["--format", "gromacs", "--output", tmp_path / "g"]
     export(MODELS[family], frames / frame, *target, "--module-inputs", *inputs)
     atoms = ase.io.read(frames / frame)
@@ -159,9 +159,11 @@ def test_gromacs_modules_know_one_atom_and_say_what_they_do_not(tmp_path, frames
         module(torch.zeros((2, 3)), torch.tensor([7, 17]))
 
 
-@pytest.mark.parametrize("dialect", ["new", "old"])
-@pytest.mark.parametrize("frame", ["triclinic.extxyz", "turned.extxyz", "open.xyz"])
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "frame", "dialect"), [
+    ("NequIP", "triclinic.extxyz", "new"), ("NequIP", "turned.extxyz", "old"),
+    ("Allegro", "turned.extxyz", "new"), ("Allegro", "open.xyz", "old"),
+])  # fmt: skip
 def test_cp2k_files(tmp_path, frames, family, frame, dialect):
     export(MODELS[family], frames / frame, "--format", "cp2k", "--dialect", dialect, "--output", tmp_path / "c")
     text = (tmp_path / "c" / "input.inp").read_text()
@@ -203,8 +205,10 @@ def test_cp2k_files(tmp_path, frames, family, frame, dialect):
     assert out["virial"].shape == (1, 3, 3) and out["virial"].dtype == torch.float64
 
 
-@pytest.mark.parametrize("frame", ["triclinic.extxyz", "turned.extxyz", "open.xyz"])
-@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "frame"), [
+    ("NequIP", "turned.extxyz"), ("Allegro", "triclinic.extxyz"), ("Allegro", "open.xyz"),
+])  # fmt: skip
 def test_lammps_files(tmp_path, frames, family, frame):
     export(MODELS[family], frames / frame, "--format", "lammps", "--output", tmp_path / "l")
     script = (tmp_path / "l" / "in.lammps").read_text()
@@ -227,6 +231,7 @@ def test_lammps_files(tmp_path, frames, family, frame):
     assert int(facts["num_types"]) == 4 and facts["allow_tf32"] in ("0", "1")
 
 
+@pytest.mark.slow
 def test_lammps_files_of_a_model_in_other_units(tmp_path, frames):
     """The model is taken to be in bohr and hartree: LAMMPS gets Å and eV."""
     export(MODELS["Allegro"], frames / "triclinic.extxyz", "--format", "lammps", "--units", "bohr", "hartree",
