@@ -38,7 +38,7 @@ class AdaptedDialect(torch.nn.Module):
         self.double = double
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Energies, forces and virial of a structure, in the engine's units; Allegro's has neither cell nor shifts."""
+        """Energies, forces (n_atoms, 3) and virial of a structure; Allegro's has neither cell nor shifts."""
         positions, types, edge_index, shifts, cell = structure_in(data)
         positions = positions.detach().to(torch.float64) * self.length
         types = self.types[types.to(torch.int64)]
