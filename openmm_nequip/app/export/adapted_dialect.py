@@ -35,19 +35,19 @@ class AdaptedDialect(torch.nn.Module):
         self.register_buffer("types", torch.tensor(types, dtype=torch.int64))
         self.length = length
         self.energy = energy
-        self.double = double
+        self.takes_double = double
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Energies, forces (n_atoms, 3) and virial of a structure; Allegro's has neither cell nor shifts."""
         positions, types, edge_index, shifts, cell = structure_in(data)
         positions = positions.detach().to(torch.float64) * self.length
         types = self.types[types.to(torch.int64)]
-        dtype = torch.float64 if self.double else torch.float32
+        dtype = torch.float64 if self.takes_double else torch.float32
         if shifts is None or cell is None:
             out = self.model(open_inputs(positions.to(dtype), types, edge_index))
         else:
             lattice, whole = cell.detach().to(torch.float64).view(3, 3) * self.length, shifts.detach().to(torch.float64)
-            if not self.double:
+            if not self.takes_double:
                 positions, whole = near_origin(positions, edge_index, whole, lattice)
             out = self.model(
                 model_inputs(positions.to(dtype), types, edge_index, whole.to(dtype), lattice.to(dtype))

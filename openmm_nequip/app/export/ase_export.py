@@ -88,7 +88,7 @@ def _check(model: ExportedModel, folder: Path, used: dict[str, str]) -> dict[str
     with preserved_global_state():
         from nequip.integrations.ase import NequIPCalculator
 
-        atoms = ase.io.read(folder / ATOMS)
+        atoms: Any = ase.io.read(folder / ATOMS)
         calculator = NequIPCalculator.from_compiled_model(
             str(folder / MODEL), device="cpu", chemical_species_to_atom_type_map=used
         )

@@ -106,7 +106,7 @@ def _data(model: ExportedModel, present: list[int], rotation: np.ndarray) -> str
     positions = structure.positions_nm @ rotation.T / NM_PER_ANGSTROM
     if structure.box_nm is not None:
         positions = positions - np.floor(positions @ np.linalg.inv(cell)) @ cell
-    masses = {}
+    masses: dict[int, float] = {}
     for kind, atom in zip(model.types.tolist(), structure.topology.atoms(), strict=True):
         mass = None if atom.element is None else atom.element.mass.value_in_unit(unit.dalton)
         if mass is None:
