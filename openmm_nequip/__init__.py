@@ -14,9 +14,10 @@ from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
     from . import crystal, reporters
-    from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
+    from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError, ModuleError
     from .hybrid import Link, MixedReport, MixedSystem, Region
-    from .models import Model, ModelInfo, load_model
+    from .models import Model, ModelInfo, load_model, trust
+    from .module_potential import potential_from
     from .potential import NequIPPotentialImpl, create_mixed_system
     from .reading import read_system
     from .registration import register
@@ -33,6 +34,7 @@ __all__ = [
     "ModelInfo",
     "ModelInputError",
     "ModifierError",
+    "ModuleError",
     "NequIPPotentialImpl",
     "Region",
     "Units",
@@ -40,10 +42,12 @@ __all__ = [
     "create_mixed_system",
     "crystal",
     "load_model",
+    "potential_from",
     "read_system",
     "register",
     "reporters",
     "resolve_units",
+    "trust",
 ]
 
 #: Module of each public name; None for modules.
@@ -58,6 +62,7 @@ _HOMES = {
     "ModelInfo": "models",
     "ModelInputError": "errors",
     "ModifierError": "errors",
+    "ModuleError": "errors",
     "NequIPPotentialImpl": "potential",
     "Region": "hybrid",
     "Units": "units",
@@ -67,11 +72,13 @@ _HOMES = {
     "load_model": "models",
     "models": None,
     "potential": None,
+    "potential_from": "module_potential",
     "read_system": "reading",
     "register": "registration",
     "reporters": None,
     "resolve_units": "units",
     "stress": None,
+    "trust": "models",
     "units": None,
 }
 

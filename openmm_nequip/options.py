@@ -13,6 +13,7 @@ from .choices import BACKENDS
 from .graph.neighbors import DEFAULT_SKIN_NM
 from .models.execution import Execution
 from .models.graph_inputs import parse_inputs
+from .models.modules.interface import parse_interface
 from .models.source import digest_given
 from .units import Units, resolve_units
 
@@ -53,6 +54,9 @@ class Options:
     modelInputs : mapping of str to number, optional
         What the model takes beside the structure, such as ``{"charge": 1}``; with several models in one hybrid System
         each gets those it knows, or a list has a mapping for each.
+    moduleInputs : str, sequence of str or mapping, optional
+        What a module of no known format takes and gives, in order, such as ``"atom-positions,atom-numbers,box,pbc"``;
+        see :func:`openmm_nequip.models.modules.interface.parse_interface`.
     modifiers : sequence of str, optional
         nequip's modifiers, such as ``enable_OpenEquivariance``, see :func:`openmm_nequip.load_model`.
     precision : str, optional
@@ -82,6 +86,7 @@ class Options:
     linkType: int | str | None = None
     modelInputs: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None
     modifiers: Sequence[str] | None = None
+    moduleInputs: Any = None
     precision: str | None = None
     properties: dict[str, str] | None = None
     skin: Any = None
@@ -93,12 +98,14 @@ class Options:
 
         Raises
         ------
-        ValueError, TypeError, ModifierError, CudaGraphError
+        ValueError, TypeError, ModifierError, ModuleError, CudaGraphError
             With the option, its value and what may be given.
         """
         _ = self.execution, self.units
         skin_in_nm(self.skin)
         digest_given(self.trusted)
+        if self.moduleInputs is not None:
+            parse_interface(self.moduleInputs)
         check_precision(self.precision)
         for name in ("declareMolecules", "embedModel"):
             check_flag(name, getattr(self, name))

@@ -334,6 +334,8 @@ def _with_virial(force: Any, n_particles: int) -> tuple[Evaluator, np.ndarray] |
 def _gives_stress(evaluator: Evaluator) -> bool:
     """Whether the model gives a virial, found out with one atom: of files of nequip <= 0.6 only some do."""
     model, units = evaluator.model, evaluator.units
+    if model.gives_virial is not None:
+        return model.gives_virial
     one = Evaluator(model, units, Placement(1, evaluator.placement.types[:1]), periodic=True, skin_nm=0.0)
     return "stress" in one.evaluate(np.zeros((1, 3)), np.eye(3) * 3 * model.info.reach * units.length)
 

@@ -261,11 +261,29 @@ class Evaluator:
         device = self.model.device
         # The callback may run on a thread whose current CUDA device is not the model's.
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-            graph = Graph(nodes, self._types, self.find_edges(nodes.numpy(), cell), cell_tensor)
-            if device.type == "cpu":
-                return self.model.evaluate(graph)
-            with tf32_allowed(self.model.info.allow_tf32):
-                return self.model.evaluate(graph if self.model.needs.fixed_length else graph.to(device))
+            if self.model.needs.separate and len(self._regions) > 1:
+                return self._run_each(nodes, cell, cell_tensor)
+            graph = Graph(nodes, self._types, self.find_edges(nodes.numpy(), cell), cell_tensor, self.periodic)
+            return self._evaluate(graph)
+
+    def _evaluate(self, graph: Graph) -> Outputs:
+        device = self.model.device
+        if device.type == "cpu":
+            return self.model.evaluate(graph)
+        with tf32_allowed(self.model.info.allow_tf32):
+            return self.model.evaluate(graph if self.model.needs.fixed_length else graph.to(device))
+
+    def _run_each(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> Outputs:
+        """The regions one by one, for a model that would see atoms of another region in one graph."""
+        total = Outputs(torch.zeros((), dtype=torch.float64), torch.zeros_like(nodes))
+        for members, neighbors in zip(self._regions, self._lists, strict=True):
+            own = nodes[members].contiguous()
+            edges = neighbors(own.numpy(), cell).tensors()
+            types = self._types[torch.as_tensor(members, device=self._types.device)]
+            out = self._evaluate(Graph(own, types, edges, cell_tensor, self.periodic))
+            total.energy += out.energy.cpu()
+            total.forces[members] = out.forces.cpu()
+        return total
 
     def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         """Forces on the particles from those on the nodes; a cap's force goes to Q1 and M1 by the chain rule."""

@@ -65,16 +65,20 @@ class Graph(NamedTuple):
         Tensors, on the device of the positions.
     cell : torch.Tensor, (3, 3) float64
         Rows are the cell vectors in model lengths; never singular (any regular cell where nothing is periodic).
+    periodic : bool
+        Whether the cell is that of a box; for models that see more than the edges.
     """
 
     positions: torch.Tensor
     types: torch.Tensor
     edges: Edges
     cell: torch.Tensor
+    periodic: bool = True
 
     def to(self, device: torch.device) -> Graph:
         """The same graph on a device."""
-        return Graph(self.positions.to(device), self.types.to(device), self.edges.to(device), self.cell.to(device))
+        moved = self.positions.to(device), self.types.to(device), self.edges.to(device), self.cell.to(device)
+        return Graph(*moved, self.periodic)
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,14 @@ class EdgeNeeds:
     fixed_length : bool
         Whether the number of edges must stay the same from step to step. Such a model takes its graph on the host or
         the device and moves it itself.
+    separate : bool
+        Whether regions that do not see each other must be evaluated one by one: for models that see more of a
+        structure than its edges.
     """
 
     list: str = EXACT_EDGES
     fixed_length: bool = False
+    separate: bool = False
 
 
 @dataclass(eq=False)

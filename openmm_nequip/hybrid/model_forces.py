@@ -113,7 +113,7 @@ class ModelForces:
         start = 0
         for number, region in enumerate(regions):
             potential = self._potentials[self._number(number, region) if len(self._potentials) > 1 else 0]
-            group = groups.setdefault((potential.source.sha256, potential.inputs), (potential, [], []))
+            group = groups.setdefault((*potential.source.key, potential.inputs), (potential, [], []))
             group[1].append(region)
             if given is not None:
                 places = region.places or range(start, start + len(region.atoms))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..errors import ModelFileError
+from ..errors import ModelFileError, ModuleError
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
 from ..units import Units
@@ -33,7 +33,9 @@ class ModelInfo:
     per_edge_type_cutoff : tuple of tuple of float, optional
         Cutoff [centre type][neighbour type] in model lengths.
     units : Units, optional
-        Units that the file states; None where it states none, as NequIP files do.
+        Units that the file or its declaration states; None where there are none, as of NequIP files.
+    needs_units : bool
+        Whether none may be assumed: the user has to state them.
     allow_tf32 : bool
         Whether the model was made to run with TF32 matrix products on CUDA.
     compiled : bool
@@ -62,6 +64,7 @@ class ModelInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernels: str = "none"
     inputs: tuple[GraphInput, ...] = ()
+    needs_units: bool = False
 
     def __post_init__(self) -> None:
         """Refuse facts with which no structure can be evaluated.
@@ -98,6 +101,36 @@ class ModelInfo:
     def sample_inputs(self) -> dict[str, int]:
         """A value for each input beside the structure, where any will do: to look at the model or to time it."""
         return {each.name: each.sample for each in self.inputs}
+
+    def units_given(self, units: Units) -> Units:
+        """Units in force, from what a user gave.
+
+        Parameters
+        ----------
+        units : Units
+            As :func:`openmm_nequip.units.resolve_units` gives them; ``assumed`` where the user said nothing.
+
+        Returns
+        -------
+        Units
+            Those of the user, else those that the file states, else the assumed ones.
+
+        Raises
+        ------
+        ModuleError
+            If they must be stated and are not.
+        """
+        if not units.assumed:
+            return units
+        if self.units is not None:
+            return self.units
+        if self.needs_units:
+            raise ModuleError(
+                "the units of the module are not known, and none are assumed: give lengthUnit= and energyUnit= "
+                "(--units LENGTH ENERGY), both of them",
+                "units",
+            )
+        return units
 
     @property
     def reach(self) -> float:
@@ -148,6 +181,11 @@ class Model:
         Where it is.
     """
 
+    #: Whether it gives a virial in a periodic box; None where only an evaluation tells.
+    gives_virial: bool | None = None
+    #: Whether its steps may be recorded in a CUDA graph.
+    can_record = True
+
     def __init__(self, info: ModelInfo, device: torch.device) -> None:
         self.info = info
         #: Where it came from, if from a file.
@@ -174,7 +212,7 @@ class Model:
             return self._evaluate(graph)
         distance = PAD_DISTANCE * self.info.reach
         positions, types, *edges = complete(*flat(graph), distance)
-        out = self._evaluate(Graph(positions, types, Edges(*edges), graph.cell))
+        out = self._evaluate(Graph(positions, types, Edges(*edges), graph.cell, graph.periodic))
         if n_atoms > 1:
             return out
         per_atom = ("forces", "atomic_energies", "spread")

@@ -1,0 +1,225 @@
+"""A potential that is a module: called with what it declares, differentiated where it gives no forces."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ...errors import ModuleError
+from ...graph.graph import EXACT_EDGES, NO_EDGES, EdgeNeeds, Graph, Outputs
+from ...upstream.openmm_messages import first_line
+from ..base import Model, ModelInfo
+from .arguments import ModuleArguments
+from .first_use import check_first_use
+from .interface import ATOMIC_ENERGIES, ENERGY, FORCES, VIRIAL, Interface
+from .whole import whole_shifts
+
+#: Inputs that mean nothing where there is no box.
+OF_A_BOX = ("box", "pbc")
+
+
+class ModuleModel(Model):
+    """A module, scripted or not, or any function of tensors, with its declared inputs and outputs.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        Facts; ``info.dtype`` is the precision of the module's own tensors.
+    device : torch.device
+        Where it is.
+    interface : Interface
+        What it takes and gives; with its outputs.
+    function : callable
+        The module.
+    name : str
+        What it is called in messages.
+    values : dict of str to float
+        ``charge`` and ``spin``, where it takes them.
+    nullable : sequence of bool
+        Which of its arguments may be None.
+    """
+
+    can_record = False  # nobody knows whether a foreign module waits for the device
+
+    def __init__(
+        self, info: ModelInfo, device: torch.device, interface: Interface, function: Callable[..., Any], name: str,
+        **more: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(info, device)
+        values: dict[str, float] = more.get("values", {})
+        nullable: Sequence[bool] = more.get("nullable", ())
+        self.interface = interface
+        self.function = function
+        self.name = name
+        self.input_dtype = torch.float64 if info.dtype == "float64" else torch.float32
+        self.arguments = ModuleArguments(interface, self.input_dtype, **values).to(device)
+        self.needs = EdgeNeeds(EXACT_EDGES if interface.takes_pairs else NO_EDGES, separate=True)
+        #: For each argument whether None takes its place where there is no box.
+        self.without_box = [
+            kind in OF_A_BOX and place < len(nullable) and nullable[place]
+            for place, kind in enumerate(interface.kinds)
+        ]
+        self._first_use = threading.Lock()
+        self._checked = False
+
+    @property
+    def module(self) -> Any:
+        """The module itself, for use inside a scripted one."""
+        return self.function
+
+    @property
+    def gives_virial(self) -> bool:  # type: ignore[override]
+        """Whether stress follows: stated by the module, or as the derivative by a strain of atoms and box."""
+        interface = self.interface
+        return VIRIAL in interface.outputs or (FORCES not in interface.outputs and interface.is_periodic)
+
+    def evaluate(self, graph: Graph) -> Outputs:
+        """Evaluate the module on one structure; at the first, see whether its answers hold together.
+
+        Parameters
+        ----------
+        graph : Graph
+            The structure; no edges are added to it.
+
+        Returns
+        -------
+        Outputs
+
+        Raises
+        ------
+        ModuleError
+            If the module raises, or its answer has not the form that was declared, or fails a check.
+        """
+        if not self._checked:
+            with self._first_use:
+                if not self._checked:
+                    out = self._evaluate(graph)
+                    check_first_use(self, self._evaluate, graph, out)
+                    self._checked = True
+                    return out
+        return self._evaluate(graph)
+
+    def _evaluate(self, graph: Graph) -> Outputs:
+        points, types, cell = graph.positions, graph.types, graph.cell
+        periodic = graph.periodic and self.interface.is_periodic
+        if graph.periodic and not periodic:
+            moves = whole_shifts(points.cpu().numpy(), cell.cpu().numpy())
+            points = points + torch.as_tensor(moves, device=points.device)
+        # Inference mode or gradients switched off by the caller would leave nothing to differentiate.
+        with torch.inference_mode(False), torch.enable_grad():
+            points, index, shifts = self.arguments.settle(points, graph.edges.index, graph.edges.shifts, cell, periodic)
+            leaf = points.to(self.input_dtype).clone().requires_grad_(True)
+            box = cell.to(self.input_dtype)
+            strain = torch.zeros((3, 3), dtype=self.input_dtype, device=leaf.device, requires_grad=True)
+            positions = leaf
+            if periodic:
+                tensor = (strain + strain.t()) / 2
+                positions, box = leaf + leaf @ tensor, box + box @ tensor
+                positions.retain_grad()  # for modules that read it there, as of a leaf
+            made = self.arguments(positions, types, index, shifts, box, periodic)
+            answer = self._call([None if none and not periodic else each for none, each in
+                                 zip(self.without_box, made, strict=True)])  # fmt: skip
+            return self._outputs(answer, leaf, strain if periodic else None)
+
+    def _call(self, given: list[Any]) -> dict[str, torch.Tensor]:
+        """The module's answer by name, with the shapes that were declared."""
+        try:
+            answer = self.function(*given)
+        except Exception as error:  # the module's own code can raise anything
+            raise ModuleError(
+                f"{self.name} failed when it was called with {', '.join(self._described(given))}: "
+                f"{type(error).__name__}: {first_line(str(error))}",
+                "call", self.name,
+            ) from error  # fmt: skip
+        return self._named(answer, given)
+
+    def _described(self, given: list[Any]) -> list[str]:
+        shown = []
+        for each, value in zip(self.interface.inputs, given, strict=True):
+            what = "None" if value is None else f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+            shown.append(f"{each.name} {what}")
+        return shown
+
+    def _named(self, answer: Any, given: list[Any]) -> dict[str, torch.Tensor]:
+        wanted = self.interface.outputs
+        if isinstance(answer, dict):
+            found = {str(key).replace("_", "-"): value for key, value in answer.items()}
+            missing = [name for name in wanted if name not in found]
+            if missing:
+                raise self._wrong(missing[0], f"gave no {missing[0]}, but {', '.join(found) or 'nothing'}")
+            values = [found[name] for name in wanted]
+        else:
+            values = list(answer) if isinstance(answer, (tuple, list)) else [answer]
+        if len(values) != len(wanted):
+            raise self._wrong(
+                "outputs",
+                f"gave {len(values)} outputs, and {len(wanted)} are declared ({', '.join(wanted)}); declare all of "
+                "them in order, such as outputs=energy+forces",
+            )
+        n = len(given[self.interface.kinds.index("positions")])
+        return {name: self._shaped(name, value, n) for name, value in zip(wanted, values, strict=True)}
+
+    def _shaped(self, name: str, value: Any, n: int) -> torch.Tensor:
+        """An output after a look at its shape."""
+        if not isinstance(value, torch.Tensor):
+            if not isinstance(value, (int, float)):
+                raise self._wrong(name, f"gave a {type(value).__name__} for the {name}, expected a tensor")
+            value = torch.tensor(float(value), dtype=torch.float64, device=self.device)
+        shape = list(value.shape)
+        if not (value.is_floating_point() or name == ENERGY):
+            raise self._wrong(name, f"gave {name} as {value.dtype}, expected floating-point numbers")
+        if name == ENERGY and value.numel() != 1:
+            raise self._wrong(
+                name,
+                f"gave an energy of the shape {shape}, expected one number (if these are energies of atoms, declare "
+                "outputs=atomic-energies)",
+            )
+        sizes = {FORCES: [n, 3], VIRIAL: [3, 3], ATOMIC_ENERGIES: [n]}
+        if name != ENERGY:
+            expected = sizes[name]
+            plain = [size for place, size in enumerate(shape) if size != 1 or expected[place:] == shape[place:]]
+            if value.numel() != torch.Size(expected).numel() or not (shape == expected or plain == expected):
+                flat_energies = name == ATOMIC_ENERGIES and shape in ([n, 1], [1, n])
+                if not (shape == [1, *expected] or flat_energies):
+                    raise self._wrong(name, f"gave {name} of the shape {shape}, expected {expected} for {n} atoms")
+            value = value.reshape(expected)
+        return value
+
+    def _wrong(self, name: str, what: str) -> ModuleError:
+        return ModuleError(f"{self.name} {what}", name, self.name)
+
+    def _outputs(self, found: dict[str, torch.Tensor], leaf: torch.Tensor, strain: torch.Tensor | None) -> Outputs:
+        atomic = found.get(ATOMIC_ENERGIES)
+        energy = found[ENERGY].reshape(()) if ENERGY in found else atomic.sum()  # type: ignore[union-attr]
+        forces, virial = found.get(FORCES), found.get(VIRIAL)
+        if forces is None:
+            forces, derived = self._differentiated(energy, leaf, strain)
+            virial = derived if virial is None else virial
+        return Outputs(
+            energy.detach().to(torch.float64),
+            forces.detach().to(torch.float64),
+            None if atomic is None else atomic.detach().to(torch.float64),
+            None if virial is None else virial.detach().to(torch.float64),
+        )
+
+    def _differentiated(
+        self, energy: torch.Tensor, leaf: torch.Tensor, strain: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Forces and virial from the energy."""
+        if not energy.requires_grad:
+            raise self._wrong(
+                FORCES,
+                "gave an energy that does not depend on the positions as torch sees it, and no forces: compute it from "
+                "the tensors that it is given (no detach(), item() or numpy()), or declare outputs=energy+forces",
+            )
+        variables = [leaf] if strain is None else [leaf, strain]
+        try:
+            gradients = torch.autograd.grad(energy, variables, allow_unused=True)
+        except RuntimeError as error:
+            raise self._wrong(FORCES, f"cannot be differentiated: {first_line(str(error))}") from error
+        if gradients[0] is None:
+            raise self._wrong(FORCES, "gave an energy that does not depend on the positions, and no forces")
+        return -gradients[0], None if strain is None or gradients[1] is None else -gradients[1]
