@@ -26,7 +26,8 @@ def potential_from(module: Any, inputs: Any, units: Any = None, **options: Any) 
     ----------
     module : torch.nn.Module, callable, str or path-like
         A module, scripted or not; a function of tensors; a ``.pt`` file; or ``python:MODULE:NAME``. Modules are
-        scripted where torch can do that: its System then carries the potential, and saved Systems need nothing else. A function, or a module that cannot be scripted, is known to saved Systems by its name: another process has to
+        scripted where torch can do that: a System then carries its potential, and needs nothing else when it is saved.
+        A function, or a module that cannot be scripted, is known to saved Systems by its name: another process has to
         find it there, and to say :func:`openmm_nequip.trust`; one without such a name (a lambda, an instance) lives in
         this process alone.
     inputs : str, sequence of str or mapping

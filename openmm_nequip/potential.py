@@ -145,6 +145,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         members = members if selected is None else [members[i] for i in selected]
         info = self.read_info(options)
         types = atom_types(info.type_names, members, options.atomTypes)
+        info.check_box(periodic)
         if periodic:
             box = system.getDefaultPeriodicBoxVectors()
             units = info.units_given(options.units)

@@ -34,6 +34,8 @@ class ModelInfo:
         Cutoff [centre type][neighbour type] in model lengths.
     units : Units, optional
         Units that the file or its declaration states; None where there are none, as of NequIP files.
+    takes_box : bool
+        Whether it can be evaluated under periodic boundary conditions.
     needs_units : bool
         Whether none may be assumed: the user has to state them.
     allow_tf32 : bool
@@ -64,6 +66,7 @@ class ModelInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernels: str = "none"
     inputs: tuple[GraphInput, ...] = ()
+    takes_box: bool = True
     needs_units: bool = False
 
     def __post_init__(self) -> None:
@@ -131,6 +134,27 @@ class ModelInfo:
                 "units",
             )
         return units
+
+    def check_box(self, periodic: bool) -> None:
+        """Refuse a periodic system that the model would take for one in open space.
+
+        Parameters
+        ----------
+        periodic : bool
+            Whether there is a box, and all atoms are the model's.
+
+        Raises
+        ------
+        ModuleError
+            If it takes no box.
+        """
+        if periodic and not self.takes_box:
+            raise ModuleError(
+                "the module takes no box, and the structure has one: its energy would be that of atoms in open space. "
+                "Declare the inputs from which it knows the box (box, or shifts), or take the box away from the "
+                "structure (topology.setPeriodicBoxVectors(None))",
+                "box",
+            )
 
     @property
     def reach(self) -> float:

@@ -92,6 +92,7 @@ def info_of(interface: Interface, dtype: str, **more: Any) -> ModelInfo:
         cutoff=interface.cutoff,
         dtype=dtype if interface.dtype == "own" else interface.dtype,
         units=interface.units,
+        takes_box=interface.is_periodic,
         needs_units=interface.units is None,
         outputs=tuple(name.replace("-", "_") for name in outputs),
         inputs=tuple(GraphInput(kind) for kind in (CHARGE, SPIN) if kind in interface.kinds),

@@ -177,14 +177,11 @@ class ModuleModel(Model):
                 f"gave an energy of the shape {shape}, expected one number (if these are energies of atoms, declare "
                 "outputs=atomic-energies)",
             )
-        sizes = {FORCES: [n, 3], VIRIAL: [3, 3], ATOMIC_ENERGIES: [n]}
         if name != ENERGY:
-            expected = sizes[name]
-            plain = [size for place, size in enumerate(shape) if size != 1 or expected[place:] == shape[place:]]
-            if value.numel() != torch.Size(expected).numel() or not (shape == expected or plain == expected):
-                flat_energies = name == ATOMIC_ENERGIES and shape in ([n, 1], [1, n])
-                if not (shape == [1, *expected] or flat_energies):
-                    raise self._wrong(name, f"gave {name} of the shape {shape}, expected {expected} for {n} atoms")
+            expected = {FORCES: [n, 3], VIRIAL: [3, 3], ATOMIC_ENERGIES: [n]}[name]
+            # Also with axes of length one, as of a batch of one structure.
+            if [size for size in shape if size != 1] != [size for size in expected if size != 1]:
+                raise self._wrong(name, f"gave {name} of the shape {shape}, expected {expected} for {n} atoms")
             value = value.reshape(expected)
         return value
 
