@@ -213,6 +213,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         info = self.read_info(options)
         length = info.units_given(options.units).length
         builder.setdefault("cutoff_nm", None if info.cutoff is None else info.cutoff * length)
+        builder["embedsElectrostatics"] = any(read_info(each.source).embeds for each in potentials)
         builder["declareMolecules"] = options.declareMolecules
         mixed = build_mixed_system(
             topology, system, atoms, ModelForces(topology, potentials, options), HybridOptions(**builder)

@@ -322,7 +322,7 @@ def _with_virial(force: Any, n_particles: int) -> tuple[Evaluator, np.ndarray] |
         return None
     spec = computation.spec
     # Caps do not follow a strain: they stay at their distance.
-    if not spec.periodic or spec.lambda_name is not None or spec.placement.n_caps:
+    if not spec.periodic or spec.lambda_name is not None or spec.placement.n_caps or len(spec.placement.charged):
         return None
     evaluator = spec.open()
     if not _gives_stress(evaluator):

@@ -14,7 +14,7 @@ STRENGTH, RANGE = 2.0, 0.25
 
 def pair_energies(vectors: torch.Tensor, cutoff: float, range_: float) -> torch.Tensor:
     """Energies of pairs from their vectors, smooth at the cutoff."""
-    r = vectors.norm(dim=1)
+    r = torch.linalg.vector_norm(vectors, dim=1)
     x = (r / cutoff).clamp(max=1.0)
     return 2.0 * torch.exp(-r / range_) * (1 - x) ** 3
 
@@ -139,7 +139,7 @@ def box_of_atoms(triclinic: bool = True, n: int = 8) -> tuple[app.Topology, np.n
     corners = np.array([[i, j, k] for i in (0.1, 0.6) for j in (0.1, 0.55) for k in (0.1, 0.6)])[:n]
     shake = np.sin(np.arange(3 * n) * 7.1).reshape(n, 3) * 0.06
     positions = (corners + shake) @ box
-    positions[1] += 3 * box[0] - 2 * box[2]
+    positions[1:2] += 3 * box[0] - 2 * box[2]
     topology = app.Topology()
     residue = topology.addResidue("X", topology.addChain())
     for symbol in ("O", "H", "H", "C", "N", "H", "H", "H")[:n]:

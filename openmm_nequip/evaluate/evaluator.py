@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import NonFiniteError, SamePlaceError
-from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, Edges, Graph, Outputs
+from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, Edges, Graph, Outputs, Surroundings
 from ..graph.neighbors import CandidateList, NeighborList
 from ..graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
 from ..graph.padding import PAD_DISTANCE, PaddedNeighborList
@@ -21,6 +21,7 @@ from ..units import Units
 from ..upstream.nequip_state import tf32_allowed
 from .links import place_caps, spread_cap_forces
 from .placement import Placement
+from .surroundings import place_charges
 
 #: Atoms that are nearer than this, in model lengths or in cell vectors, are at one place.
 SAME_PLACE = 1e-6
@@ -67,6 +68,8 @@ class Evaluator:
         self._atoms = None if placement.atoms is None else torch.as_tensor(placement.atoms)
         cap_distances = placement.cap_distances / units.length
         self._caps = tuple(torch.as_tensor(array) for array in (placement.cap_q, placement.cap_m, cap_distances))
+        self._charged = torch.as_tensor(placement.charged) if len(placement.charged) else None
+        self._charges = torch.as_tensor(placement.charges)
         self._plain = placement.is_plain
         self._step = self._make_step()
         self._lock = threading.Lock()
@@ -212,10 +215,16 @@ class Evaluator:
         particles = torch.from_numpy(positions)
         cell_tensor = torch.from_numpy(cell)
         nodes = particles if self._plain else self._nodes(particles, cell_tensor)
-        out = self._run(nodes, cell, cell_tensor)
+        surroundings = None
+        if self._charged is not None:
+            box_cell = cell_tensor if self.periodic else None
+            nodes, surroundings = place_charges(nodes, particles[self._charged], self._charges, box_cell)
+        out = self._run(nodes, cell, cell_tensor, surroundings)
         forces = out.forces.cpu()
         if not self._plain:
             forces = self._particle_forces(forces, particles, cell_tensor)
+        if self._charged is not None and out.surroundings_forces is not None:
+            forces.index_add_(0, self._charged, out.surroundings_forces.cpu())
         return out, np.array(forces.numpy(), order="C"), cell
 
     def _nodes(self, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
@@ -257,13 +266,20 @@ class Evaluator:
         self._edges = edges.tensors()
         return self._edges
 
-    def _run(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> Outputs:
+    def _run(
+        self,
+        nodes: torch.Tensor,
+        cell: np.ndarray,
+        cell_tensor: torch.Tensor,
+        surroundings: Surroundings | None = None,
+    ) -> Outputs:
         device = self.model.device
         # The callback may run on a thread whose current CUDA device is not the model's.
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             if self.model.needs.separate and len(self._regions) > 1:
                 return self._run_each(nodes, cell, cell_tensor)
-            graph = Graph(nodes, self._types, self.find_edges(nodes.numpy(), cell), cell_tensor, self.periodic)
+            edges = self.find_edges(nodes.numpy(), cell)
+            graph = Graph(nodes, self._types, edges, cell_tensor, self.periodic, surroundings)
             return self._evaluate(graph)
 
     def _evaluate(self, graph: Graph) -> Outputs:

@@ -81,6 +81,8 @@ def _torch_force_obstacle(spec: PotentialSpec | SumSpec) -> str:
 
 def _module_obstacle(spec: PotentialSpec) -> str:
     """Why a TorchForce cannot run a module that is not nequip's."""
+    if parse_interface(spec.source.interface).embeds:
+        return "charges around a region are placed through Python"
     if spec.periodic and not parse_interface(spec.source.interface).is_periodic:
         return "a module that takes no box gets molecules in one piece, which are found through Python"
     if libraries_of(spec.source):

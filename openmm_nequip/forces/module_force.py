@@ -68,7 +68,8 @@ class ModulePotential(ScriptedParts):
         dtype = torch.float64 if self.double else torch.float32
         with torch.enable_grad():
             leaf = nodes.to(dtype).clone().requires_grad_(True)
-            given = self.arguments(leaf, self.types, index, shifts, cell.to(dtype), self.periodic)
+            nothing = (torch.zeros([0, 3], dtype=dtype), torch.zeros([0], dtype=dtype))
+            given = self.arguments(leaf, self.types, index, shifts, cell.to(dtype), self.periodic, nothing)
             answers = self.caller(given)
             energy = answers[self.at_energy].reshape([]) if self.at_energy >= 0 else answers[self.at_atomic].sum()
             if self.at_forces >= 0:

@@ -52,6 +52,25 @@ class Edges:
         return Edges(torch.as_tensor(self.index, device=device), torch.as_tensor(self.shifts, device=device))
 
 
+class Surroundings(NamedTuple):
+    """Point charges around a structure, for models that feel them.
+
+    Parameters
+    ----------
+    positions : torch.Tensor, (n_charges, 3) float64
+        Model lengths, in the image that is nearest to the structure.
+    charges : torch.Tensor, (n_charges,) float64
+        Elementary charges.
+    """
+
+    positions: torch.Tensor
+    charges: torch.Tensor
+
+    def to(self, device: torch.device) -> Surroundings:
+        """The same charges on a device."""
+        return Surroundings(self.positions.to(device), self.charges.to(device))
+
+
 class Graph(NamedTuple):
     """One structure in a model's units.
 
@@ -67,6 +86,8 @@ class Graph(NamedTuple):
         Rows are the cell vectors in model lengths; never singular (any regular cell where nothing is periodic).
     periodic : bool
         Whether the cell is that of a box; for models that see more than the edges.
+    surroundings : Surroundings, optional
+        Charges around it.
     """
 
     positions: torch.Tensor
@@ -74,11 +95,12 @@ class Graph(NamedTuple):
     edges: Edges
     cell: torch.Tensor
     periodic: bool = True
+    surroundings: Surroundings | None = None
 
     def to(self, device: torch.device) -> Graph:
         """The same graph on a device."""
         moved = self.positions.to(device), self.types.to(device), self.edges.to(device), self.cell.to(device)
-        return Graph(*moved, self.periodic)
+        return Graph(*moved, self.periodic, None if self.surroundings is None else self.surroundings.to(device))
 
 
 @dataclass(frozen=True)
@@ -119,6 +141,8 @@ class Outputs:
         -dE/d(strain).
     spread : torch.Tensor, (n_atoms,), optional
         Standard deviation of the forces among the members of a committee.
+    surroundings_forces : torch.Tensor, (n_charges, 3), optional
+        Forces on the charges around the structure.
     """
 
     energy: torch.Tensor
@@ -126,12 +150,13 @@ class Outputs:
     atomic_energies: torch.Tensor | None = None
     virial: torch.Tensor | None = None
     spread: torch.Tensor | None = None
+    surroundings_forces: torch.Tensor | None = None
 
     def as_dict(self) -> dict[str, torch.Tensor]:
         """The outputs that are there, by name."""
         named = {
             "energy": self.energy, "forces": self.forces, "atomic_energies": self.atomic_energies,
-            "virial": self.virial, "spread": self.spread,
+            "virial": self.virial, "spread": self.spread, "surroundings_forces": self.surroundings_forces,
         }  # fmt: skip
         return {name: value for name, value in named.items() if value is not None}
 

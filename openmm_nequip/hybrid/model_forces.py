@@ -17,6 +17,7 @@ from ..forces.spec import PotentialSpec, SumSpec
 from ..models import ModelInfo, ModelSource
 from ..options import Options
 from ..topology import atom_types, check_box
+from .embedding import CHARGE_TOLERANCE, ChargesAround
 from .regions import Region
 
 logger = logging.getLogger(__name__)
@@ -70,8 +71,31 @@ class ModelForces:
         self, topology: openmm.app.Topology, potentials: Sequence[RegionPotential], options: Options
     ) -> None:
         self._atoms = list(topology.atoms())
+        self._around: ChargesAround | None = None
         self._potentials = list(potentials)
         self._options = options
+
+    def embed(self, around: ChargesAround) -> str:
+        """Take the charges around the region; what is to be said about them.
+
+        Parameters
+        ----------
+        around : ChargesAround
+            Charges of the force field.
+
+        Returns
+        -------
+        str
+            Empty, or that the region's charge is not the one that the model was given.
+        """
+        self._around = around
+        values = dict(self._potentials[0].inputs or ())
+        if "charge" in values and abs(values["charge"] - around.removed) > CHARGE_TOLERANCE:
+            return (
+                f"the region had a charge of {around.removed:.5f} e in the force field, and the model is told "
+                f"{values['charge']}: the total charge of the System has changed by the difference"
+            )
+        return ""
 
     def __call__(
         self, *, system: openmm.System, regions: list[Region], periodic: bool, forceGroup: int, lambdaName: str | None
@@ -92,6 +116,8 @@ class ModelForces:
         if periodic:
             check_box(system.getDefaultPeriodicBoxVectors())
         particles = list(dict.fromkeys(i for region in regions for i in region.modelParticles))
+        if self._around is not None:
+            particles = list(dict.fromkeys([*particles, *self._around.particles]))
         specs = [self._spec(group, particles, periodic, lambdaName) for group in self._groups(regions)]
         spec = specs[0] if len(specs) == 1 else SumSpec(tuple(specs))
         options = self._options
@@ -138,6 +164,7 @@ class ModelForces:
         local = {particle: index for index, particle in enumerate(particles)}
         nodes = np.array([local[i] for i in atoms], dtype=np.int64)
         plain = not links and np.array_equal(nodes, np.arange(len(particles)))
+        around = self._around
         placement = Placement(
             n_particles=len(particles),
             types=np.concatenate([types, caps]),
@@ -146,6 +173,8 @@ class ModelForces:
             cap_m=np.array([local[link.m] for link in links], dtype=np.int64),
             cap_distances=np.array([link.distance_nm for link in links]),
             regions=node_regions(regions) if len(regions) > 1 else (),
+            charged=np.array([] if around is None else [local[i] for i in around.particles], dtype=np.int64),
+            charges=np.array([] if around is None else around.charges),
         )
         return potential.spec(self._options, placement, periodic, lambda_name)
 

@@ -36,6 +36,8 @@ class ModelInfo:
         Units that the file or its declaration states; None where there are none, as of NequIP files.
     takes_box : bool
         Whether it can be evaluated under periodic boundary conditions.
+    embeds : bool
+        Whether it takes the charges of a force field around it.
     needs_units : bool
         Whether none may be assumed: the user has to state them.
     allow_tf32 : bool
@@ -67,6 +69,7 @@ class ModelInfo:
     kernels: str = "none"
     inputs: tuple[GraphInput, ...] = ()
     takes_box: bool = True
+    embeds: bool = False
     needs_units: bool = False
 
     def __post_init__(self) -> None:

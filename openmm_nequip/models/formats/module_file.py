@@ -21,7 +21,7 @@ from ..base import ModelInfo
 from ..execution import Execution
 from ..format import MODULE, Contents, Format
 from ..graph_inputs import GraphInput
-from ..modules.interface import CHARGE, ENERGY, FORCES, SPIN, Interface, parse_interface
+from ..modules.interface import CHARGE, ENERGY, FORCES, SPIN, USUAL_OUTPUTS, Interface, parse_interface
 from ..modules.module_model import ModuleModel
 from ..source import ModelSource
 from ..trust import TRUSTED
@@ -95,6 +95,7 @@ def info_of(interface: Interface, dtype: str, **more: Any) -> ModelInfo:
         takes_box=interface.is_periodic,
         needs_units=interface.units is None,
         outputs=tuple(name.replace("-", "_") for name in outputs),
+        embeds=interface.embeds,
         inputs=tuple(GraphInput(kind) for kind in (CHARGE, SPIN) if kind in interface.kinds),
         **more,
     )
@@ -221,7 +222,7 @@ def _signature(module: Any, interface: Interface, path: str) -> tuple[tuple[str,
             )  # fmt: skip
     returned = schema.returns[0].type
     count = len(returned.elements()) if returned.kind() == "TupleType" else 1
-    outputs = interface.outputs or (ENERGY, FORCES)[:count]
+    outputs = interface.outputs or USUAL_OUTPUTS[:count]
     if returned.kind() in ("TensorType", "TupleType", "FloatType") and len(outputs) != count:
         raise ModuleError(
             f"{path} gives {count} outputs ({returned}), and {len(outputs)} are declared ({', '.join(outputs)}); "

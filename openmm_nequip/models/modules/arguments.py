@@ -35,7 +35,8 @@ class ModuleArguments(torch.nn.Module):
         self.dtypes = [own if each.dtype == "own" else each.dtype for each in interface.inputs]
         self.half = interface.half
         self.first_second = interface.vectors == FIRST_SECOND
-        self.wraps = interface.is_periodic
+        # In the field of charges the atoms stay in one piece, next to the images of the charges that were chosen.
+        self.wraps = interface.is_periodic and not interface.embeds
         self.charge = float(charge)
         self.spin = float(spin)
         numbers = [ATOMIC_NUMBERS[name] for name in interface.type_names]
@@ -89,6 +90,7 @@ class ModuleArguments(torch.nn.Module):
         shifts: torch.Tensor,
         cell: torch.Tensor,
         periodic: bool,
+        charges: tuple[torch.Tensor, torch.Tensor],
     ) -> list[torch.Tensor]:
         """The arguments in their order.
 
@@ -104,6 +106,8 @@ class ModuleArguments(torch.nn.Module):
             As the positions.
         periodic : bool
             Whether there is a box.
+        charges : tuple of torch.Tensor, (n_charges, 3) and (n_charges,)
+            Positions and values of the charges around the atoms.
 
         Returns
         -------
@@ -133,6 +137,10 @@ class ModuleArguments(torch.nn.Module):
                 value = torch.matmul(shifts.to(cell.dtype), cell)
             elif kind == "cell-shifts":
                 value = shifts.clone()
+            elif kind == "mm-positions":
+                value = charges[0]
+            elif kind == "mm-charges":
+                value = charges[1]
             elif kind == "charge":
                 value = torch.full([1], self.charge, dtype=torch.float64, device=device)
             else:

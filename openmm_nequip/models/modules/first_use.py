@@ -58,8 +58,10 @@ def check_first_use(model: Any, evaluate: Evaluate, graph: Graph, out: Outputs) 
     if not bool(finite) or not model.interface.check:
         return  # what is not finite is told by the evaluator, with the atoms
     check.forces()
-    check.rotation()
-    if graph.periodic and model.interface.is_periodic:
+    embeds = model.interface.embeds
+    if not (embeds and check.periodic):
+        check.rotation()
+    if check.periodic and not embeds:
         check.images()
     logger.info("%s: forces and invariances agree on the first structure", model.name)
 
@@ -77,14 +79,20 @@ class _FirstUse:
         rounded = self.epsilon * extent * float(torch.linalg.norm(out.forces)) * 4
         self.noise = _NOISE * self.epsilon * max(abs(self.energy), 1e-12) + rounded
 
-    def at(self, positions: np.ndarray) -> float:
-        """Energy with the atoms moved, the pairs as they were."""
-        moved = torch.as_tensor(positions, dtype=torch.float64, device=self.graph.positions.device)
-        return float(self.evaluate(self.graph._replace(positions=moved)).energy)
+    def at(self, move: np.ndarray) -> float:
+        """Energy with atoms and charges moved (n_atoms + n_charges, 3), the pairs as they were."""
+        n = len(self.positions)
+        graph = self.graph._replace(positions=self.graph.positions + self._tensor(move[:n]))
+        around = graph.surroundings
+        if around is not None:
+            graph = graph._replace(surroundings=around._replace(positions=around.positions + self._tensor(move[n:])))
+        return float(self.evaluate(graph).energy)
 
     def forces(self) -> None:
         """The derivative along one direction against the forces."""
         forces = self.out.forces.cpu().numpy()
+        if self.graph.surroundings is not None and self.out.surroundings_forces is not None:
+            forces = np.concatenate([forces, self.out.surroundings_forces.cpu().numpy()])
         n = len(forces)
         spread = np.sin(np.arange(3 * n) * 12.9898 + 0.5).reshape(n, 3)
         norm = float(np.linalg.norm(forces))
@@ -94,7 +102,7 @@ class _FirstUse:
         found = []
         for share in _STEPS:
             step = share * self._shortest() / max(float(np.abs(direction).max()), 1e-12)
-            energies = [self.at(self.positions + sign * step * direction) for sign in (1.0, -1.0)]
+            energies = [self.at(sign * step * direction) for sign in (1.0, -1.0)]
             slope = (energies[0] - energies[1]) / (2 * step)
             found.append(slope)
             if abs(slope - stated) <= FORCE_TOLERANCE * max(norm, abs(slope)) + self.noise / step:
@@ -153,10 +161,12 @@ class _FirstUse:
 
     def _turned(self) -> Graph:
         positions = self.positions
-        if self.graph.periodic:
+        if self.graph.periodic and self.graph.surroundings is None:
             positions = positions + whole_shifts(positions, self.cell)
-        turned = positions @ _rotation()
-        return self.graph._replace(positions=self._tensor(turned), periodic=False)
+        turned, around = positions @ _rotation(), self.graph.surroundings
+        if around is not None:
+            around = around._replace(positions=around.positions @ self._tensor(_rotation()))
+        return self.graph._replace(positions=self._tensor(turned), periodic=False, surroundings=around)
 
     def _turned_lattice(self) -> Graph:
         """The same crystal with its cell vectors in another order, turned so that the first lies along x again."""

@@ -25,10 +25,13 @@ from .elements import ATOMIC_SYMBOLS
 #: Kinds of tensors that an input may be, see :data:`INPUTS`.
 POSITIONS, NUMBERS, TYPES, BOX, PBC, BATCH = "positions", "numbers", "types", "box", "pbc", "batch"
 PAIRS, EDGE_ROWS, SHIFTS, CELL_SHIFTS, CHARGE, SPIN = "pairs", "edge-index", "shifts", "cell-shifts", "charge", "spin"
-ENERGY, FORCES, ATOMIC_ENERGIES, VIRIAL = "energy", "forces", "atomic-energies", "virial"
+MM_POSITIONS, MM_CHARGES = "mm-positions", "mm-charges"
+ENERGY, FORCES, ATOMIC_ENERGIES, VIRIAL, MM_FORCES = "energy", "forces", "atomic-energies", "virial", "mm-forces"
 FLOAT32, FLOAT64, INT32, INT64, BOOL = "float32", "float64", "int32", "int64", "bool"
 DTYPES = (FLOAT32, FLOAT64, INT32, INT64, BOOL)
-OUTPUTS = (ENERGY, FORCES, ATOMIC_ENERGIES, VIRIAL)
+OUTPUTS = (ENERGY, FORCES, ATOMIC_ENERGIES, VIRIAL, MM_FORCES)
+#: The order in which GROMACS takes the answers of a module.
+USUAL_OUTPUTS = (ENERGY, FORCES, MM_FORCES)
 _OWN = "own"  #: the precision of the module itself
 
 
@@ -59,11 +62,8 @@ INPUTS = {
     "atom-pairs": _Known(PAIRS, INT32, True),
     "pair-shifts": _Known(SHIFTS, _OWN, True),
     "nnp-charge": _Known(CHARGE, _OWN, True),
-}
-#: Names of GROMACS that are known and refused, with the reason.
-REFUSED = {
-    "atom-positions-mm": "electrostatic embedding is not available here: the module would need the force field's atoms",
-    "atom-charges-mm": "electrostatic embedding is not available here: the module would need the force field's charges",
+    "atom-positions-mm": _Known(MM_POSITIONS, _OWN, True),
+    "atom-charges-mm": _Known(MM_CHARGES, _OWN, True),
 }
 _SETTINGS = ("cutoff", "list", "vectors", "dtype", "outputs", "elements", "check")
 _LISTS = ("full", "half")
@@ -155,6 +155,16 @@ class Interface:
             raise ModuleError(
                 f"moduleInputs={self.text!r} takes types: say which element has which, as elements=H+C+N+O"
             )
+        if (MM_POSITIONS in kinds) is not (MM_CHARGES in kinds):
+            raise ModuleError(
+                f"moduleInputs={self.text!r} has one of atom-positions-mm and atom-charges-mm; a module that feels "
+                "charges takes both"
+            )
+        if MM_FORCES in self.outputs and not (self.embeds and FORCES in self.outputs):
+            raise ModuleError(
+                f"moduleInputs={self.text!r}: outputs=mm-forces go with the inputs atom-positions-mm and "
+                "atom-charges-mm and with forces"
+            )
         if self.outputs and not {ENERGY, ATOMIC_ENERGIES} & {*self.outputs}:
             raise ModuleError(f"moduleInputs: outputs={'+'.join(self.outputs)} has no energy")
 
@@ -173,6 +183,11 @@ class Interface:
         """Whether it is told enough to be evaluated under periodic boundary conditions."""
         kinds = {*self.kinds}
         return SHIFTS in kinds or (CELL_SHIFTS in kinds and BOX in kinds) or (BOX in kinds and not self.takes_pairs)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it takes the charges of the force field around it: electrostatic embedding."""
+        return MM_POSITIONS in self.kinds
 
     @property
     def is_gromacs(self) -> bool:
@@ -292,8 +307,6 @@ def _known() -> str:
 def _argument(name: str, word: str) -> Argument:
     name, colon, dtype = name.partition(":")
     name = _OTHER_NAMES.get(name, name)
-    if name in REFUSED:
-        raise ModuleError(f"moduleInputs: {name}: {REFUSED[name]}", name)
     if name not in INPUTS:
         raise ModuleError(f"moduleInputs: there is no input {word!r}; there are {_known()}", name)
     if colon and dtype not in DTYPES:

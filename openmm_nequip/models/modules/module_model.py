@@ -14,7 +14,7 @@ from ...upstream.openmm_messages import first_line
 from ..base import Model, ModelInfo
 from .arguments import ModuleArguments
 from .first_use import check_first_use
-from .interface import ATOMIC_ENERGIES, ENERGY, FORCES, VIRIAL, Interface
+from .interface import ATOMIC_ENERGIES, ENERGY, FORCES, MM_FORCES, MM_POSITIONS, VIRIAL, Interface
 from .whole import whole_shifts
 
 #: Inputs that mean nothing where there is no box.
@@ -74,7 +74,8 @@ class ModuleModel(Model):
     def gives_virial(self) -> bool:  # type: ignore[override]
         """Whether stress follows: stated by the module, or as the derivative by a strain of atoms and box."""
         interface = self.interface
-        return VIRIAL in interface.outputs or (FORCES not in interface.outputs and interface.is_periodic)
+        derived = FORCES not in interface.outputs and interface.is_periodic and not interface.embeds
+        return VIRIAL in interface.outputs or derived
 
     def evaluate(self, graph: Graph) -> Outputs:
         """Evaluate the module on one structure; at the first, see whether its answers hold together.
@@ -105,7 +106,7 @@ class ModuleModel(Model):
     def _evaluate(self, graph: Graph) -> Outputs:
         points, types, cell = graph.positions, graph.types, graph.cell
         periodic = graph.periodic and self.interface.is_periodic
-        if graph.periodic and not periodic:
+        if graph.periodic and not periodic and graph.surroundings is None:
             moves = whole_shifts(points.cpu().numpy(), cell.cpu().numpy())
             points = points + torch.as_tensor(moves, device=points.device)
         # Inference mode or gradients switched off by the caller would leave nothing to differentiate.
@@ -113,16 +114,28 @@ class ModuleModel(Model):
             points, index, shifts = self.arguments.settle(points, graph.edges.index, graph.edges.shifts, cell, periodic)
             leaf = points.to(self.input_dtype).clone().requires_grad_(True)
             box = cell.to(self.input_dtype)
+            around = self._around(graph)
             strain = torch.zeros((3, 3), dtype=self.input_dtype, device=leaf.device, requires_grad=True)
             positions = leaf
             if periodic:
                 tensor = (strain + strain.t()) / 2
                 positions, box = leaf + leaf @ tensor, box + box @ tensor
                 positions.retain_grad()  # for modules that read it there, as of a leaf
-            made = self.arguments(positions, types, index, shifts, box, periodic)
+            made = self.arguments(positions, types, index, shifts, box, periodic, around)
             answer = self._call([None if none and not periodic else each for none, each in
                                  zip(self.without_box, made, strict=True)])  # fmt: skip
-            return self._outputs(answer, leaf, strain if periodic else None)
+            variables = [leaf, around[0], *([strain] if periodic and not self.interface.embeds else [])]
+            return self._outputs(answer, variables)
+
+    def _around(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions and charges around the structure, in the precision of the module."""
+        device, dtype = graph.positions.device, self.input_dtype
+        if graph.surroundings is None:
+            return torch.zeros((0, 3), dtype=dtype, device=device, requires_grad=True), torch.zeros(
+                0, dtype=dtype, device=device
+            )
+        points, charges = graph.surroundings
+        return points.to(dtype).clone().requires_grad_(True), charges.to(dtype).clone()
 
     def _call(self, given: list[Any]) -> dict[str, torch.Tensor]:
         """The module's answer by name, with the shapes that were declared."""
@@ -160,9 +173,11 @@ class ModuleModel(Model):
                 "them in order, such as outputs=energy+forces",
             )
         n = len(given[self.interface.kinds.index("positions")])
-        return {name: self._shaped(name, value, n) for name, value in zip(wanted, values, strict=True)}
+        kinds = self.interface.kinds
+        m = len(given[kinds.index(MM_POSITIONS)]) if MM_POSITIONS in kinds else 0
+        return {name: self._shaped(name, value, n, m) for name, value in zip(wanted, values, strict=True)}
 
-    def _shaped(self, name: str, value: Any, n: int) -> torch.Tensor:
+    def _shaped(self, name: str, value: Any, n: int, m: int) -> torch.Tensor:
         """An output after a look at its shape."""
         if not isinstance(value, torch.Tensor):
             if not isinstance(value, (int, float)):
@@ -178,7 +193,7 @@ class ModuleModel(Model):
                 "outputs=atomic-energies)",
             )
         if name != ENERGY:
-            expected = {FORCES: [n, 3], VIRIAL: [3, 3], ATOMIC_ENERGIES: [n]}[name]
+            expected = {FORCES: [n, 3], VIRIAL: [3, 3], ATOMIC_ENERGIES: [n], MM_FORCES: [m, 3]}[name]
             # Also with axes of length one, as of a batch of one structure.
             if [size for size in shape if size != 1] != [size for size in expected if size != 1]:
                 raise self._wrong(name, f"gave {name} of the shape {shape}, expected {expected} for {n} atoms")
@@ -188,35 +203,43 @@ class ModuleModel(Model):
     def _wrong(self, name: str, what: str) -> ModuleError:
         return ModuleError(f"{self.name} {what}", name, self.name)
 
-    def _outputs(self, found: dict[str, torch.Tensor], leaf: torch.Tensor, strain: torch.Tensor | None) -> Outputs:
+    def _outputs(self, found: dict[str, torch.Tensor], variables: list[torch.Tensor]) -> Outputs:
         atomic = found.get(ATOMIC_ENERGIES)
         energy = found[ENERGY].reshape(()) if ENERGY in found else atomic.sum()  # type: ignore[union-attr]
-        forces, virial = found.get(FORCES), found.get(VIRIAL)
+        forces, virial, on_charges = found.get(FORCES), found.get(VIRIAL), found.get(MM_FORCES)
+        if forces is not None and self.interface.embeds and on_charges is None:
+            raise self._wrong(
+                MM_FORCES,
+                "takes charges around its atoms and gives forces, but none on those charges; declare the third output, "
+                "outputs=energy+forces+mm-forces",
+            )
         if forces is None:
-            forces, derived = self._differentiated(energy, leaf, strain)
+            forces, on_charges, derived = self._differentiated(energy, variables)
             virial = derived if virial is None else virial
-        return Outputs(
-            energy.detach().to(torch.float64),
-            forces.detach().to(torch.float64),
-            None if atomic is None else atomic.detach().to(torch.float64),
-            None if virial is None else virial.detach().to(torch.float64),
-        )
+        plain = {
+            "energy": energy, "forces": forces, "atomic_energies": atomic, "virial": virial,
+            "surroundings_forces": on_charges if self.interface.embeds else None,
+        }  # fmt: skip
+        return Outputs(**{
+            name: value.detach().to(torch.float64) for name, value in plain.items() if value is not None
+        })  # fmt: skip
 
     def _differentiated(
-        self, energy: torch.Tensor, leaf: torch.Tensor, strain: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Forces and virial from the energy."""
+        self, energy: torch.Tensor, variables: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Forces on atoms and charges, and the virial, from the energy."""
         if not energy.requires_grad:
             raise self._wrong(
                 FORCES,
                 "gave an energy that does not depend on the positions as torch sees it, and no forces: compute it from "
                 "the tensors that it is given (no detach(), item() or numpy()), or declare outputs=energy+forces",
             )
-        variables = [leaf] if strain is None else [leaf, strain]
         try:
             gradients = torch.autograd.grad(energy, variables, allow_unused=True)
         except RuntimeError as error:
             raise self._wrong(FORCES, f"cannot be differentiated: {first_line(str(error))}") from error
         if gradients[0] is None:
             raise self._wrong(FORCES, "gave an energy that does not depend on the positions, and no forces")
-        return -gradients[0], None if strain is None or gradients[1] is None else -gradients[1]
+        on_charges = torch.zeros_like(variables[1]) if gradients[1] is None else -gradients[1]
+        strained = gradients[2] if len(gradients) > 2 else None
+        return -gradients[0], on_charges, None if strained is None else -strained
