@@ -32,7 +32,7 @@ def potential_from(module: Any, inputs: Any, units: Any = None, **options: Any) 
         this process alone.
     inputs : str, sequence of str or mapping
         What it takes, in order, and its outputs, as
-        :func:`openmm_nequip.models.modules.interface.parse_interface` reads it.
+        :func:`openmm_nequip.models.modules.module_interface.parse_interface` reads it.
     units : pair of str or openmm.unit.Unit, optional
         Its units of length and energy; nm and kJ/mol are known where GROMACS' names are used.
     options

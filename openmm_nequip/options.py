@@ -13,7 +13,7 @@ from .choices import BACKENDS
 from .graph.neighbors import DEFAULT_SKIN_NM
 from .models.execution import Execution
 from .models.graph_inputs import parse_inputs
-from .models.modules.interface import parse_interface
+from .models.modules.module_interface import parse_interface
 from .models.source import digest_given
 from .units import Units, resolve_units
 
@@ -56,7 +56,7 @@ class Options:
         each gets those it knows, or a list has a mapping for each.
     moduleInputs : str, sequence of str or mapping, optional
         What a module of no known format takes and gives, in order, such as ``"atom-positions,atom-numbers,box,pbc"``;
-        see :func:`openmm_nequip.models.modules.interface.parse_interface`.
+        see :func:`openmm_nequip.models.modules.module_interface.parse_interface`.
     modifiers : sequence of str, optional
         nequip's modifiers, such as ``enable_OpenEquivariance``, see :func:`openmm_nequip.load_model`.
     precision : str, optional

@@ -23,7 +23,7 @@ import openmm_nequip
 from openmm_nequip.app.cli import main
 from openmm_nequip.app.single_point import evaluate
 from openmm_nequip.app.structures.structure_files import Structure
-from openmm_nequip.models.modules.interface import parse_interface
+from openmm_nequip.models.modules.module_interface import parse_interface
 from openmm_nequip.stress import StressCalculator
 from openmm_nequip.units import Units
 
@@ -103,7 +103,7 @@ def test_a_module_that_scales_its_box_in_every_order(tmp_path):
     gradient = torch.autograd.grad(direct, points)[0].numpy()
     arguments = {"atom-positions": "positions", "atom-numbers": "atomic_numbers", "box": "box", "pbc": "pbc"}
     for number, order in enumerate(itertools.permutations(arguments)):
-        caller = torch.jit.script(Holder(module))
+        caller = torch.jit.script(Holder(module, number))
         given = ", ".join(arguments[name] for name in order)
         caller.define(f"def forward(self, {given}):\n    return self.module(positions, atomic_numbers, box, pbc)\n")
         path = str(tmp_path / f"{number}.pt")
@@ -116,11 +116,13 @@ def test_a_module_that_scales_its_box_in_every_order(tmp_path):
 
 
 class Holder(torch.nn.Module):
-    """A module that gets its forward later."""
+    """A module that gets its forward later; the number makes it a type of its own."""
 
-    def __init__(self, module):
+    __constants__ = ["number"]
+
+    def __init__(self, module, number):
         super().__init__()
-        self.module = module
+        self.module, self.number = module, number
 
 
 @pytest.mark.parametrize("triclinic", [False, True])

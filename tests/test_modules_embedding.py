@@ -29,7 +29,7 @@ class Polarless(torch.nn.Module):
         self, positions: torch.Tensor, numbers: torch.Tensor, outer: torch.Tensor, charges: torch.Tensor
     ) -> torch.Tensor:
         """Energy () in kJ/mol."""
-        own = torch.where(numbers == 6, -0.18, 0.06).to(positions.dtype)
+        own = 0.06 - 0.24 * (numbers == 6).to(positions.dtype)
         r = torch.linalg.vector_norm(positions.unsqueeze(1) - outer.unsqueeze(0), dim=2)
         springs = ((positions.unsqueeze(0) - positions.unsqueeze(1)) ** 2).sum() / 4
         return springs + self.coulomb * (own.unsqueeze(1) * charges.unsqueeze(0) / r).sum()

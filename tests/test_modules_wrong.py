@@ -11,7 +11,7 @@ from openmmml import MLPotential
 
 import openmm_nequip
 from openmm_nequip.app.cli import main
-from openmm_nequip.models.modules.interface import parse_interface
+from openmm_nequip.models.modules.module_interface import parse_interface
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
 UNITS = ("nm", "kJ/mol")

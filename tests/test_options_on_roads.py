@@ -31,6 +31,7 @@ WRONG = {
     "linkType": ("Xe", "linkType"),
     "modelInputs": ({"charge": 1}, "charge"),
     "modifiers": ("enable_A", "modifiers='enable_A'"),
+    "moduleInputs": ("positions,foo", "moduleInputs: there is no input 'foo'"),
     "precision": ("half", "precision='half'"),
     "properties": ({"useCudaGraphs": "true"}, "useCudaGraphs"),
     "skin": (True, "skin=True"),

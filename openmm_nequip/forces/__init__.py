@@ -11,7 +11,7 @@ import openmm
 from ..choices import BACKENDS, FORCE_NAME
 from ..models.format import MODULE, TORCHSCRIPT
 from ..models.formats.module_file import libraries_of
-from ..models.modules.interface import parse_interface
+from ..models.modules.module_interface import parse_interface
 from .computation import Computation, TensorComputation
 from .probe import PluginState, probe_plugin
 from .spec import PotentialSpec, SumSpec

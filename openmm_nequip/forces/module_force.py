@@ -7,7 +7,7 @@ import torch
 from ..errors import ModuleError
 from ..graph.neighbors import GAP, WIDEST, close_gaps
 from ..models.modules.arguments import scripted_caller
-from ..models.modules.interface import ATOMIC_ENERGIES, ENERGY, FORCES
+from ..models.modules.module_interface import ATOMIC_ENERGIES, ENERGY, FORCES
 from ..models.modules.module_model import ModuleModel
 from .spec import PotentialSpec
 from .torch_parts import ScriptedParts
@@ -54,7 +54,7 @@ class ModulePotential(ScriptedParts):
         return outputs.index(name) if name in outputs else -1
 
     def evaluate(self, nodes: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Model energy () and forces (n_nodes, 3) in model units."""
+        """Model energy () and forces (n_nodes, 3) in model units; Raises RuntimeError where torch finds none."""
         index = torch.zeros([2, 0], dtype=torch.int64, device=nodes.device)
         shifts = torch.zeros([0, 3], dtype=torch.float64, device=nodes.device)
         if self.takes_pairs:

@@ -74,5 +74,5 @@ class ScriptedParts(torch.nn.Module):
         return energy * self.energy, scaled
 
     def evaluate(self, nodes: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Model energy () and forces (n_nodes, 3) in model units."""
+        """Model energy () and forces (n_nodes, 3) in model units; Raises what subclasses raise."""
         raise NotImplementedError

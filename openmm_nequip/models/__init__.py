@@ -36,7 +36,7 @@ def locate(path: str | os.PathLike[str], trusted: str | None = None, interface: 
     trusted : str, optional
         SHA-256 that the file must have.
     interface : optional
-        What a module takes, see :func:`openmm_nequip.models.modules.interface.parse_interface`.
+        What a module takes, see :func:`openmm_nequip.models.modules.module_interface.parse_interface`.
 
     Returns
     -------

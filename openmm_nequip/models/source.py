@@ -62,7 +62,7 @@ class ModelSource:
     size_bytes : int
         Size of the file.
     interface : str
-        What a module takes and gives, see :mod:`openmm_nequip.models.modules.interface`; empty for other formats.
+        What a module takes and gives, see :mod:`openmm_nequip.models.modules.module_interface`; else empty.
     """
 
     path: str

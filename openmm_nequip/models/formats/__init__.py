@@ -12,7 +12,7 @@ from ...choices import PYTHON
 from ...errors import ModelFileError, ModuleError
 from ..archive import check_archive
 from ..format import FUNCTION, MODULE, TORCHSCRIPT, Contents, Format
-from ..modules.interface import parse_interface
+from ..modules.module_interface import parse_interface
 from ..source import ModelSource, read_file
 from . import aotinductor, checkpoint, module_file, module_function, package, torchscript
 
@@ -56,7 +56,7 @@ def identify(path: str | os.PathLike[str], interface: Any = None) -> ModelSource
         A local file, or ``python:MODULE:NAME``; ``nequip.net:`` ids must be resolved before
         (:func:`openmm_nequip.models.eager.fetch`).
     interface : optional
-        What a module takes, see :func:`openmm_nequip.models.modules.interface.parse_interface`.
+        What a module takes, see :func:`openmm_nequip.models.modules.module_interface.parse_interface`.
 
     Returns
     -------

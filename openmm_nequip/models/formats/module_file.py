@@ -21,7 +21,7 @@ from ..base import ModelInfo
 from ..execution import Execution
 from ..format import MODULE, Contents, Format
 from ..graph_inputs import GraphInput
-from ..modules.interface import CHARGE, ENERGY, FORCES, SPIN, USUAL_OUTPUTS, Interface, parse_interface
+from ..modules.module_interface import CHARGE, ENERGY, FORCES, SPIN, USUAL_OUTPUTS, Interface, parse_interface
 from ..modules.module_model import ModuleModel
 from ..source import ModelSource
 from ..trust import TRUSTED

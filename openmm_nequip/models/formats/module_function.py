@@ -14,7 +14,7 @@ from ..base import ModelInfo
 from ..execution import Execution
 from ..format import FUNCTION, Contents, Format
 from ..modules.callables import find_function
-from ..modules.interface import ENERGY
+from ..modules.module_interface import ENERGY
 from ..modules.module_model import ModuleModel
 from ..source import ModelSource
 from .module_file import info_of, interface_of

@@ -5,10 +5,12 @@ Every tensor is made anew at each call: modules change their arguments in place.
 
 # No `from __future__ import annotations` here: TorchScript reads the annotations of functions as types.
 
+import itertools
+
 import torch
 
 from .elements import ATOMIC_NUMBERS
-from .interface import FIRST_SECOND, Interface
+from .module_interface import FIRST_SECOND, Interface
 
 
 class ModuleArguments(torch.nn.Module):
@@ -163,9 +165,17 @@ def cast(value: torch.Tensor, dtype: str) -> torch.Tensor:
 
 
 class _Holder(torch.nn.Module):
+    """Gets its ``forward`` later. Modules of one class and one set of constants share a type, hence the number."""
+
+    __constants__ = ["number"]
+
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
         self.module = module
+        self.number = next(_NUMBERS)
+
+
+_NUMBERS = itertools.count()
 
 
 def scripted_caller(module: torch.jit.ScriptModule, optional: list[bool], n_outputs: int) -> torch.jit.ScriptModule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .interface import parse_interface
+from .module_interface import parse_interface
 
 
 class DeclaredPath(os.PathLike[str]):
@@ -16,7 +16,7 @@ class DeclaredPath(os.PathLike[str]):
     path : str or path-like
         Where it is.
     interface
-        What it takes, see :func:`~openmm_nequip.models.modules.interface.parse_interface`.
+        What it takes, see :func:`~openmm_nequip.models.modules.module_interface.parse_interface`.
 
     Raises
     ------

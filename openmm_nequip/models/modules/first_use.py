@@ -34,7 +34,7 @@ _ACROSS = (0.37, 0.41, 0.29)
 Evaluate = Callable[[Graph], Outputs]
 
 
-def check_first_use(model: Any, evaluate: Evaluate, graph: Graph, out: Outputs) -> None:
+def check_first_use(model: Any, evaluate: Evaluate, graph: Graph, out: Outputs) -> bool:
     """Check a module on the first structure.
 
     Parameters
@@ -48,6 +48,11 @@ def check_first_use(model: Any, evaluate: Evaluate, graph: Graph, out: Outputs) 
     out : Outputs
         The module's answer for it.
 
+    Returns
+    -------
+    bool
+        Whether it was checked: an answer that is not finite tells nothing, and the evaluator names its atoms.
+
     Raises
     ------
     ModuleError
@@ -55,8 +60,10 @@ def check_first_use(model: Any, evaluate: Evaluate, graph: Graph, out: Outputs) 
     """
     check = _FirstUse(model, evaluate, graph, out)
     finite = torch.isfinite(out.energy) & torch.isfinite(out.forces).all()
-    if not bool(finite) or not model.interface.check:
-        return  # what is not finite is told by the evaluator, with the atoms
+    if not bool(finite):
+        return False
+    if not model.interface.check:
+        return True
     check.forces()
     embeds = model.interface.embeds
     if not (embeds and check.periodic):
@@ -64,6 +71,7 @@ def check_first_use(model: Any, evaluate: Evaluate, graph: Graph, out: Outputs) 
     if check.periodic and not embeds:
         check.images()
     logger.info("%s: forces and invariances agree on the first structure", model.name)
+    return True
 
 
 class _FirstUse:

@@ -14,7 +14,7 @@ from ...upstream.openmm_messages import first_line
 from ..base import Model, ModelInfo
 from .arguments import ModuleArguments
 from .first_use import check_first_use
-from .interface import ATOMIC_ENERGIES, ENERGY, FORCES, MM_FORCES, MM_POSITIONS, VIRIAL, Interface
+from .module_interface import ATOMIC_ENERGIES, ENERGY, FORCES, MM_FORCES, MM_POSITIONS, VIRIAL, Interface
 from .whole import whole_shifts
 
 #: Inputs that mean nothing where there is no box.
@@ -98,8 +98,7 @@ class ModuleModel(Model):
             with self._first_use:
                 if not self._checked:
                     out = self._evaluate(graph)
-                    check_first_use(self, self._evaluate, graph, out)
-                    self._checked = True
+                    self._checked = check_first_use(self, self._evaluate, graph, out)
                     return out
         return self._evaluate(graph)
 
