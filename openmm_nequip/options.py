@@ -27,6 +27,8 @@ class Options:
 
     Parameters
     ----------
+    atomCharges : sequence of float, optional
+        Charge in e of each atom that the model describes, for modules that take them.
     atomTypes : sequence of int or str, optional
         Type index or name of each atom that the model describes; by element symbol if not given.
     backend : str
@@ -71,6 +73,7 @@ class Options:
         SHA-256 that the model file must have.
     """
 
+    atomCharges: Sequence[float] | None = None
     atomTypes: Sequence[int | str] | None = None
     backend: str = "auto"
     compile: bool | None = None
@@ -111,6 +114,7 @@ class Options:
             check_flag(name, getattr(self, name))
         if self.backend not in BACKENDS:
             raise ValueError(f"backend={self.backend!r} is unknown; use one of {', '.join(BACKENDS)}")
+        _check_charges(self.atomCharges)
         types = self.atomTypes
         if isinstance(types, (str, bytes)) or not (types is None or hasattr(types, "__iter__")):
             raise TypeError(
@@ -181,6 +185,16 @@ def check_flag(name: str, value: Any) -> None:
     """Raise TypeError unless a value is True or False: texts such as ``"no"`` count as true in Python."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}={value!r} is neither True nor False")
+
+
+def _check_charges(charges: Any) -> None:
+    listed = charges is None or (hasattr(charges, "__iter__") and not isinstance(charges, (str, bytes, Mapping)))
+    try:
+        good = listed and (charges is None or bool(np.isfinite(np.array(list(charges), dtype=float)).all()))
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise TypeError(f"atomCharges={charges!r} is no list of finite numbers; give the charge of each atom in e")
 
 
 def _check_properties(properties: Any) -> None:

@@ -31,7 +31,7 @@ from .models import (
     share_inputs,
 )  # fmt: skip
 from .options import Options, check_keywords, check_precision, skin_in_nm
-from .topology import atom_types, check_box, check_density, declare_molecules, is_periodic, topology_box
+from .topology import atom_types, charges_of, check_box, check_density, declare_molecules, is_periodic, topology_box
 from .units import Units
 from .upstream.openmm_ml import asked_to_remove_constraints
 
@@ -150,7 +150,9 @@ class NequIPPotentialImpl(MLPotentialImpl):
             box = system.getDefaultPeriodicBoxVectors()
             units = info.units_given(options.units)
             check_density(len(members), box, info.reach * units.length + skin_in_nm(options.skin))
-        spec = self.spec(options, Placement(len(members), types), periodic)
+        info.check_charges(options.atomCharges)
+        placement = Placement(len(members), types, own_charges=charges_of(len(members), options.atomCharges))
+        spec = self.spec(options, placement, periodic)
         force = make_force(spec, selected, system.getNumParticles(), options.backend, options.properties)
         force.setForceGroup(forceGroup)
         system.addForce(force)

@@ -76,6 +76,16 @@ class Charged(torch.nn.Module):
         return (positions - positions.mean(0)).pow(2).sum() * charge.sum() + 10 * spin.sum()
 
 
+class AtomCharges(torch.nn.Module):
+    """Takes a charge for each atom."""
+
+    def forward(self, positions: torch.Tensor, charges: torch.Tensor) -> torch.Tensor:
+        """Energy ()."""
+        apart = torch.eye(len(positions))[:, :, None]
+        r = torch.linalg.vector_norm(positions[:, None] - positions[None] + apart, dim=2)
+        return (torch.triu(charges[:, None] * charges[None] / r, 1)).sum()
+
+
 class OwnForces(torch.nn.Module):
     """Gives energy and forces, as a tuple or with something wrong about them."""
 
@@ -142,8 +152,8 @@ def box_of_atoms(triclinic: bool = True, n: int = 8) -> tuple[app.Topology, np.n
     positions[1:2] += 3 * box[0] - 2 * box[2]
     topology = app.Topology()
     residue = topology.addResidue("X", topology.addChain())
-    for symbol in ("O", "H", "H", "C", "N", "H", "H", "H")[:n]:
-        topology.addAtom(symbol, app.Element.getBySymbol(symbol), residue)
+    for number, symbol in enumerate(("O", "H", "H", "C", "N", "H", "H", "H")[:n]):
+        topology.addAtom(f"{symbol}{number}", app.Element.getBySymbol(symbol), residue)
     topology.setPeriodicBoxVectors(box)
     return topology, positions, box
 

@@ -183,6 +183,25 @@ def test_charge_and_spin():
         )
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_charges_of_atoms(backend):
+    """Charges go to their atoms, whatever the order of a region; caps have none; without them nothing is made."""
+    topology, system, points = hybrid()
+    potential = openmm_nequip.potential_from(potentials.AtomCharges(), "positions,charges", ("nm", "kJ/mol"))
+    with pytest.raises(openmm_nequip.ModelInputError, match="atomCharges"):
+        potential.createMixedSystem(topology, system, list(range(8)))
+    charges = np.linspace(-1, 1, 8)
+    mixed = potential.createMixedSystem(topology, system, list(range(8)), atomCharges=charges, backend=backend)
+    bare = openmm_nequip.potential_from(potentials.Springs(), "positions", ("nm", "kJ/mol"))
+    rest = context_of(bare.createMixedSystem(topology, system, list(range(8))), points)[0]
+    r = np.linalg.norm(points[:8, None] - points[None, :8], axis=2)
+    i, j = np.triu_indices(8, 1)
+    expected = (charges[i] * charges[j] / r[i, j]).sum() - (r[i, j] ** 2).sum() / 2
+    assert abs(context_of(mixed, points)[0] - rest - expected) < SINGLE_TOLERANCE
+    with pytest.raises(openmm_nequip.ModelInputError, match="takes no charges"):
+        bare.createMixedSystem(topology, system, list(range(8)), atomCharges=charges)
+
+
 def test_one_atom_and_no_pairs(tmp_path):
     """A single atom, and atoms beyond the cutoff of each other: the module sees them as they are."""
     topology, positions, _ = potentials.box_of_atoms(n=1)

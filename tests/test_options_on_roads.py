@@ -16,6 +16,7 @@ from openmm_nequip.options import Options
 
 #: A value that no road may take, and the word that its error has.
 WRONG = {
+    "atomCharges": ([0.0, 0.0], "atomCharges"),
     "atomTypes": (["Xe"], "atomTypes"),
     "backend": ("Torch", "backend='Torch'"),
     "compile": ("no", "compile='no'"),

@@ -70,6 +70,7 @@ class Evaluator:
         self._caps = tuple(torch.as_tensor(array) for array in (placement.cap_q, placement.cap_m, cap_distances))
         self._charged = torch.as_tensor(placement.charged) if len(placement.charged) else None
         self._charges = torch.as_tensor(placement.charges)
+        self._own_charges = torch.as_tensor(placement.own_charges) if len(placement.own_charges) else None
         self._plain = placement.is_plain
         self._step = self._make_step()
         self._lock = threading.Lock()
@@ -279,7 +280,7 @@ class Evaluator:
             if self.model.needs.separate and len(self._regions) > 1:
                 return self._run_each(nodes, cell, cell_tensor)
             edges = self.find_edges(nodes.numpy(), cell)
-            graph = Graph(nodes, self._types, edges, cell_tensor, self.periodic, surroundings)
+            graph = Graph(nodes, self._types, edges, cell_tensor, self.periodic, surroundings, self._own_charges)
             return self._evaluate(graph)
 
     def _evaluate(self, graph: Graph) -> Outputs:
@@ -296,7 +297,8 @@ class Evaluator:
             own = nodes[members].contiguous()
             edges = neighbors(own.numpy(), cell).tensors()
             types = self._types[torch.as_tensor(members, device=self._types.device)]
-            out = self._evaluate(Graph(own, types, edges, cell_tensor, self.periodic))
+            charges = None if self._own_charges is None else self._own_charges[members]
+            out = self._evaluate(Graph(own, types, edges, cell_tensor, self.periodic, None, charges))
             total.energy += out.energy.cpu()
             total.forces[members] = out.forces.cpu()
         return total

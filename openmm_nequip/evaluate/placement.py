@@ -38,6 +38,8 @@ class Placement:
         Particles of the force field that the model feels as charges.
     charges : numpy.ndarray, (n_charges,) float64, optional
         Their charges in e.
+    own_charges : numpy.ndarray, (n_nodes,) float64, optional
+        Charges in e of the nodes themselves, for models that take them; caps have none.
     """
 
     n_particles: int
@@ -49,6 +51,7 @@ class Placement:
     regions: tuple[np.ndarray, ...] = ()
     charged: np.ndarray = field(default_factory=_indices)
     charges: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    own_charges: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def on_system(self, particles: np.ndarray, n_system: int) -> Placement:
         """The same nodes for a force that is given all particles of a System.
@@ -76,6 +79,7 @@ class Placement:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for files: whole numbers, floats and lists of them."""
         around = {"charged": self.charged.tolist(), "charges": self.charges.tolist()} if len(self.charged) else {}
+        around |= {"own_charges": self.own_charges.tolist()} if len(self.own_charges) else {}
         return around | {  # earlier releases know no charges, and read the rest
             "n_particles": int(self.n_particles),
             "types": self.types.tolist(),
@@ -99,6 +103,7 @@ class Placement:
             regions=tuple(_indices(region) for region in data["regions"]),
             charged=_indices(data.get("charged", ())),
             charges=np.asarray(data.get("charges", ()), dtype=np.float64),
+            own_charges=np.asarray(data.get("own_charges", ()), dtype=np.float64),
         )
 
     @property

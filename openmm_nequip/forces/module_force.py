@@ -29,6 +29,8 @@ class ModulePotential(ScriptedParts):
         If the module is not scripted.
     """
 
+    own_charges: torch.Tensor
+
     def __init__(self, model: ModuleModel, spec: PotentialSpec) -> None:
         super().__init__(model.info, spec)
         from vesin_torch import NeighborList
@@ -39,6 +41,7 @@ class ModulePotential(ScriptedParts):
         nullable = [none and not spec.periodic for none in model.without_box]
         self.caller = scripted_caller(model.module, nullable, len(interface.outputs))
         self.arguments = model.arguments
+        self.register_buffer("own_charges", torch.as_tensor(spec.placement.own_charges))
         self.double = model.input_dtype == torch.float64
         self.takes_pairs = interface.takes_pairs
         self.at_energy = self._place(interface.outputs, ENERGY)
@@ -68,7 +71,7 @@ class ModulePotential(ScriptedParts):
         dtype = torch.float64 if self.double else torch.float32
         with torch.enable_grad():
             leaf = nodes.to(dtype).clone().requires_grad_(True)
-            nothing = (torch.zeros([0, 3], dtype=dtype), torch.zeros([0], dtype=dtype))
+            nothing = (torch.zeros([0, 3], dtype=dtype), torch.zeros([0], dtype=dtype), self.own_charges.to(dtype))
             given = self.arguments(leaf, self.types, index, shifts, cell.to(dtype), self.periodic, nothing)
             answers = self.caller(given)
             energy = answers[self.at_energy].reshape([]) if self.at_energy >= 0 else answers[self.at_atomic].sum()

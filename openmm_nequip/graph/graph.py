@@ -88,6 +88,8 @@ class Graph(NamedTuple):
         Whether the cell is that of a box; for models that see more than the edges.
     surroundings : Surroundings, optional
         Charges around it.
+    charges : torch.Tensor, (n_atoms,) float64, optional
+        Elementary charges of the atoms themselves.
     """
 
     positions: torch.Tensor
@@ -96,11 +98,13 @@ class Graph(NamedTuple):
     cell: torch.Tensor
     periodic: bool = True
     surroundings: Surroundings | None = None
+    charges: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Graph:
         """The same graph on a device."""
         moved = self.positions.to(device), self.types.to(device), self.edges.to(device), self.cell.to(device)
-        return Graph(*moved, self.periodic, None if self.surroundings is None else self.surroundings.to(device))
+        around = None if self.surroundings is None else self.surroundings.to(device)
+        return Graph(*moved, self.periodic, around, None if self.charges is None else self.charges.to(device))
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ..errors import ModelFileError, ModuleError
+from ..errors import ModelFileError, ModelInputError, ModuleError
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
 from ..units import Units
@@ -38,6 +38,8 @@ class ModelInfo:
         Whether it can be evaluated under periodic boundary conditions.
     embeds : bool
         Whether it takes the charges of a force field around it.
+    takes_charges : bool
+        Whether it takes a charge for each of its atoms.
     needs_units : bool
         Whether none may be assumed: the user has to state them.
     allow_tf32 : bool
@@ -70,6 +72,7 @@ class ModelInfo:
     inputs: tuple[GraphInput, ...] = ()
     takes_box: bool = True
     embeds: bool = False
+    takes_charges: bool = False
     needs_units: bool = False
 
     def __post_init__(self) -> None:
@@ -137,6 +140,28 @@ class ModelInfo:
                 "units",
             )
         return units
+
+    def check_charges(self, given: Sequence[float] | None) -> None:
+        """Refuse charges of atoms that the model does not take, and a model without those that it needs.
+
+        Parameters
+        ----------
+        given : sequence of float, optional
+            What the user gave as ``atomCharges``.
+
+        Raises
+        ------
+        ModelInputError
+            If one does not go with the other.
+        """
+        if self.takes_charges and given is None:
+            raise ModelInputError(
+                "the module takes a charge for each of its atoms: give atomCharges=[...] in e, in Python", "charges"
+            )
+        if given is not None and not self.takes_charges:
+            raise ModelInputError(
+                "atomCharges was given, and the model takes no charges of atoms; leave it out", "charges"
+            )
 
     def check_box(self, periodic: bool) -> None:
         """Refuse a periodic system that the model would take for one in open space.

@@ -21,7 +21,16 @@ from ..base import ModelInfo
 from ..execution import Execution
 from ..format import MODULE, Contents, Format
 from ..graph_inputs import GraphInput
-from ..modules.module_interface import CHARGE, ENERGY, FORCES, SPIN, USUAL_OUTPUTS, Interface, parse_interface
+from ..modules.module_interface import (
+    CHARGE,
+    CHARGES,
+    ENERGY,
+    FORCES,
+    SPIN,
+    USUAL_OUTPUTS,
+    Interface,
+    parse_interface,
+)
 from ..modules.module_model import ModuleModel
 from ..source import ModelSource
 from ..trust import TRUSTED
@@ -96,6 +105,7 @@ def info_of(interface: Interface, dtype: str, **more: Any) -> ModelInfo:
         needs_units=interface.units is None,
         outputs=tuple(name.replace("-", "_") for name in outputs),
         embeds=interface.embeds,
+        takes_charges=CHARGES in interface.kinds,
         inputs=tuple(GraphInput(kind) for kind in (CHARGE, SPIN) if kind in interface.kinds),
         **more,
     )

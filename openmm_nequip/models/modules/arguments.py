@@ -35,7 +35,7 @@ class ModuleArguments(torch.nn.Module):
         own = "float64" if dtype == torch.float64 else "float32"
         self.kinds = list(interface.kinds)
         self.dtypes = [own if each.dtype == "own" else each.dtype for each in interface.inputs]
-        self.half = interface.half
+        self.half_list = interface.half
         self.first_second = interface.vectors == FIRST_SECOND
         # In the field of charges the atoms stay in one piece, next to the images of the charges that were chosen.
         self.wraps = interface.is_periodic and not interface.embeds
@@ -74,7 +74,7 @@ class ModuleArguments(torch.nn.Module):
             whole = torch.floor(torch.matmul(positions, torch.linalg.inv(cell)))
             positions = positions - torch.matmul(whole, cell)
             shifts = shifts + whole[index[1]] - whole[index[0]]
-        if self.half:
+        if self.half_list:
             signs = torch.sign(shifts)
             # Of an atom and its own images the half whose first shift that is not zero is positive.
             upper = signs[:, 0] * 4 + signs[:, 1] * 2 + signs[:, 2] > 0
@@ -92,7 +92,7 @@ class ModuleArguments(torch.nn.Module):
         shifts: torch.Tensor,
         cell: torch.Tensor,
         periodic: bool,
-        charges: tuple[torch.Tensor, torch.Tensor],
+        charges: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     ) -> list[torch.Tensor]:
         """The arguments in their order.
 
@@ -108,8 +108,8 @@ class ModuleArguments(torch.nn.Module):
             As the positions.
         periodic : bool
             Whether there is a box.
-        charges : tuple of torch.Tensor, (n_charges, 3) and (n_charges,)
-            Positions and values of the charges around the atoms.
+        charges : tuple of torch.Tensor, (n_charges, 3), (n_charges,) and (n_atoms,)
+            Positions and values of the charges around the atoms, and the charges of the atoms themselves.
 
         Returns
         -------
@@ -143,6 +143,8 @@ class ModuleArguments(torch.nn.Module):
                 value = charges[0]
             elif kind == "mm-charges":
                 value = charges[1]
+            elif kind == "charges":
+                value = charges[2].clone()
             elif kind == "charge":
                 value = torch.full([1], self.charge, dtype=torch.float64, device=device)
             else:

@@ -25,7 +25,7 @@ from .elements import ATOMIC_SYMBOLS
 #: Kinds of tensors that an input may be, see :data:`INPUTS`.
 POSITIONS, NUMBERS, TYPES, BOX, PBC, BATCH = "positions", "numbers", "types", "box", "pbc", "batch"
 PAIRS, EDGE_ROWS, SHIFTS, CELL_SHIFTS, CHARGE, SPIN = "pairs", "edge-index", "shifts", "cell-shifts", "charge", "spin"
-MM_POSITIONS, MM_CHARGES = "mm-positions", "mm-charges"
+MM_POSITIONS, MM_CHARGES, CHARGES = "mm-positions", "mm-charges", "charges"
 ENERGY, FORCES, ATOMIC_ENERGIES, VIRIAL, MM_FORCES = "energy", "forces", "atomic-energies", "virial", "mm-forces"
 FLOAT32, FLOAT64, INT32, INT64, BOOL = "float32", "float64", "int32", "int64", "bool"
 DTYPES = (FLOAT32, FLOAT64, INT32, INT64, BOOL)
@@ -57,6 +57,7 @@ INPUTS = {
     "cell-shifts": _Known(CELL_SHIFTS, _OWN),
     "charge": _Known(CHARGE, _OWN),
     "spin": _Known(SPIN, _OWN),
+    "charges": _Known(CHARGES, _OWN),
     "atom-positions": _Known(POSITIONS, _OWN, True),
     "atom-numbers": _Known(NUMBERS, INT32, True),
     "atom-pairs": _Known(PAIRS, INT32, True),

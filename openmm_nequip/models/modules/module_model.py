@@ -126,15 +126,12 @@ class ModuleModel(Model):
             variables = [leaf, around[0], *([strain] if periodic and not self.interface.embeds else [])]
             return self._outputs(answer, variables)
 
-    def _around(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions and charges around the structure, in the precision of the module."""
+    def _around(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Positions and charges around the structure, and its own charges, in the precision of the module."""
         device, dtype = graph.positions.device, self.input_dtype
-        if graph.surroundings is None:
-            return torch.zeros((0, 3), dtype=dtype, device=device, requires_grad=True), torch.zeros(
-                0, dtype=dtype, device=device
-            )
-        points, charges = graph.surroundings
-        return points.to(dtype).clone().requires_grad_(True), charges.to(dtype).clone()
+        own = torch.zeros(0, dtype=dtype, device=device) if graph.charges is None else graph.charges.to(dtype)
+        points, charges = graph.surroundings or (torch.zeros((0, 3), device=device), torch.zeros(0, device=device))
+        return points.to(dtype).clone().requires_grad_(True), charges.to(dtype).clone(), own
 
     def _call(self, given: list[Any]) -> dict[str, torch.Tensor]:
         """The module's answer by name, with the shapes that were declared."""
