@@ -8,9 +8,6 @@ import numpy as np
 import openmm.app as app
 import torch
 
-#: Parameters of the pair potential, in the unit of length that is given.
-STRENGTH, RANGE = 2.0, 0.25
-
 
 def pair_energies(vectors: torch.Tensor, cutoff: float, range_: float) -> torch.Tensor:
     """Energies of pairs from their vectors, smooth at the cutoff."""
@@ -29,7 +26,7 @@ class HalfList(torch.nn.Module):
         first, second = pairs[:, 0].long(), pairs[:, 1].long()
         weights = numbers[first] * numbers[second]
         vectors = positions[first] - positions[second] + shifts
-        return (weights.to(positions.dtype) * pair_energies(vectors, 0.6, 0.25)).sum()
+        return (weights.to(positions.dtype) * pair_energies(vectors, 1.4, 0.25)).sum()
 
 
 class FullList(torch.nn.Module):
@@ -42,7 +39,7 @@ class FullList(torch.nn.Module):
         """Energy () and energies of atoms (n, 1)."""
         vectors = positions[rows[1]] - positions[rows[0]] + shifts @ cell
         weights = (numbers[rows[0]] * numbers[rows[1]]).to(positions.dtype)
-        pair = 0.5 * weights * pair_energies(vectors, 6.0, 2.5)
+        pair = 0.5 * weights * pair_energies(vectors, 14.0, 2.5)
         atomic = torch.zeros(positions.size(0), dtype=positions.dtype).index_add(0, rows[0], pair)
         return atomic.sum(), atomic.unsqueeze(1)
 
@@ -160,7 +157,7 @@ def box_of_atoms(triclinic: bool = True, n: int = 8) -> tuple[app.Topology, np.n
 
 def exact_energy(positions: np.ndarray, box: np.ndarray | None, numbers: np.ndarray) -> float:
     """Energy of :class:`HalfList`, summed over images in float64."""
-    reach = (-2, -1, 0, 1, 2) if box is not None else (0,)
+    reach = (-3, -2, -1, 0, 1, 2, 3) if box is not None else (0,)
     images = np.array([[i, j, k] for i in reach for j in reach for k in reach], dtype=float)
     if box is not None:
         whole = np.floor(positions @ np.linalg.inv(box))
@@ -170,6 +167,6 @@ def exact_energy(positions: np.ndarray, box: np.ndarray | None, numbers: np.ndar
     for i, p in enumerate(positions):
         for j, q in enumerate(positions):
             r = np.linalg.norm(q - p + images, axis=1)
-            r = r[(r > 1e-9) & (r < 0.6)]
-            total += 0.5 * numbers[i] * numbers[j] * float((2.0 * np.exp(-r / 0.25) * (1 - r / 0.6) ** 3).sum())
+            r = r[(r > 1e-9) & (r < 1.4)]
+            total += 0.5 * numbers[i] * numbers[j] * float((2.0 * np.exp(-r / 0.25) * (1 - r / 1.4) ** 3).sum())
     return total

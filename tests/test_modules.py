@@ -29,8 +29,8 @@ from openmm_nequip.units import Units
 
 GROMACS = Path(__file__).resolve().parents[2] / "shared" / "data" / "gromacs"
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
-HALF = "atom-numbers,atom-pairs,pair-shifts,atom-positions,cutoff=0.6,dtype=float64"
-FULL = "box,edge-index,positions,cell-shifts,numbers,cutoff=6,outputs=energy+atomic-energies"
+HALF = "atom-numbers,atom-pairs,pair-shifts,atom-positions,cutoff=1.4,dtype=float64"
+FULL = "box,edge-index,positions,cell-shifts,numbers,cutoff=14,outputs=energy+atomic-energies"
 NNPOT = "atom-positions,atom-numbers,box,pbc"
 OWN = "positions,outputs=energy+forces"
 UNITS = {"lengthUnit": "nm", "energyUnit": "kJ/mol"}
@@ -213,7 +213,8 @@ def test_one_atom_and_no_pairs(tmp_path):
     topology.setPeriodicBoxVectors(None)
     system = MLPotential("nequip", modelPath=path, moduleInputs=HALF).createSystem(topology)
     assert context_of(system, [[0, 0, 0], [2, 0, 0]])[0] == 0.0
-    assert abs(context_of(system, [[0, 0, 0], [0.3, 0, 0]])[0] - 8 * 2 * np.exp(-1.2) * 0.125) < DOUBLE_TOLERANCE
+    expected = 8 * 2 * np.exp(-1.2) * (1 - 0.3 / 1.4) ** 3
+    assert abs(context_of(system, [[0, 0, 0], [0.3, 0, 0]])[0] - expected) < DOUBLE_TOLERANCE
 
 
 #: Of an ethane.

@@ -20,7 +20,7 @@ from openmm_nequip.app.cli import main
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
 TOLERANCE = 1e-6  # kJ/mol
 NNPOT = ("atom-positions", "atom-numbers", "box", "pbc", "dtype=float64")
-FULL = ("box", "edge-index", "positions", "cell-shifts", "numbers", "cutoff=6", "outputs=energy+atomic-energies")
+FULL = ("box", "edge-index", "positions", "cell-shifts", "numbers", "cutoff=14", "outputs=energy+atomic-energies")
 SPRINGS = ("positions",)
 #: Kind -> module, what it takes, units of the command line.
 KINDS = {

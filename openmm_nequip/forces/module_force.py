@@ -42,7 +42,7 @@ class ModulePotential(ScriptedParts):
         self.caller = scripted_caller(model.module, nullable, len(interface.outputs))
         self.arguments = model.arguments
         self.register_buffer("own_charges", torch.as_tensor(spec.placement.own_charges))
-        self.double = model.input_dtype == torch.float64
+        self.in_double = model.input_dtype == torch.float64
         self.takes_pairs = interface.takes_pairs
         self.at_energy = self._place(interface.outputs, ENERGY)
         self.at_atomic = self._place(interface.outputs, ATOMIC_ENERGIES)
@@ -68,18 +68,17 @@ class ModulePotential(ScriptedParts):
             index = found[0].to(torch.int64).t().contiguous()
             shifts = found[1].to(torch.float64)
         nodes, index, shifts = self.arguments.settle(nodes, index, shifts, cell, self.periodic)
-        dtype = torch.float64 if self.double else torch.float32
-        with torch.enable_grad():
-            leaf = nodes.to(dtype).clone().requires_grad_(True)
-            nothing = (torch.zeros([0, 3], dtype=dtype), torch.zeros([0], dtype=dtype), self.own_charges.to(dtype))
-            given = self.arguments(leaf, self.types, index, shifts, cell.to(dtype), self.periodic, nothing)
-            answers = self.caller(given)
-            energy = answers[self.at_energy].reshape([]) if self.at_energy >= 0 else answers[self.at_atomic].sum()
-            if self.at_forces >= 0:
-                forces = answers[self.at_forces].reshape(leaf.size())
-            else:
-                gradient = torch.autograd.grad([energy], [leaf])[0]
-                if gradient is None:
-                    raise RuntimeError("the energy of the module does not depend on the positions")
-                forces = -gradient
+        dtype = torch.float64 if self.in_double else torch.float32
+        leaf = nodes.to(dtype).clone().requires_grad_(True)
+        none = torch.zeros([0, 3], dtype=dtype, device=nodes.device)
+        around = (none, none[:, 0], self.own_charges.to(dtype))
+        answers = self.caller(self.arguments(leaf, self.types, index, shifts, cell.to(dtype), self.periodic, around))
+        energy = answers[self.at_energy].reshape([]) if self.at_energy >= 0 else answers[self.at_atomic].sum()
+        if self.at_forces >= 0:
+            forces = answers[self.at_forces].reshape(leaf.size())
+        else:
+            gradient = torch.autograd.grad([energy], [leaf])[0]
+            if gradient is None:
+                raise RuntimeError("the energy of the module does not depend on the positions")
+            forces = -gradient
         return energy.detach().to(torch.float64), forces.detach().to(torch.float64)
