@@ -14,7 +14,7 @@ from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
     from . import crystal, reporters
-from .app.check.checking import check
+    from .app.check.checking import check
     from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError, ModuleError
     from .hybrid import Link, MixedReport, MixedSystem, Region
     from .models import Model, ModelInfo, load_model, trust
