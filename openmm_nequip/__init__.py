@@ -15,9 +15,10 @@ from .upstream import old_addresses, openmm_plugins
 if TYPE_CHECKING:
     from . import crystal, reporters
     from .app.check.checking import check
-    from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
+    from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError, ModuleError
     from .hybrid import Link, MixedReport, MixedSystem, Region
-    from .models import Model, ModelInfo, load_model
+    from .models import Model, ModelInfo, load_model, trust
+    from .module_potential import potential_from
     from .potential import NequIPPotentialImpl, create_mixed_system
     from .reading import read_system
     from .registration import register
@@ -34,6 +35,7 @@ __all__ = [
     "ModelInfo",
     "ModelInputError",
     "ModifierError",
+    "ModuleError",
     "NequIPPotentialImpl",
     "Region",
     "Units",
@@ -42,10 +44,12 @@ __all__ = [
     "create_mixed_system",
     "crystal",
     "load_model",
+    "potential_from",
     "read_system",
     "register",
     "reporters",
     "resolve_units",
+    "trust",
 ]
 
 #: Module of each public name; None for modules.
@@ -60,6 +64,7 @@ _HOMES = {
     "ModelInfo": "models",
     "ModelInputError": "errors",
     "ModifierError": "errors",
+    "ModuleError": "errors",
     "NequIPPotentialImpl": "potential",
     "Region": "hybrid",
     "Units": "units",
@@ -70,11 +75,13 @@ _HOMES = {
     "load_model": "models",
     "models": None,
     "potential": None,
+    "potential_from": "module_potential",
     "read_system": "reading",
     "register": "registration",
     "reporters": None,
     "resolve_units": "units",
     "stress": None,
+    "trust": "models",
     "units": None,
 }
 

@@ -75,6 +75,8 @@ class HybridOptions:
     declareMolecules : bool
         Whether atoms whose bond the model replaces are joined by bonds of zero strength, from which OpenMM tells
         molecules.
+    embedsElectrostatics : bool
+        Whether the model feels the charges around its one region, whose own are then zero; follows from the model.
     forceClasses : ForceClasses
         The table of force classes, to be given with further rows for classes that the builder does not know, see
         :mod:`openmm_nequip.hybrid.force_table`.
@@ -107,6 +109,7 @@ class HybridOptions:
     positions: Any = None
     cutoff_nm: float | None = None
     declareMolecules: bool = True
+    embedsElectrostatics: bool = False
     forceClasses: ForceClasses = FORCE_CLASSES
 
     @classmethod
@@ -117,7 +120,8 @@ class HybridOptions:
     def __post_init__(self) -> None:
         _one_of("rule", self.rule, RULES)
         _one_of("linkCharge", self.linkCharge, LINK_CHARGES)
-        for name in ("removeConstraints", "interpolate", "allowSharedCaps", "removeRestraints", "declareMolecules"):
+        for name in ("removeConstraints", "interpolate", "allowSharedCaps", "removeRestraints", "declareMolecules",
+                     "embedsElectrostatics"):  # fmt: skip
             _one_of(name, getattr(self, name), (True, False))
         for name in ("mlLongRange", "splitRegions"):
             _one_of(name, getattr(self, name), (True, False, None))

@@ -140,7 +140,7 @@ def make_hybrid(config: RunConfig, structure: Structure) -> tuple[Structure, ope
         structure.topology,
         system,
         config.ml_atoms,
-        config.model,
+        config.declared_model,
         rule=config.rule,
         positions=structure.positions_nm * unit.nanometer,
         trusted=config.trusted,

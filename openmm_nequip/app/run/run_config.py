@@ -112,6 +112,10 @@ class RunConfig:
     input: tuple[str, ...] | None = _option(
         None, "strings", "what the model takes beside the structure: charge=1", metavar="NAME=VALUE"
     )
+    module_inputs: tuple[str, ...] | None = _option(
+        None, "strings", "what a TorchScript module of no known format takes, in order: atom-positions atom-numbers "
+        "box pbc", metavar="NAME",
+    )  # fmt: skip
     bias: tuple[str, ...] | None = _option(
         None, "strings", "harmonic biases: 'distance I J CENTRE K' (Å, kJ/mol/Å²), 'angle I J L CENTRE K' or "
         "'torsion I J L M CENTRE K' (degrees, kJ/mol/rad²), atoms from 0", metavar="BIAS",
@@ -120,6 +124,13 @@ class RunConfig:
         None, "int", "CPU threads (default: all cores)", metavar="N", least=1, most=MOST_THREADS
     )
     trusted: str | None = _option(None, "str", "SHA-256 that the model file must have", metavar="SHA256")
+
+    @property
+    def declared_model(self) -> Any:
+        """The model, with what it takes where that is declared."""
+        from ...models.modules.declared_path import declared  # loads torch
+
+        return declared(self.model or "", self.module_inputs)
 
     @property
     def length_unit(self) -> str | None:
