@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import openmm
 import openmm.app as app
 
-from ...reporters import EnergyLog
+from ...reporters import EnergyLog, StressReporter
 from ...upstream.openmm_reporters import close_reporter
 from . import run_analysis, trajectory_files
 from .finish import Finished
+from .integrators import make_production_integrator
 from .interrupt import StopRequest
-from .md_system import Setup, has_plugin_force, make_integrator, make_simulation
+from .md_system import Setup, has_plugin_force, make_simulation
 from .molecule_placement import FrameReporter, MoleculePlacement
 from .run_config import RunConfig
 from .run_folder import PRODUCTION, RunFolder
@@ -58,7 +59,7 @@ def produce(
     OSError
         If something cannot be written.
     """
-    integrator = make_integrator(config, config.ensemble != "nve", offset=2)
+    integrator = make_production_integrator(config, setup.system)
     simulation = make_simulation(config, setup, integrator)
     if start is None:
         folder.load_checkpoint(simulation, PRODUCTION)
@@ -104,6 +105,11 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
         log = EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
         stack.callback(close_reporter, log)
         simulation.reporters.extend([frame_reporter, log])
+        if config.stress_interval is not None and periodic:
+            done = run_analysis.truncate_log(folder.stress, simulation.currentStep // config.stress_interval)
+            stress = StressReporter(folder.stress, config.stress_interval, append=done >= 0)
+            stack.callback(close_reporter, stress)
+            simulation.reporters.append(stress)
         yield
 
 
