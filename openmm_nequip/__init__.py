@@ -13,7 +13,8 @@ from ._version import __version__
 from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
-    from . import crystal, reporters
+    from . import crystal, inputs, reporters
+    from .csvr import csvr_integrator
     from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
     from .hybrid import Link, MixedReport, MixedSystem, Region
     from .models import Model, ModelInfo, load_model
@@ -39,6 +40,8 @@ __all__ = [
     "__version__",
     "create_mixed_system",
     "crystal",
+    "csvr_integrator",
+    "inputs",
     "load_model",
     "read_system",
     "register",
@@ -64,6 +67,8 @@ _HOMES = {
     "create_mixed_system": "potential",
     "crystal": None,
     "errors": None,
+    "csvr_integrator": "csvr",
+    "inputs": None,
     "load_model": "models",
     "models": None,
     "potential": None,

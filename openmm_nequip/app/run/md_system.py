@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import openmm
 import openmm.app as app
-import openmm.unit as unit
 from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
@@ -18,13 +17,15 @@ from ...units import resolve_units
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
+from .integrators import BAROSTAT_CLASSES, make_barostat, make_integrator
 from .run_config import RunConfig
 from .run_folder import RunFolder
 from .system_models import with_models_of
 
+__all__ = ["Setup", "make_integrator", "make_setup", "make_simulation"]
+
 logger = logging.getLogger(__name__)
 
-_BAROSTAT_INTERVAL = 25
 #: Friction while equilibrating, 1/ps, where production has less: heat comes in and goes out in a tenth of a picosecond.
 EQUILIBRATION_FRICTION = 10.0
 #: How OpenCL calls devices that are CPUs, and platforms that run on nothing else.
@@ -45,14 +46,14 @@ class Setup:
         Its molecules.
     system : openmm.System
         Forces, barostat included.
-    barostat : openmm.MonteCarloBarostat or None
+    barostat : openmm.Force or None
         The System's barostat.
     """
 
     structure: Structure
     molecules: Molecules
     system: openmm.System
-    barostat: openmm.MonteCarloBarostat | None
+    barostat: openmm.Force | None
 
 
 def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None) -> Setup:
@@ -110,7 +111,7 @@ def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Set
         structure = read_structure(folder.start)
         system = read_system(with_models_of(folder.system.read_text(encoding="utf-8"), config))
         for index in reversed(range(system.getNumForces())):
-            if isinstance(system.getForce(index), openmm.MonteCarloBarostat):
+            if isinstance(system.getForce(index), BAROSTAT_CLASSES):
                 system.removeForce(index)
     if config.ensemble == "npt" and structure.box_nm is None:
         raise ValueError(f"ensemble npt needs a periodic box, and {structure.path} has none; give --solvate or --box")
@@ -123,9 +124,7 @@ def _complete(
     """Add the barostat of an npt run."""
     barostat = None
     if config.ensemble == "npt":
-        temperature = config.temperature * unit.kelvin
-        barostat = openmm.MonteCarloBarostat(config.pressure * unit.bar, temperature, _BAROSTAT_INTERVAL)
-        barostat.setRandomNumberSeed(_seed(config, 3 + done))
+        barostat = make_barostat(config, 3 + done)
         system.addForce(barostat)
     logger.info(
         "%d atoms in %d molecules, %s",
@@ -152,37 +151,6 @@ def make_system(config: RunConfig, structure: Structure) -> openmm.System:
     """
     potential = MLPotential(POTENTIAL_NAME, modelPath=config.model, trusted=config.trusted)
     return potential.createSystem(structure.topology, **model_options(config))
-
-
-def _seed(config: RunConfig, offset: int) -> int:
-    """A seed for one of several generators; OpenMM reads 0 as a wish for a random one."""
-    return ((config.seed or 0) + offset) % (2**31 - 1) or 1
-
-
-def make_integrator(config: RunConfig, thermostat: bool, offset: int = 1) -> openmm.Integrator:
-    """Langevin dynamics (middle scheme) with a thermostat, leapfrog Verlet without.
-
-    Parameters
-    ----------
-    config : RunConfig
-        Settings.
-    thermostat : bool
-        Whether temperature is controlled.
-    offset : int
-        Added to the run's seed, so that the stages of a run draw different numbers.
-
-    Returns
-    -------
-    openmm.Integrator
-    """
-    step = config.timestep * unit.femtosecond
-    if not thermostat:
-        return openmm.VerletIntegrator(step)
-    integrator = openmm.LangevinMiddleIntegrator(
-        config.temperature * unit.kelvin, config.friction / unit.picosecond, step
-    )
-    integrator.setRandomNumberSeed(_seed(config, offset))
-    return integrator
 
 
 def has_plugin_force(system: openmm.System) -> bool:

@@ -14,8 +14,9 @@ from ...reporters import EnergyLog
 from ...upstream.openmm_reporters import close_reporter
 from . import run_analysis, trajectory_files
 from .finish import Finished
+from .integrators import make_production_integrator
 from .interrupt import StopRequest
-from .md_system import Setup, has_plugin_force, make_integrator, make_simulation
+from .md_system import Setup, has_plugin_force, make_simulation
 from .molecule_placement import FrameReporter, MoleculePlacement
 from .run_config import RunConfig
 from .run_folder import PRODUCTION, RunFolder
@@ -58,7 +59,7 @@ def produce(
     OSError
         If something cannot be written.
     """
-    integrator = make_integrator(config, config.ensemble != "nve", offset=2)
+    integrator = make_production_integrator(config, setup.system)
     simulation = make_simulation(config, setup, integrator)
     if start is None:
         folder.load_checkpoint(simulation, PRODUCTION)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..answer import OK, PROGRAM, SUSPICIOUS, Answer
+from ..inputs.engines import add_engine_options, read_engine_input
+from ..inputs.translation import Translation, python_of
 from .run_config import RunConfig, make_config, option_name, read_toml
+
+if TYPE_CHECKING:
+    from .md_run import Outcome
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = "Minimise, equilibrate and run dynamics. Everything is written to --output; Ctrl-C saves and ends."
 _TYPES: dict[str, Any] = {"float": float, "floats": float, "int": int, "count": int}
@@ -41,6 +50,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         if setting.name == "input":
             more["action"] = "extend"  # also one by one
         parser.add_argument(f"--{option_name(setting.name)}", **more)
+    add_engine_options(parser)
     parser.set_defaults(command=run)
 
 
@@ -63,19 +73,74 @@ def run(arguments: argparse.Namespace) -> Answer:
     ValueError, RuntimeError, ImportError, OSError
         As :func:`openmm_nequip.app.run.md_run.start_run` and its ``restart_run``.
     """
-    from .md_run import restart_run, start_run
-
     stated = {setting.name: value for setting in fields(RunConfig) if (value := getattr(arguments, setting.name, None))
               is not None}  # fmt: skip
+    translation = read_engine_input(arguments)
     layers = [] if arguments.config is None else [read_toml(arguments.config)]
     given = {key.replace("-", "_"): value for layer in [*layers, stated] for key, value in layer.items()}
+    if translation is not None:
+        translation.override(given)
+        given = translation.all_settings()
     required = ("output",) if arguments.restart else ("model", "structure", "output")
     missing = [name for name in required if name not in given]
     if missing:
         options = ", ".join(f"--{name}" for name in missing)
         raise UsageError(f"run needs {options} (or {', '.join(missing)} in the --config file)")
-    outcome = restart_run(given["output"], given) if arguments.restart else start_run(make_config(given))
+    if arguments.dry_run:
+        return _dry_run(given, translation, arguments.restart)
+    from .md_run import restart_run, start_run
+
+    if arguments.restart:
+        outcome = restart_run(given["output"], given)
+    elif translation is None:
+        outcome = start_run(make_config(given))
+    else:
+        outcome = run_translation(translation)
     return run_answer(outcome.summary, outcome.signal, str(given["output"]))
+
+
+def run_translation(translation: Translation) -> Outcome:
+    """Run what another engine's input says.
+
+    Parameters
+    ----------
+    translation : Translation
+        The input.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    FileExistsError
+        If the run folder holds another run.
+    ValueError, RuntimeError, ImportError, OSError
+        As :func:`openmm_nequip.app.run.md_run.start_run`.
+    """
+    from .md_run import start_run
+    from .run_folder import RunFolder
+
+    config = translation.config()
+    RunFolder(translation.output).claim()
+    for line in translation.report().splitlines():
+        logger.log(logging.WARNING if line.startswith("warning:") else logging.INFO, "%s", line)
+    translation.write_made()
+    return start_run(config)
+
+
+def _dry_run(given: Mapping[str, Any], translation: Translation | None, restart: bool) -> Answer:
+    """What would be run."""
+    if restart:
+        raise UsageError("--dry-run shows a run that is to be started; leave --restart out")
+    config = make_config(given)
+    document: dict[str, Any] = {"toml": config.to_toml(), "python": python_of(config, "A run of openmm-nequip.")}
+    report = []
+    if translation is not None:
+        document = translation.as_json()
+        report = [translation.report(), ""]
+    text = [*report, "as TOML, for --config:", "", document["toml"], "as Python:", "", document["python"]]
+    return Answer(document, "\n".join(text).rstrip())
 
 
 def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> Answer:
@@ -94,6 +159,8 @@ def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> An
     -------
     Answer
     """
+    if summary.get("task", "md") != "md":
+        return _still_answer(summary, ended_by, output)
     lines = [f"{summary['steps']} steps are in {output}"]
     if summary.get("ns_per_day"):
         lines[0] = f"{summary['steps']} steps, {summary['time_ps']:g} ps ({summary['ns_per_day']:.3g} ns/day)"
@@ -115,3 +182,25 @@ def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> An
         lines.append(f"stopped early: `{PROGRAM} run --restart --output {output}` continues")
         return Answer(summary, "\n".join(lines), 128 + ended_by)
     return Answer(summary, "\n".join(lines), SUSPICIOUS if summary.get("suspicions") else OK)
+
+
+def _still_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> Answer:
+    """What the terminal gets of a run without dynamics."""
+    lines = [f"energy: {summary['energy_kj_per_mol']:.6f} kJ/mol"]
+    if summary["task"] == "energy":
+        lines.append(f"largest force: {summary['max_force_kj_per_mol_nm']:.4f} kJ/mol/nm")
+        if summary["pressure_bar"] is not None:
+            lines.append(f"pressure: {summary['pressure_bar']:.4f} bar (potential part: atoms at rest)")
+        lines.append(f"results: {output} (forces.extxyz, summary.json)")
+    else:
+        lines[0] += f", from {summary['energy_at_start_kj_per_mol']:.6f}"
+        lines.append(
+            f"largest force: {summary['largest_force_kj_per_mol_nm']:.4g} kJ/mol/nm, from "
+            f"{summary['largest_force_at_start_kj_per_mol_nm']:.4g}; {'' if summary['converged'] else 'not '}converged"
+        )
+        lines.append(f"results: {output} (final.pdb, final.cif, summary.json)")
+    lines += [f"{row['name']}: {row['text']}" for row in summary.get("engine", ())]
+    lines += [f"note: {words}" for words in summary["notes"]]
+    if ended_by is not None:
+        return Answer(summary, "\n".join(lines), 128 + ended_by)
+    return Answer(summary, "\n".join(lines), OK if summary.get("converged", True) else SUSPICIOUS)

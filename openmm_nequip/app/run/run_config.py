@@ -14,6 +14,10 @@ from ...files import obstacle
 from .setting_values import AUTO, absolute, checked, present_file
 
 ENSEMBLES = ("nve", "nvt", "npt")
+#: What a run does; how it keeps the temperature, and which way a box may change.
+TASKS = ("md", "minimize", "energy")
+THERMOSTATS = ("langevin", "csvr", "nose-hoover")
+BAROSTATS = ("isotropic", "anisotropic", "flexible")
 TRAJECTORIES = ("dcd", "xtc", "h5")
 #: How many folders above a run folder a file may lie and still be named relative to it.
 _MOST_UP = 3
@@ -39,7 +43,15 @@ class RunConfig:
 
     model: str | None = _option(None, "path", "model file or nequip.net: id", metavar="FILE")
     structure: str | None = _option(None, "path", "starting structure", metavar="FILE")
+    velocities: str | None = _option(
+        None, "path", "file with the velocities of the start, instead of drawn ones: .gro, "
+        "or .npy in nm/ps", metavar="FILE",
+    )  # fmt: skip
     output: str | None = _option(None, "path", "folder for everything the run writes", metavar="DIR")
+    task: str = _option(
+        "md", "str", "md: dynamics; minimize: a geometry optimisation alone; energy: energy, forces and stress of the "
+        "structure", choices=TASKS,
+    )  # fmt: skip
     ensemble: str = _option("nvt", "str", "what is kept constant", choices=ENSEMBLES)
     temperature: float = _option(
         300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0, most=1e6
@@ -55,6 +67,25 @@ class RunConfig:
         "have settled, at most as many as --steps", metavar="N", most=MOST_STEPS,
     )  # fmt: skip
     friction: float = _option(1.0, "float", "friction of the Langevin thermostat", metavar="1/ps", least=0.0, most=1e6)
+    thermostat: str = _option(
+        "langevin", "str", "what keeps the temperature in production: Langevin dynamics, stochastic velocity rescaling "
+        "(v-rescale, CSVR) or a Nosé-Hoover chain", choices=THERMOSTATS,
+    )  # fmt: skip
+    thermostat_time: float = _option(
+        100.0, "float", "time constant of csvr, period of nose-hoover", metavar="fs", above=0.0, most=1e9
+    )
+    thermostat_chain: int = _option(3, "int", "length of the Nosé-Hoover chain", metavar="N", least=1, most=100)
+    barostat: str = _option(
+        "isotropic", "str", "what a Monte Carlo barostat changes in npt: the volume, the three edges, or all of the "
+        "cell", choices=BAROSTATS,
+    )  # fmt: skip
+    force_tolerance: float = _option(
+        10.0, "float", "task minimize ends where no force on an atom is larger", metavar="kJ/mol/nm", above=0.0,
+        most=1e9,
+    )  # fmt: skip
+    iterations: int = _option(
+        1000, "int", "iterations that task minimize takes at most", metavar="N", least=1, most=MOST_STEPS
+    )
     seed: int | None = _option(
         None, "count", "seed of all random numbers (default: drawn)", metavar="N", most=2**31 - 1
     )
