@@ -18,6 +18,7 @@ import openmm.app as app
 import openmm.unit as unit
 
 from .app.inputs.cp2k import read_cp2k
+from .app.inputs.gromacs import read_gromacs
 from .app.inputs.translation import Entry, Place, Translation
 from .app.run import md_run
 from .app.run.equilibrate import set_velocities
@@ -26,7 +27,7 @@ from .app.run.md_system import make_setup
 from .app.run.md_system import make_simulation as _simulation_of
 from .app.run.run_config import make_config
 
-__all__ = ["Entry", "Place", "Translation", "make_simulation", "read_cp2k", "start_run"]
+__all__ = ["Entry", "Place", "Translation", "make_simulation", "read_cp2k", "read_gromacs", "start_run"]
 
 
 def start_run(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         else:
             more |= {"type": _TYPES.get(facts["kind"], str), "metavar": facts.get("metavar")}
             more |= {"choices": facts["choices"]} if "choices" in facts else {}
-        if facts["kind"] in ("floats", "strings"):
+        if facts["kind"] in ("floats", "strings", "paths"):
             more["nargs"] = len(facts["metavar"]) if isinstance(facts["metavar"], tuple) else "+"
         if setting.name == "input":
             more["action"] = "extend"  # also one by one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,8 @@ def energy_of_structure(config: RunConfig, setup: Setup, folder: RunFolder) -> d
 def _of_model(config: RunConfig) -> tuple[Structure, SinglePoint]:
     """The model's own answer, in the frame of the file."""
     structure = read_structure(config.structure or "", config.box, config.frame, slabs=True)
+    if not config.periodic:
+        structure = replace(structure, box_nm=None, open_directions=())
     units = resolve_units(config.length_unit, config.energy_unit)
     # One evaluation is worth no compilation, and must not depend on what the cache happens to hold.
     kernels = "none" if config.kernels == "auto" else config.kernels

@@ -140,6 +140,15 @@ def read_topology(path: str, defines: Mapping[str, str] | None = None, include: 
     return reading.finished([name for name in defines or {} if name not in preprocessor.used])
 
 
+def macros(words: Iterable[str]) -> dict[str, str]:
+    """Macros from ``NAME`` and ``NAME=VALUE``, also with the ``-D`` of a compiler in front."""
+    found = {}
+    for word in words:
+        name, _, value = word.removeprefix("-D").partition("=")
+        found[name] = value
+    return found
+
+
 class _Reading:
     """Lines sorted by section and molecule type."""
 
