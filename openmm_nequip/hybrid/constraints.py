@@ -12,7 +12,6 @@ from .connectivity import Pair, ordered
 from .force_classes import ForceClasses
 from .regions import Region
 
-
 #: So many constraints inside a region raise no doubt that they were meant.
 FEW = 2
 #: Lengths of a rigid water's two equal constraints differ by less, nm.
@@ -92,7 +91,8 @@ def _rigid_waters(system: openmm.System, owner: Mapping[int, int]) -> list[tuple
         i, j, length = system.getConstraintParameters(index)
         partners[i][j] = partners[j][i] = length._value
     found = []
-    for i in sorted(owner.keys() | {j for i in owner for j in partners.get(i, ())}):
+    near = owner.keys() | {j for inner in owner for j in partners.get(inner, ())}
+    for i in sorted(near):
         atoms = tuple(sorted((i, *partners.get(i, ()))))
         if len(atoms) != 3 or atoms[0] != i or any({j, *partners[j]} != set(atoms) for j in atoms):
             continue

@@ -201,7 +201,8 @@ def _force_line(entry: ForceReport) -> str:
 def _constraint_lines(found: Constraints) -> list[str]:
     lines = [f"Constraints inside regions: {len(found.removed)} removed, {len(found.inside)} left"]
     if found.settles:
-        shown = ", ".join("-".join(map(str, atoms)) for atoms, _ in found.settles[:5]) + ", ..." * (len(found.settles) > 5)
+        shown = ", ".join("-".join(map(str, atoms)) for atoms, _ in found.settles[:5])
+        shown += ", ..." * (len(found.settles) > 5)
         lines.append(f"Rigid waters taken apart: {len(found.settles)} ({shown})")
     if found.across:
         shown = ", ".join(f"{i}-{j}" for i, j in found.across)

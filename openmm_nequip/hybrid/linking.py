@@ -60,7 +60,7 @@ def make_regions(
         links = []
         cuts = [(q, m) for q, m in bonds.leaving(atoms) if m not in sites]
         used.update(ordered(q, m) for q, m in cuts)
-        for q, m in cuts if cap is not None else ():
+        for q, m in [] if cap is None or options.linkElement is None else cuts:
             default = link_distance(elements[q], cap) if options.linkDistance is None else options.linkDistance
             links.append(Link(q, m, distances.get(ordered(q, m), default), options.linkElement))
         if not options.allowSharedCaps:

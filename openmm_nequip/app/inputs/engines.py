@@ -25,8 +25,9 @@ def add_engine_options(parser: Any) -> None:
         "--cp2k", metavar="FILE.inp", help="run what this CP2K input with &NEQUIP, &ALLEGRO or &MACE says"
     )
     group.add_argument(
-        "--gromacs", nargs="+", metavar="FILE", help="run what grompp would read: md.mdp with nnpot- options, conf.gro, "
-        "topol.top, and index.ndx where there is one",
+        "--gromacs", nargs="+", metavar="FILE",
+        help="run what grompp would read: md.mdp with nnpot- options, conf.gro, topol.top, and index.ndx where there "
+        "is one",
     )  # fmt: skip
     group.add_argument(
         "--cp2k-forces", choices=("stated", "energy"), default="stated",

@@ -10,16 +10,11 @@ from ..structures.gromacs_topology import GromacsTopology, macros, read_topology
 from ..structures.structure_files import Structure, read_structure
 from ..structures.velocity_files import read_velocities
 from .index_groups import IndexGroups, default_groups, read_index
-from .mdp_dynamics import (
-    Thermostat,
-    translate_integrator,
-    translate_output,
-    translate_pressure,
-    translate_velocities,
-)
+from .mdp_dynamics import Thermostat, translate_integrator, translate_pressure, translate_velocities
 from .mdp_file import MdpFile
 from .mdp_forces import translate_constraints, translate_forces
 from .mdp_nnpot import translate_model
+from .mdp_output import translate_output
 from .mdp_translation import MdpTranslation
 from .mdp_unused import refuse_unused
 from .translation import IGNORED, MAPPED, Place, Translation
@@ -179,8 +174,12 @@ def engine_input(files: Sequence[str]) -> Translation:
         files = [by_suffix[name] for name in names if name in by_suffix]
         if not set(names[:3]) <= set(by_suffix):
             missing = ", ".join(name for name in names[:3] if name not in by_suffix)
-            raise EngineInputError(f"--gromacs needs a .mdp, a .gro and a .top, and may have a .ndx; missing: {missing}")
+            raise EngineInputError(
+                f"--gromacs needs a .mdp, a .gro and a .top, and may have a .ndx; missing: {missing}"
+            )
     if not 3 <= len(files) <= 4:
-        raise EngineInputError(f"--gromacs got {len(files)} files; give PARAMETERS.mdp STRUCTURE.gro TOPOLOGY.top [INDEX.ndx]")
+        raise EngineInputError(
+            f"--gromacs got {len(files)} files; give PARAMETERS.mdp STRUCTURE.gro TOPOLOGY.top [INDEX.ndx]"
+        )
     return read_gromacs(*files)
 

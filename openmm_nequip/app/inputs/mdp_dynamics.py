@@ -38,8 +38,9 @@ def translate_integrator(read: MdpTranslation) -> str:
     steps = mdp.count("nsteps", 0)
     if name not in (*_DYNAMICS, *_MINIMIZERS):
         raise mdp.error(
-            "integrator", f"= {mdp.text('integrator')} has no counterpart here; known are md, md-vv, sd, steep, cg, l-bfgs"
-        )
+            "integrator", f"= {mdp.text('integrator')} has no counterpart here; known are md, md-vv, sd, steep, cg and "
+            "l-bfgs",
+        )  # fmt: skip
     if steps < 0:
         raise mdp.error("nsteps", f"= {steps}, without end: give a number of steps")
     read.ignore("tinit", "times count from 0")
@@ -141,14 +142,15 @@ class Thermostat:
             )  # fmt: skip
         if coupling.startswith("andersen"):
             raise self._mdp.error(
-                "tcoupl", f"= {self._mdp.text('tcoupl')} is not done here; use v-rescale, or integrator = sd, which draws "
-                "velocities as well"
+                "tcoupl", f"= {self._mdp.text('tcoupl')} is not done here; use v-rescale, or integrator = sd, which "
+                "draws velocities as well",
             )  # fmt: skip
 
     def _bath(self, coupling: str, tau: float, kind: str) -> None:
         read, mdp = self._read, self._mdp
         if coupling == "sd":
-            read.set("thermostat", "langevin", "integrator", "Langevin dynamics, in OpenMM's middle scheme", replaced=True)
+            words = "Langevin dynamics, in OpenMM's middle scheme"
+            read.set("thermostat", "langevin", "integrator", words, replaced=True)
             read.set("friction", 1.0 / tau, "tau-t", "friction in 1/ps")
         elif coupling == "vrescale":
             read.set("thermostat", "csvr", "tcoupl", "stochastic velocity rescaling, exactly")
@@ -159,7 +161,8 @@ class Thermostat:
             chain = mdp.count("nh-chain-length", 10)
             if mdp.word("integrator", "md") == "md":
                 # GROMACS takes a chain of one for the leapfrog integrator, whatever is asked for.
-                read.set("thermostat_chain", 1, "nh-chain-length", "with integrator md GROMACS' own length", default="10")
+                words = "with integrator md GROMACS' own length"
+                read.set("thermostat_chain", 1, "nh-chain-length", words, default="10")
                 return
             read.set("thermostat_chain", chain, "nh-chain-length", default="10")
         read.ignore("nh-chain-length", "for tcoupl = nose-hoover only")
@@ -179,12 +182,12 @@ class Thermostat:
             return None, 0.0
         if len(coupled) < len(names):
             loose = names[next(k for k in range(len(names)) if k not in coupled)]
-            raise mdp.error("tau-t", f"leaves group {loose} without a thermostat and couples others; a run here couples "
-                            "all atoms or none")  # fmt: skip
+            raise mdp.error("tau-t", f"leaves group {loose} without a thermostat and couples others; a run here "
+                            "couples all atoms or none")  # fmt: skip
         if min(temperatures) != max(temperatures):
             raise mdp.error(
-                "ref-t", f"= {mdp.text('ref-t')}: groups at different temperatures are no equilibrium, and a run here has "
-                "one temperature; give one value"
+                "ref-t", f"= {mdp.text('ref-t')}: groups at different temperatures are no equilibrium, and a run here "
+                "has one temperature; give one value",
             )  # fmt: skip
         if temperatures[0] <= 0:
             raise mdp.error("ref-t", f"= {mdp.text('ref-t')}: a thermostat needs a temperature above 0 K")
@@ -220,7 +223,8 @@ def group_of(read: MdpTranslation, option: str, name: str, groups: IndexGroups) 
     """
     group = groups.find(name)
     if group is None:
-        where = "no index file was given, and GROMACS' own groups here are" if groups.path is None else f"{groups.path} has"
+        own = "no index file was given, and GROMACS' own groups here are"
+        where = own if groups.path is None else f"{groups.path} has"
         raise read.mdp.error(option, f"names the group {name!r}; {where} {groups.names}")
     if not group.atoms:
         raise read.mdp.error(option, f"names the group {name!r}, which is empty ({groups.path}:{group.line})")
@@ -292,7 +296,8 @@ def translate_pressure(read: MdpTranslation, kind: str, temperature: float | Non
         raise mdp.error("pcoupl", "= berendsen does not give the right ensemble and is not done here; use C-rescale")
     if temperature is None:
         raise mdp.error("pcoupl", "without a thermostat: a Monte Carlo barostat needs a temperature; set tcoupl too")
-    read.set("ensemble", "npt", "pcoupl", "a Monte Carlo barostat: the same ensemble, other volume dynamics", replaced=True)
+    words = "a Monte Carlo barostat: the same ensemble, other volume dynamics"
+    read.set("ensemble", "npt", "pcoupl", words, replaced=True)
     _axes(read)
     read.ignore("tau-p", "a Monte Carlo barostat has no time constant", default="5")
     read.ignore("nstpcouple", "the barostat acts every 25 steps")
@@ -319,7 +324,8 @@ def _axes(read: MdpTranslation) -> None:
     free = tuple(value > 0 for value in soft)
     barostats = {
         (True,): "isotropic", (True, True): "semiisotropic", (True, False): "xy", (False, True): "z",
-        (True,) * 3 + (False,) * 3: "anisotropic", (False, False, True, False, False, False): "z", (True,) * 6: "flexible",
+        (True,) * 3 + (False,) * 3: "anisotropic", (False, False, True, False, False, False): "z",
+        (True,) * 6: "flexible",
     }  # fmt: skip
     if free not in barostats:
         raise mdp.error("compressibility", f"= {mdp.text('compressibility')}: boxes free in these directions only are "
@@ -378,67 +384,3 @@ def translate_velocities(read: MdpTranslation, kind: str, gro: str, stated: bool
     read.set("", "velocities of zero", "gen-vel", f"{gro} has none", default="no")
     read.result.settings["start_temperature"] = 0.0
     read.result.warnings.append(f"{gro} has no velocities and gen-vel is no: the run starts at rest, as GROMACS does")
-
-
-def translate_output(read: MdpTranslation, kind: str, groups: IndexGroups) -> None:
-    """Settings for what is written, and when.
-
-    Parameters
-    ----------
-    read : MdpTranslation
-        Options and settings.
-    kind : str
-        What :func:`translate_integrator` said.
-    groups : IndexGroups
-        Groups of atoms.
-
-    Raises
-    ------
-    EngineInputError
-        For a bad value, or a group that is not there.
-    """
-    mdp = read.mdp
-    full, small = mdp.count("nstxout", 0), mdp.count("nstxout-compressed", 0)
-    energies, lines = mdp.count("nstenergy", 1000), mdp.count("nstlog", 1000)
-    steps = max(mdp.count("nsteps", 0), 1)
-    if small:
-        read.set("trajectory", "xtc", "nstxout-compressed")
-        read.set("report_interval", small, "nstxout-compressed", "steps")
-        read.ignore("nstxout", "one trajectory is written, that of nstxout-compressed" if full else "asks for nothing")
-    else:
-        read.ignore("nstxout-compressed", "asks for nothing")
-        if full:
-            read.set("trajectory", "dcd", "nstxout", "a .dcd in place of the .trr", replaced=True)
-        read.set("report_interval", full or steps, "nstxout", "steps" if full else "the last step alone", default="0")
-    for name, what in (("nstvout", "velocities"), ("nstfout", "forces")):
-        read.ignore(name, f"no trajectory of {what} is written" if mdp.count(name, 0) else "asks for nothing")
-    every = energies or lines or steps
-    name, other = ("nstenergy", "nstlog") if energies or not lines else ("nstlog", "nstenergy")
-    read.set("log_interval", every, name, "rows of log.csv", default="1000")
-    read.ignore(other, f"one table is written, log.csv, by {name}")
-    read.ignore("nstcalcenergy", "energies are computed where they are written")
-    precision = mdp.number("compressed-x-precision", 1000)
-    read.ignore("compressed-x-precision", "an .xtc has 1000, picometres" if precision != 1000 else "as it is here")
-    for option in ("compressed-x-grps", "energygrps"):
-        for group in mdp.texts(option):
-            group_of(read, option, group, groups)
-        read.ignore(option, "all atoms are written" if option != "energygrps" else "energies between groups are not kept")
-    _translate_drift(read, kind, groups)
-
-
-def _translate_drift(read: MdpTranslation, kind: str, groups: IndexGroups) -> None:
-    """Settings for the motion of the whole."""
-    mdp = read.mdp
-    mode = mdp.word("comm-mode", "linear", ("linear", "angular", "linearaccelerationcorrection", "none"))
-    for name in mdp.texts("comm-grps"):
-        group_of(read, "comm-grps", name, groups)
-    every = 0 if mode == "none" else mdp.count("nstcomm", 100)
-    if kind == "minimize":
-        read.ignore("comm-mode", "nothing moves by itself in a minimisation")
-    elif mode in ("none", "linear"):
-        read.set("com_interval", every, "comm-mode", "steps", default="linear, every 100 steps")
-    else:
-        read.set("com_interval", every, "comm-mode", "the motion of the centre of mass alone; rotation stays", replaced=True)
-    read.done("nstcomm")
-    whole = all(group_of(read, "comm-grps", name, groups).name.lower() == "system" for name in mdp.texts("comm-grps"))
-    read.set("", "all atoms together", "comm-grps", "" if whole else "in place of each group by itself", not whole)

@@ -13,6 +13,9 @@ _LIST = (
     "cutoff-scheme", "nstlist", "ns-type", "rlist", "verlet-buffer-tolerance", "verlet-buffer-pressure-tolerance",
     "rlistlong", "nstcalclr", "table-extension", "optimize-fft",
 )  # fmt: skip
+_MODIFIERS = (
+    "potentialshift", "potentialshiftverlet", "none", "exactcutoff", "potentialswitch", "forceswitch",
+)  # fmt: skip
 _SHIFT_NOTE = "OpenMM does not shift by a constant: forces are the same, the energy is not"
 
 
@@ -69,8 +72,8 @@ def _electrostatics(read: MdpTranslation, periodic: bool) -> str:
     for name in ("fourierspacing", "fourier-nx", "fourier-ny", "fourier-nz", "pme-order", "ewald-rtol"):
         read.ignore(name, "for PME only")
     if kind not in ("cutoff", "reactionfield"):
-        raise mdp.error("coulombtype", f"= {mdp.text('coulombtype')} is not done here; known are PME, reaction-field and "
-                        "cut-off")  # fmt: skip
+        raise mdp.error("coulombtype", f"= {mdp.text('coulombtype')} is not done here; known are PME, reaction-field "
+                        "and cut-off")  # fmt: skip
     if not periodic and reach == 0 and contact == 0 and kind == "cutoff":
         read.set("nonbonded", "no-cutoff", "coulombtype", "rcoulomb and rvdw are 0: all pairs", default="cut-off")
         read.ignore("epsilon-rf", "for reaction fields only")
@@ -79,12 +82,13 @@ def _electrostatics(read: MdpTranslation, periodic: bool) -> str:
         raise mdp.error("rcoulomb", f"= {reach:g} and rvdw = {contact:g}: a run here has one cutoff; make them equal")
     _modifier(read, "coulomb-modifier", "potentialshift", shifted=True)
     if kind == "cutoff":
-        read.set("nonbonded", "reaction-field", "coulombtype", "GROMACS' plain cutoff is a reaction field of permittivity 1",
-                 default="cut-off")  # fmt: skip
+        words = "GROMACS' plain cutoff is a reaction field of permittivity 1"
+        read.set("nonbonded", "reaction-field", "coulombtype", words, default="cut-off")
         read.set("dielectric", 1.0, "coulombtype")
         read.ignore("epsilon-rf", "for reaction fields only")
     else:
-        read.set("nonbonded", "reaction-field", "coulombtype", "without GROMACS' term between excluded atoms", replaced=True)
+        words = "without GROMACS' term between excluded atoms"
+        read.set("nonbonded", "reaction-field", "coulombtype", words, replaced=True)
         read.set("dielectric", mdp.number("epsilon-rf", 0.0), "epsilon-rf", "0 is infinite", default="0")
     return "reaction-field"
 
@@ -94,8 +98,8 @@ def _mesh(read: MdpTranslation, reach: float, contact: float) -> None:
     mdp = read.mdp
     tolerance, spacing = mdp.number("ewald-rtol", 1e-5), mdp.number("fourierspacing", 0.12)
     if not 0 < tolerance < 1 or spacing <= 0 or reach <= 0:
-        raise mdp.error("ewald-rtol", f"= {tolerance:g}, rcoulomb = {reach:g}, fourierspacing = {spacing:g}: expected a "
-                        "tolerance between 0 and 1 and lengths above 0")  # fmt: skip
+        raise mdp.error("ewald-rtol", f"= {tolerance:g}, rcoulomb = {reach:g}, fourierspacing = {spacing:g}: expected "
+                        "a tolerance between 0 and 1 and lengths above 0")  # fmt: skip
     if any(mdp.count(name, 0) for name in ("fourier-nx", "fourier-ny", "fourier-nz")):
         read.set("", "the mesh of fourierspacing", "fourier-nx", "sizes follow from the spacing", replaced=True)
     read.done("fourier-nx", "fourier-ny", "fourier-nz")
@@ -115,8 +119,7 @@ def _mesh(read: MdpTranslation, reach: float, contact: float) -> None:
 def _modifier(read: MdpTranslation, name: str, default: str, shifted: bool = False) -> None:
     """A modifier that may shift by a constant or not."""
     mdp = read.mdp
-    kind = mdp.word(name, default, ("potentialshift", "potentialshiftverlet", "none", "exactcutoff", "potentialswitch",
-                                    "forceswitch"))  # fmt: skip
+    kind = mdp.word(name, default, _MODIFIERS)
     if kind in ("potentialswitch", "forceswitch"):
         raise mdp.error(name, f"= {mdp.text(name)} of electrostatics is not done here; use potential-shift or none")
     shift = kind.startswith("potentialshift")
@@ -137,8 +140,7 @@ def _lennard_jones(read: MdpTranslation, coulomb: str) -> None:
     read.set("cutoff", contact, "rvdw", "nm", default="1.0")
     if coulomb != "pme":
         read.set("", "as rvdw", "rcoulomb")
-    modifier = mdp.word("vdw-modifier", "potentialshift", ("potentialshift", "potentialshiftverlet", "none", "exactcutoff",
-                                                           "potentialswitch", "forceswitch"))  # fmt: skip
+    modifier = mdp.word("vdw-modifier", "potentialshift", _MODIFIERS)
     modifier = {"switch": "potentialswitch", "shift": "forceswitch"}.get(kind, modifier)
     source = "vdwtype" if kind in ("switch", "shift") else "vdw-modifier"
     read.set("", "Lennard-Jones with a cutoff", "vdwtype", default="cut-off")
@@ -182,7 +184,8 @@ def translate_constraints(read: MdpTranslation, flexible: bool) -> None:
     kind = mdp.word("constraints", "none")
     known = {"none": "none", "hbonds": "h-bonds", "allbonds": "all-bonds", "hangles": "h-angles"}
     if kind not in known:
-        raise mdp.error("constraints", f"= {mdp.text('constraints')} is not done here; known are {', '.join(known.values())}")
+        names = ", ".join(known.values())
+        raise mdp.error("constraints", f"= {mdp.text('constraints')} is not done here; known are {names}")
     read.require("morse", "no", ("no", "off", "false", "0"), "Morse bonds are not done here")
     read.set("constraints", known[kind], "constraints", default="none")
     for name in ("constraint-algorithm", "shake-sor", "shake-tol", "lincs-order", "lincs-iter", "lincs-warnangle"):

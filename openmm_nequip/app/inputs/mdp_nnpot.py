@@ -37,8 +37,8 @@ def translate_model(read: MdpTranslation, groups: IndexGroups, count: int) -> No
     """
     mdp = read.mdp
     if not mdp.flag("nnpot-active"):
-        raise mdp.error("nnpot-active", "is not yes: there is no model in this set-up. Set it, with nnpot-modelfile and "
-                        "nnpot-input-group")  # fmt: skip
+        raise mdp.error("nnpot-active", "is not yes: there is no model in this set-up. Set it, with nnpot-modelfile "
+                        "and nnpot-input-group")  # fmt: skip
     read.set("", "the model acts", "nnpot-active")
     written = mdp.text("nnpot-modelfile", "model.pt")
     read.set("model", _model_path(read, written), "nnpot-modelfile", default="model.pt")
@@ -117,14 +117,16 @@ def _inputs(read: MdpTranslation) -> list[str]:
         if text not in MODEL_INPUTS:
             raise mdp.error(option, f"= {mdp.text(option)} is no input; GROMACS has {', '.join(MODEL_INPUTS)}")
         if text in found:
-            raise mdp.error(option, f"= {text} is there already, as input {found.index(text) + 1}; give each input once")
+            before = found.index(text) + 1
+            raise mdp.error(option, f"= {text} is there already, as input {before}; give each input once")
         found.append(text)
         read.ignore(option, "the model is given what its own file says that it takes")
     for number in range(MOST_INPUTS + 1, MOST_INPUTS + 10):
         if f"nnpot-model-input{number}" in mdp:
             raise mdp.error(f"nnpot-model-input{number}", f"is one more than GROMACS' {MOST_INPUTS} inputs")
     if found and "atom-positions" not in found:
-        raise mdp.error("nnpot-model-input1", "and the others leave out atom-positions, without which no model has forces")
+        raise mdp.error("nnpot-model-input1", "and the others leave out atom-positions, without which no model has "
+                        "forces")  # fmt: skip
     read.ignore("nnpot-pair-cutoff", "the model's own cutoff decides which pairs it sees")
     return found
 

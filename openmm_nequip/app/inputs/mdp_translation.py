@@ -25,7 +25,9 @@ class MdpTranslation:
         self.result = translation
         self._seen: set[str] = set()
 
-    def set(self, setting: str, value: Any, name: str, why: str = "", replaced: bool = False, default: str = "") -> None:
+    def set(
+        self, setting: str, value: Any, name: str, why: str = "", replaced: bool = False, default: str = ""
+    ) -> None:
         """Give a setting the value that an option asks for.
 
         Parameters

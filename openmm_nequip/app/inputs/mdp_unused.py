@@ -9,8 +9,9 @@ _NO = ("no", "off", "false", "0", "none")
 #: Switches that must be off: the option, GROMACS' default, and the beginnings of the options that go with it.
 _MUST_BE_OFF: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("free-energy", "no", (
-        "init-lambda", "delta-lambda", "fep-lambdas", "coul-lambdas", "vdw-lambdas", "bonded-lambdas", "restraint-lambdas",
-        "mass-lambdas", "temperature-lambdas", "calc-lambda-neighbors", "sc-", "couple-", "nstdhdl", "dhdl-", "dh-",
+        "init-lambda", "delta-lambda", "fep-lambdas", "coul-lambdas", "vdw-lambdas", "bonded-lambdas",
+        "restraint-lambdas", "mass-lambdas", "temperature-lambdas", "calc-lambda-neighbors",
+        "sc-", "couple-", "nstdhdl", "dhdl-", "dh-",
         "separate-dhdl-file", "init-lambda-weights", "lmc-", "nstexpanded", "wl-", "symmetrized", "mininum-var", "mc-",
         "lambda-state", "nst-transition", "nsttransition",
     )),
@@ -54,9 +55,11 @@ _MUST_BE_OFF: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 _ALSO_OFF = {"ensemble-temperature-setting": ("auto", "constant"), "mass-repartition-factor": ("1", "1.0")}
 #: Options that change nothing here, with the reason.
 _IGNORED = {
-    "title": "a name", "cpp": "an old option without effect", "include": "", "define": "", "bd-fric": "for integrator bd",
-    "rtpi": "for integrator tpi", "user1-grps": "without effect", "user2-grps": "without effect",
-    "userint1": "without effect", "userint2": "without effect", "userint3": "without effect", "userint4": "without effect",
+    "title": "a name", "cpp": "an old option without effect", "include": "", "define": "",
+    "bd-fric": "for integrator bd", "rtpi": "for integrator tpi",
+    "user1-grps": "without effect", "user2-grps": "without effect",
+    "userint1": "without effect", "userint2": "without effect", "userint3": "without effect",
+    "userint4": "without effect",
     "userreal1": "without effect", "userreal2": "without effect", "userreal3": "without effect",
     "userreal4": "without effect", "andersen-seed": "without effect", "domain-decomposition": "without effect",
     "warnings": "without effect", "nstcheckpoint": "without effect", "dihre-tau": "without effect",

@@ -151,10 +151,13 @@ def restrain(
     """
     if not topology.restraints:
         return None
-    square = "periodicdistance(x, 0, 0, x0, 0, 0)^2" if periodic else "(x-x0)^2"
-    terms = [f"k{axis}*" + square.replace("x, 0, 0, x0, 0, 0", place).replace("(x-x0)", f"({axis}-{axis}0)")
-             for axis, place in (("x", "x, 0, 0, x0, 0, 0"), ("y", "0, y, 0, 0, y0, 0"), ("z", "0, 0, z, 0, 0, z0"))]  # fmt: skip
-    force = openmm.CustomExternalForce(f"0.5*({' + '.join(terms)})")
+    if periodic:
+        steps = ["periodicdistance(x, 0, 0, x0, 0, 0)", "periodicdistance(0, y, 0, 0, y0, 0)",
+                 "periodicdistance(0, 0, z, 0, 0, z0)"]  # fmt: skip
+    else:
+        steps = ["(x-x0)", "(y-y0)", "(z-z0)"]
+    squares = " + ".join(f"k{axis}*{step}^2" for axis, step in zip("xyz", steps, strict=True))
+    force = openmm.CustomExternalForce(f"0.5*({squares})")
     force.setName(RESTRAINTS_NAME)
     for name in ("kx", "ky", "kz", "x0", "y0", "z0"):
         force.addPerParticleParameter(name)

@@ -49,8 +49,8 @@ def is_hybrid(config: RunConfig) -> bool:
         extra = sources + [name for name in _FORCE_FIELD_SETTINGS if getattr(config, name) is not None]
         if extra:
             raise ValueError(
-                f"--{option_name(extra[0])} describes the force field of a hybrid run: say with --ml-atoms which atoms the model "
-                "describes (mdtraj selection text, e.g. 'resname ALA')"
+                f"--{option_name(extra[0])} describes the force field of a hybrid run: say with --ml-atoms which "
+                "atoms the model describes (mdtraj selection text, e.g. 'resname ALA')"
             )
         return False
     if len(sources) != 1:

@@ -60,8 +60,8 @@ class RunConfig:
         300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0, most=1e6
     )
     start_temperature: float | None = _option(
-        None, "float", "temperature of the drawn velocities at the start (default: --temperature)", metavar="K", least=0.0,
-        most=1e6,
+        None, "float", "temperature of the drawn velocities at the start (default: --temperature)", metavar="K",
+        least=0.0, most=1e6,
     )  # fmt: skip
     pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar")
     timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0)
@@ -83,8 +83,8 @@ class RunConfig:
     )
     thermostat_chain: int = _option(3, "int", "length of the Nosé-Hoover chain", metavar="N", least=1, most=100)
     barostat: str = _option(
-        "isotropic", "str", "what a Monte Carlo barostat changes in npt: the volume; x and y together, and z; the three "
-        "edges; x and y together alone; z alone; or all of the cell", choices=BAROSTATS,
+        "isotropic", "str", "what a Monte Carlo barostat changes in npt: the volume; x and y together, and z; the "
+        "three edges; x and y together alone; z alone; or all of the cell", choices=BAROSTATS,
     )  # fmt: skip
     force_tolerance: float = _option(
         10.0, "float", "task minimize ends where no force on an atom is larger", metavar="kJ/mol/nm", above=0.0,
@@ -140,8 +140,9 @@ class RunConfig:
         None, "strings", "macros of a GROMACS top, e.g. POSRES or NAME=VALUE", metavar="MACRO"
     )
     include: tuple[str, ...] | None = _option(
-        None, "paths", "folders with files that a GROMACS top includes, before those of GMXLIB and GMXDATA", metavar="DIR"
-    )
+        None, "paths", "folders with files that a GROMACS top includes, before those of GMXLIB and GMXDATA",
+        metavar="DIR",
+    )  # fmt: skip
     restraint_reference: str | None = _option(
         None, "path", "structure with the reference positions of a GROMACS top's position restraints (default: "
         "--structure)", metavar="FILE",
@@ -163,8 +164,8 @@ class RunConfig:
         None, "bool", "add the mean Lennard-Jones interaction beyond the cutoff (default: as OpenMM has it, on)"
     )
     dielectric: float | None = _option(
-        None, "float", "relative permittivity beyond the cutoff of a reaction field, 0 for infinite (default: OpenMM's, "
-        "78.3)", metavar="EPSILON", least=0.0,
+        None, "float", "relative permittivity beyond the cutoff of a reaction field, 0 for infinite (default: "
+        "OpenMM's, 78.3)", metavar="EPSILON", least=0.0,
     )  # fmt: skip
     ewald_alpha: float | None = _option(
         None, "float", "splitting of PME; with --pme-spacing (default: by OpenMM's error tolerance)", metavar="1/NM",
@@ -180,8 +181,8 @@ class RunConfig:
         choices=("rule", "keep", "remove"),
     )  # fmt: skip
     com_interval: int | None = _option(
-        None, "count", "steps between removals of the motion of the centre of mass in a hybrid run, 0 for never (default: "
-        "as the force field's reader has it, 1)", metavar="N", most=2**31 - 1,
+        None, "count", "steps between removals of the motion of the centre of mass in a hybrid run, 0 for never "
+        "(default: as the force field's reader has it, 1)", metavar="N", most=2**31 - 1,
     )  # fmt: skip
     link_element: str = _option(
         "H", "str", "element of the caps on the bonds that the model's region cuts; none: no caps", metavar="ELEMENT"

@@ -169,6 +169,6 @@ def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
 
 
 _CHECKS: dict[str, Callable[[str, Any, Mapping[str, Any]], Any]] = {
-    "path": _path, "paths": _paths, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float, "int": _int,
-    "count": _count, "count_or_auto": _count_or_auto,
+    "path": _path, "paths": _paths, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float,
+    "int": _int, "count": _count, "count_or_auto": _count_or_auto,
 }  # fmt: skip

@@ -222,7 +222,9 @@ class _Reading:
             raise line.error(f"[ moleculetype ] needs a name and nrexcl; here is {line.text!r}")
         if fields[0] in self._types:
             before = self._types[fields[0]].header
-            raise line.error(f"molecule type {fields[0]!r} is defined a second time, after {before.path}:{before.number}")
+            raise line.error(
+                f"molecule type {fields[0]!r} is defined a second time, after {before.path}:{before.number}"
+            )
         self._type = self._types[fields[0]] = MoleculeType(fields[0], int(fields[1]), line)
 
     def _count_molecules(self, line: TopLine) -> None:
@@ -241,7 +243,8 @@ class _Reading:
             raise TopLine("", self._path, 1).error("the topology has no [ molecules ]")
         if not any(section == "defaults" for section, _ in self._tables):
             raise TopLine("", self._path, 1).error(
-                "the topology has no [ defaults ]; include a force field first, such as amber99sb-ildn.ff/forcefield.itp"
+                "the topology has no [ defaults ]; include a force field first, such as "
+                "amber99sb-ildn.ff/forcefield.itp"
             )
         here = [name for _, name, count in self._molecules if count]
         for name in dict.fromkeys(here):
