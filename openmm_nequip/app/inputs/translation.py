@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,11 @@ class Translation:
         What became of each entry of the input.
     warnings : list of str
         What a person should look at.
-    made : dict of str to (str, str)
-        Files that have to be written for the run, by the setting that names them: name of the file and its text. They
-        go into the run folder.
+    made : dict of str to (str, bytes)
+        Files that have to be written for the run, by the setting that names them: name of the file and its content.
+        They go into the run folder.
+    in_its_units : callable, optional
+        From summary and settings of a run to rows of what the engine prints, in its units: name, value, unit, text.
     """
 
     engine: str
@@ -101,7 +103,8 @@ class Translation:
     settings: dict[str, Any] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    made: dict[str, tuple[str, str]] = field(default_factory=dict)
+    made: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    in_its_units: Callable[[dict[str, Any], dict[str, Any]], list[dict[str, Any]]] | None = None
 
     def note(self, fate: str, name: str, value: str, place: Place, **words: str) -> None:
         """Add an entry; parameters as :class:`Entry`, ``became`` and ``why`` by name."""
@@ -174,8 +177,8 @@ class Translation:
         """
         folder = self.output / MADE_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in self.made.values():
-            (folder / name).write_text(text, encoding="utf-8")
+        for name, content in self.made.values():
+            (folder / name).write_bytes(content)
         (folder / "report.txt").write_text(self.report() + "\n", encoding="utf-8")
 
     def report(self) -> str:
@@ -184,9 +187,8 @@ class Translation:
         for fate, heading in _HEADINGS.items():
             found = [str(entry) for entry in self.entries if entry.fate == fate]
             lines += ["", f"{heading} ({len(found)}):", *(f"  {text}" for text in found)]
-        for name, text in self.made.values():
-            size = len(text.splitlines())
-            lines += ["", f"written by the run: {MADE_FOLDER}/{name} ({size} lines), from what the input says"]
+        for name, content in self.made.values():
+            lines += ["", f"written by the run: {MADE_FOLDER}/{name} ({len(content)} bytes), from what the input says"]
         lines += ["", *(f"warning: {words}" for words in self.warnings)] if self.warnings else []
         return "\n".join(lines)
 
@@ -206,7 +208,7 @@ class Translation:
             "settings": {name: _plain(value) for name, value in self.config().as_settings().items()},
             "entries": [entry.as_json() for entry in self.entries],
             "warnings": self.warnings,
-            "files": {name: text for name, text in self.made.values()},
+            "files": [name for name, _ in self.made.values()],
             "toml": self.to_toml(),
             "python": self.to_python(),
         }

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import openmm
 import openmm.app as app
 
-from ...reporters import EnergyLog
+from ...reporters import EnergyLog, StressReporter
 from ...upstream.openmm_reporters import close_reporter
 from . import run_analysis, trajectory_files
 from .finish import Finished
@@ -107,6 +107,11 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
         log = EnergyLog(folder.log, every, setup.system, rows >= 0, barostat)
         stack.callback(close_reporter, log)
         simulation.reporters.extend([frame_reporter, log])
+        if config.stress_interval is not None and periodic:
+            done = run_analysis.truncate_log(folder.stress, simulation.currentStep // config.stress_interval)
+            stress = StressReporter(folder.stress, config.stress_interval, append=done >= 0)
+            stack.callback(close_reporter, stress)
+            simulation.reporters.append(stress)
         yield
 
 

@@ -126,7 +126,12 @@ def run_translation(translation: Translation) -> Outcome:
     for line in translation.report().splitlines():
         logger.log(logging.WARNING if line.startswith("warning:") else logging.INFO, "%s", line)
     translation.write_made()
-    return start_run(config)
+    outcome = start_run(config)
+    if translation.in_its_units is not None:
+        outcome.summary["engine"] = translation.in_its_units(outcome.summary, translation.settings)
+        folder = RunFolder(translation.output)
+        folder.write_json(folder.summary, outcome.summary)
+    return outcome
 
 
 def _dry_run(given: Mapping[str, Any], translation: Translation | None, restart: bool) -> Answer:

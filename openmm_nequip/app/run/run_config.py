@@ -103,6 +103,10 @@ class RunConfig:
         None, "int", "steps between log rows (default: --report-interval)", metavar="N", least=1, most=MOST_STEPS
     )
     checkpoint_interval: int = _option(1000, "int", "steps between checkpoints", metavar="N", least=1, most=MOST_STEPS)
+    stress_interval: int | None = _option(
+        None, "int", "steps between rows of stress.csv, for periodic systems (default: none is written)", metavar="N",
+        least=1, most=MOST_STEPS,
+    )  # fmt: skip
     trajectory: str = _option("dcd", "str", "format of the trajectory", choices=TRAJECTORIES)
     wrap: str = _option(
         "none", "str", "molecules: put whole into the box in each frame; none: followed through its faces, as "
