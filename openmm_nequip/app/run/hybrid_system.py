@@ -15,6 +15,7 @@ import openmm.unit as unit
 
 from ...files import obstacle, parser_reason
 from ...hybrid.bond_search import find_bonds
+from ...hybrid.builder import MixedSystem
 from ...potential import create_mixed_system
 from ..single_point import read_types
 from ..structures.bonds import Molecules, find_molecules, make_whole, nearest_images
@@ -145,10 +146,39 @@ def make_hybrid(config: RunConfig, structure: Structure) -> tuple[Structure, ope
     ValueError
         If the force field does not know the structure, or for a bad selection, rule or element.
     """
+    structure, system = force_field_of(config, structure)
+    return structure, mix(config, structure, system).system
+
+
+def force_field_of(config: RunConfig, structure: Structure) -> tuple[Structure, openmm.System]:
+    """The structure with its solvent, and all of it under the force field; parameters and errors as
+    :func:`make_hybrid`."""
     if config.topology is not None:
-        structure, system = _from_topology(config, structure)
-    else:
-        structure, system = _from_forcefield(config, structure)
+        return _from_topology(config, structure)
+    return _from_forcefield(config, structure)
+
+
+def mix(config: RunConfig, structure: Structure, system: openmm.System) -> MixedSystem:
+    """Let the model describe the chosen atoms.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    structure : Structure
+        All atoms.
+    system : openmm.System
+        The force field's; left as it is.
+
+    Returns
+    -------
+    MixedSystem
+
+    Raises
+    ------
+    ValueError
+        For a bad selection, rule or element.
+    """
     mixed = create_mixed_system(
         structure.topology,
         system,
@@ -165,7 +195,7 @@ def make_hybrid(config: RunConfig, structure: Structure) -> tuple[Structure, ope
     atoms = sum(len(region.atoms) for region in mixed.regions)
     links = sum(len(region.links) for region in mixed.regions)
     logger.info("the model describes %d of %d atoms, %d cut bonds", atoms, len(structure.positions_nm), links)
-    return structure, mixed.system
+    return mixed
 
 
 def force_field_system(config: RunConfig, structure: Structure) -> openmm.System:
