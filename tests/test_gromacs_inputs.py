@@ -1,5 +1,7 @@
 """GROMACS set-ups: which settings they become, what is listed and why, and what is refused with file and line."""
 
+import warnings
+
 import pytest
 from gromacs_folders import MODEL, alanine, mdp, waters
 
@@ -295,5 +297,7 @@ def test_a_run_with_everything(tmp_path):
 def test_energy_of_the_structure(tmp_path, capsys):
     paths = alanine(tmp_path, nsteps=0)
     out = tmp_path / "out"
-    assert main(["run", "--gromacs", *paths, "--output", str(out), "--platform", "Reference", "--quiet"]) == 0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The force-field charges of region")
+        assert main(["run", "--gromacs", *paths, "--output", str(out), "--platform", "Reference", "--quiet"]) == 0
     assert "the force field: -62.34" in capsys.readouterr().out
