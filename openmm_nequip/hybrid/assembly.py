@@ -8,6 +8,7 @@ import openmm
 from ..topology import molecules_force
 from . import charges as charging
 from . import constraints as constraining
+from . import embedding
 from .bonded import BondedRule
 from .build_options import HybridOptions
 from .connectivity import Connectivity, Pair, ordered
@@ -227,6 +228,8 @@ class Assembly:
         self._excluded += [(group, part) for part in share.excluded]
 
     def _plan_charges(self) -> None:
+        if self._options.embedsElectrostatics:
+            embedding.check_method(self._old)
         for force in self._old.getForces():
             row = self._classes.of(force)
             values = [] if row.charges is None else row.charges(force)
@@ -242,6 +245,13 @@ class Assembly:
         charging.check_one_charged([force for force, _ in self._charges], scheme)
         values = self._charges[0][1]
         changes = charging.plan_charges(values, self._regions, self._bonds, scheme)
+        if self._options.embedsElectrostatics:
+            changes = embedding.without_charges(values, self._regions, changes)
+            scheme = embedding.SCHEME
+            charging.check_one_charged([force for force, _ in self._charges], scheme)
+            for force in self._old.getForces():
+                if isinstance(force, openmm.CustomNonbondedForce):
+                    charging.check_custom_charges(force, scheme, values)
         charging.check_charges_in_bonds(self._old.getForces(), changes, self._bonds, scheme)
         self.report.chargeChanges = changes
         total = sum(values)
@@ -326,6 +336,11 @@ class Assembly:
         """
         name = self._options.lambdaName if self._options.interpolate else None
         group = self._options.forceGroup
+        if self._options.embedsElectrostatics:
+            values = self._charges[0][1] if self._charges else [0.0] * self._old.getNumParticles()
+            note = add_model_forces.embed(embedding.charges_around(values, self._regions, self.report.chargeChanges))
+            if note:
+                self._warn(note)
         forces = add_model_forces(
             system=self.new, regions=list(self._regions), periodic=self._periodic, forceGroup=group, lambdaName=name
         )

@@ -81,6 +81,8 @@ class HybridOptions:
     declareMolecules : bool
         Whether atoms whose bond the model replaces are joined by bonds of zero strength, from which OpenMM tells
         molecules.
+    embedsElectrostatics : bool
+        Whether the model feels the charges around its one region, whose own are then zero; follows from the model.
     forceClasses : ForceClasses
         The table of force classes, to be given with further rows for classes that the builder does not know, see
         :mod:`openmm_nequip.hybrid.force_table`.
@@ -114,6 +116,7 @@ class HybridOptions:
     positions: Any = None
     cutoff_nm: float | None = None
     declareMolecules: bool = True
+    embedsElectrostatics: bool = False
     forceClasses: ForceClasses = FORCE_CLASSES
 
     @classmethod
@@ -124,16 +127,12 @@ class HybridOptions:
     def __post_init__(self) -> None:
         _one_of("rule", self.rule, RULES)
         _one_of("linkCharge", self.linkCharge, LINK_CHARGES)
-        for name in ("interpolate", "allowSharedCaps", "removeRestraints", "declareMolecules"):
+        for name in ("interpolate", "allowSharedCaps", "removeRestraints", "declareMolecules", "embedsElectrostatics"):
             _one_of(name, getattr(self, name), (True, False))
         for name in ("mlLongRange", "splitRegions", "removeConstraints"):
             _one_of(name, getattr(self, name), (True, False, None))
-        if self.linkElement is None or str(self.linkElement).lower() == "none":
-            object.__setattr__(self, "linkElement", None)
-        else:
-            element_by_symbol(self.linkElement)
-        if self.linkDistance is not None:
-            object.__setattr__(self, "linkDistance", _link_distance(self.linkDistance))
+        object.__setattr__(self, "linkElement", _link_element(self.linkElement))
+        object.__setattr__(self, "linkDistance", _link_distance(self.linkDistance))
         if isinstance(self.forceGroup, bool) or not isinstance(self.forceGroup, int) or not 0 <= self.forceGroup < 32:
             raise ValueError(f"forceGroup is {self.forceGroup!r}. Expected a whole number from 0 to 31.")
         if not isinstance(self.lambdaName, str) or not re.fullmatch(r"[A-Za-z_]\w*", self.lambdaName):
@@ -206,7 +205,17 @@ def _in_nm(distance: Any) -> float:
     return float(distance.value_in_unit(unit.nanometer) if unit.is_quantity(distance) else distance)
 
 
-def _link_distance(distance: Any) -> float:
+def _link_element(symbol: str | None) -> str | None:
+    """The element of caps; None for none."""
+    if symbol is None or str(symbol).lower() == "none":
+        return None
+    element_by_symbol(symbol)
+    return symbol
+
+
+def _link_distance(distance: Any) -> float | None:
+    if distance is None:
+        return None
     try:
         value = _in_nm(distance)
     except (TypeError, ValueError) as error:

@@ -61,7 +61,7 @@ def read_gromacs(
     for name, path in zip(("structure", "topology"), paths[1:], strict=True):
         result.note(MAPPED, name, path, Place(path), became=f"{name} = {path}")
     topology = _topology(read, paths[2])
-    structure = read_structure(paths[1], elements=False)
+    structure = read_structure(paths[1], elements=False)  # those that names tell
     count = sum(kind.size * number for kind, number in topology.molecules)
     if count != len(structure.positions_nm):
         raise EngineInputError(
@@ -78,7 +78,7 @@ def _translate(read: MdpTranslation, groups: IndexGroups, structure: Structure, 
     """All options, in the order in which they depend on each other."""
     count = len(structure.positions_nm)
     kind = translate_integrator(read)
-    translate_model(read, groups, count)
+    translate_model(read, groups, structure)
     temperature = Thermostat(read, groups, count).translate(kind)
     pressed = translate_pressure(read, kind, temperature)
     _restraints(read, topology, pressed)

@@ -117,7 +117,13 @@ class MdpFile(Mapping[str, MdpOption]):
         return value
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A yes or no; parameters and errors as :meth:`word`."""
+        """A yes or no; parameters as :meth:`word`.
+
+        Raises
+        ------
+        EngineInputError
+            If it is neither.
+        """
         value = self.word(name, "yes" if default else "no")
         if value not in (*_YES, *_NO):
             raise self.error(name, f"is {self.text(name)!r}; expected yes or no")
@@ -148,14 +154,26 @@ class MdpFile(Mapping[str, MdpOption]):
         return found[0] if found else default
 
     def count(self, name: str, default: int) -> int:
-        """A value as a whole number; parameters and errors as :meth:`number`."""
+        """A value as a whole number; parameters as :meth:`number`.
+
+        Raises
+        ------
+        EngineInputError
+            If it is none.
+        """
         value = self.number(name, default)
         if value != int(value):
             raise self.error(name, f"is {self.text(name)!r}; expected a whole number")
         return int(value)
 
     def numbers(self, name: str) -> list[float]:
-        """The numbers of a value, none where it is not there; errors as :meth:`number`."""
+        """The numbers of a value, none where it is not there.
+
+        Raises
+        ------
+        EngineInputError
+            If a word of it is no number.
+        """
         found = []
         for word in self.texts(name):
             try:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import openmm.app as app
 
+from ...errors import ModelFileError, ModuleError, OpenMMNequIPError
+from ...models import load_model, locate
+from ...models.modules.declared_path import DeclaredPath
+from ...models.modules.module_interface import parse_interface
+from ...units import Units
+from ..single_point import evaluate
+from ..structures.structure_files import Structure, copy_topology
 from .index_groups import IndexGroups
 from .mdp_dynamics import group_of
 from .mdp_translation import MdpTranslation
@@ -18,7 +26,7 @@ MODEL_INPUTS = (
 MOST_INPUTS = 9
 
 
-def translate_model(read: MdpTranslation, groups: IndexGroups, count: int) -> None:
+def translate_model(read: MdpTranslation, groups: IndexGroups, structure: Structure) -> None:
     """Settings for the model and its region.
 
     Parameters
@@ -27,15 +35,15 @@ def translate_model(read: MdpTranslation, groups: IndexGroups, count: int) -> No
         Options and settings.
     groups : IndexGroups
         Groups of atoms.
-    count : int
-        Number of atoms.
+    structure : Structure
+        The atoms, with elements where their names tell them.
 
     Raises
     ------
     EngineInputError
         If no model is asked for, or for a group, input, element or embedding that is not there or not done.
     """
-    mdp = read.mdp
+    mdp, count = read.mdp, len(structure.positions_nm)
     if not mdp.flag("nnpot-active"):
         raise mdp.error("nnpot-active", "is not yes: there is no model in this set-up. Set it, with nnpot-modelfile "
                         "and nnpot-input-group")  # fmt: skip
@@ -49,12 +57,10 @@ def translate_model(read: MdpTranslation, groups: IndexGroups, count: int) -> No
     read.set("ml_atoms", selection_of(atoms, count), "nnpot-input-group", f"{len(atoms)} atoms", default="System")
     read.result.settings["rule"] = "gromacs"
     _links(read)
-    embedding = mdp.word("nnpot-embedding", "mechanical", ("mechanical", "electrostaticmodel"))
     inputs = _inputs(read)
-    if embedding != "mechanical":
-        raise mdp.error("nnpot-embedding", "= electrostatic-model is not done here; use mechanical")
-    read.set("", "mechanical embedding", "nnpot-embedding", default="mechanical")
     _charge(read, inputs)
+    is_module = _declare(read, inputs, structure, atoms)
+    _embedding(read, inputs, is_module)
 
 
 def _model_path(read: MdpTranslation, written: str) -> str:
@@ -120,15 +126,103 @@ def _inputs(read: MdpTranslation) -> list[str]:
             before = found.index(text) + 1
             raise mdp.error(option, f"= {text} is there already, as input {before}; give each input once")
         found.append(text)
-        read.ignore(option, "the model is given what its own file says that it takes")
     for number in range(MOST_INPUTS + 1, MOST_INPUTS + 10):
         if f"nnpot-model-input{number}" in mdp:
             raise mdp.error(f"nnpot-model-input{number}", f"is one more than GROMACS' {MOST_INPUTS} inputs")
     if found and "atom-positions" not in found:
         raise mdp.error("nnpot-model-input1", "and the others leave out atom-positions, without which no model has "
                         "forces")  # fmt: skip
-    read.ignore("nnpot-pair-cutoff", "the model's own cutoff decides which pairs it sees")
     return found
+
+
+def _declare(read: MdpTranslation, inputs: list[str], structure: Structure, atoms: list[int]) -> bool:
+    """Settings for the inputs of a module; whether the model is one, and no file of nequip's, which states its own."""
+    mdp, path = read.mdp, read.result.settings["model"]
+    options = [f"nnpot-model-input{number}" for number in range(1, MOST_INPUTS + 1)]
+    cutoff = mdp.number("nnpot-pair-cutoff", 0.0)
+    pairs = "atom-pairs" in inputs or "pair-shifts" in inputs
+    declared = [*inputs, f"cutoff={cutoff!r}"] if pairs and cutoff > 0 else inputs
+    try:
+        is_module = bool(inputs) and locate(DeclaredPath(path, ",".join([*_parsed(inputs)]))).interface != ""
+    except ModuleError:
+        is_module = False
+    except ModelFileError as error:
+        raise mdp.error("nnpot-modelfile", f"= {path} cannot be used: {error}") from error
+    if not is_module:
+        for option in options:
+            read.ignore(option, "the model's file says itself what it takes, and in which order")
+        read.ignore("nnpot-pair-cutoff", "the model's own cutoff decides which pairs it sees")
+        if not inputs:
+            _check_known(read, path)
+        return False
+    if pairs and cutoff <= 0:
+        raise mdp.error("nnpot-pair-cutoff", f"= {cutoff:g}, and the model takes pairs: expected a distance above 0 nm")
+    _try_module(read, declared, structure, atoms)
+    first = next(option for option in options if mdp.text(option))
+    read.set("module_inputs", tuple(declared), first, "in this order, with GROMACS' units, kinds of numbers and signs")
+    read.done(*options)
+    if pairs:
+        read.set("", "cutoff of the pairs", "nnpot-pair-cutoff", "nm")
+    else:
+        read.ignore("nnpot-pair-cutoff", "the model takes no pairs")
+    return True
+
+
+def _parsed(inputs: list[str]) -> list[str]:
+    """A declaration that has all that names of pairs need, to find out what a file is."""
+    pairs = "atom-pairs" in inputs or "pair-shifts" in inputs
+    return [*inputs, "cutoff=1.0"] if pairs else inputs
+
+
+def _check_known(read: MdpTranslation, path: str) -> None:
+    """Refuse a file that is no model by itself, where no inputs are declared."""
+    from ...models import read_info
+
+    try:
+        read_info(locate(path))
+    except OpenMMNequIPError as error:
+        raise read.mdp.error("nnpot-modelfile", f"= {path} cannot be used: {error}") from error
+
+
+def _try_module(read: MdpTranslation, declared: list[str], structure: Structure, atoms: list[int]) -> None:
+    """Call a module once, as ``grompp`` does, so that inputs in another order are found out here."""
+    symbols = structure.symbols
+    if "atom-positions-mm" in declared or not all(symbols[i] for i in atoms):
+        return
+    parts = list(structure.topology.atoms())
+    small = app.Topology()
+    residue = small.addResidue("NNP", small.addChain())
+    for i in atoms:
+        small.addAtom(parts[i].name, parts[i].element, residue)
+    part = Structure(structure.path, copy_topology(small, np.zeros((0, 2), dtype=np.int64)), structure.positions_nm[atoms],
+                     structure.box_nm)  # fmt: skip
+    given = {"charge": read.mdp.number("nnpot-nnp-charge", 0.0)} if "nnp-charge" in declared else {}
+    try:
+        parse_interface(",".join(declared))
+        model = load_model(DeclaredPath(read.result.settings["model"], ",".join([*declared, "check=no"])), inputs=given)
+        evaluate(model, part, Units("nm", "kJ/mol"))
+    except Exception as error:  # a module raises anything at all
+        raise read.mdp.error(
+            "nnpot-model-input1", f"to the last, {', '.join(declared)}, are not what {read.result.settings['model']} "
+            f"takes in this order: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
+        ) from error  # fmt: skip
+
+
+def _embedding(read: MdpTranslation, inputs: list[str], is_module: bool) -> None:
+    """How the model feels its surroundings."""
+    mdp = read.mdp
+    kind = mdp.word("nnpot-embedding", "mechanical", ("mechanical", "electrostaticmodel"))
+    feels = is_module and "atom-positions-mm" in inputs and "atom-charges-mm" in inputs
+    if kind == "electrostaticmodel" and not feels:
+        raise mdp.error("nnpot-embedding", "= electrostatic-model, and the model does not take atom-positions-mm and "
+                        "atom-charges-mm; declare them, or use mechanical")  # fmt: skip
+    if kind == "mechanical" and is_module and {"atom-positions-mm", "atom-charges-mm"} & set(inputs):
+        raise mdp.error("nnpot-embedding", "= mechanical, and the model is to be given charges around it; use "
+                        "electrostatic-model")  # fmt: skip
+    if kind == "electrostaticmodel":
+        read.set("", "the model feels the charges around its region, which has none itself", "nnpot-embedding")
+    else:
+        read.set("", "mechanical embedding", "nnpot-embedding", default="mechanical")
 
 
 def _charge(read: MdpTranslation, inputs: list[str]) -> None:

@@ -183,7 +183,7 @@ def mix(config: RunConfig, structure: Structure, system: openmm.System) -> Mixed
         structure.topology,
         system,
         config.ml_atoms,
-        config.model,
+        config.declared_model,
         rule=config.rule,
         positions=structure.positions_nm * unit.nanometer,
         trusted=config.trusted,

@@ -100,9 +100,9 @@ def _read_whole(config: RunConfig) -> Structure:
             f"ensemble npt: {structure.path} is periodic in some directions only, and a barostat would press its "
             "vacuum; choose nvt or nve"
         )
-    cutoff = read_info(locate(config.model or "", config.trusted)).cutoff
-    units = resolve_units(config.length_unit, config.energy_unit)
-    return structure.filled(None if cutoff is None else cutoff * units.length)
+    info = read_info(locate(config.declared_model, config.trusted))
+    units = info.units_given(resolve_units(config.length_unit, config.energy_unit))
+    return structure.filled(None if info.cutoff is None else info.cutoff * units.length)
 
 
 def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Setup:
@@ -151,7 +151,7 @@ def make_system(config: RunConfig, structure: Structure) -> openmm.System:
     -------
     openmm.System
     """
-    potential = MLPotential(POTENTIAL_NAME, modelPath=config.model, trusted=config.trusted)
+    potential = MLPotential(POTENTIAL_NAME, modelPath=config.declared_model, trusted=config.trusted)
     return potential.createSystem(structure.topology, **model_options(config))
 
 

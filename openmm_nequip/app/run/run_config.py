@@ -212,10 +212,21 @@ class RunConfig:
     input: tuple[str, ...] | None = _option(
         None, "strings", "what the model takes beside the structure: charge=1", metavar="NAME=VALUE"
     )
+    module_inputs: tuple[str, ...] | None = _option(
+        None, "strings", "what a TorchScript module of no known format takes, in order: atom-positions atom-numbers "
+        "box pbc", metavar="NAME",
+    )  # fmt: skip
     threads: int | None = _option(
         None, "int", "CPU threads (default: all cores)", metavar="N", least=1, most=MOST_THREADS
     )
     trusted: str | None = _option(None, "str", "SHA-256 that the model file must have", metavar="SHA256")
+
+    @property
+    def declared_model(self) -> Any:
+        """The model, with what it takes where that is declared."""
+        from ...models.modules.declared_path import declared  # loads torch
+
+        return declared(self.model or "", self.module_inputs)
 
     @property
     def length_unit(self) -> str | None:
@@ -336,6 +347,11 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"config file {path} cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"config file {path} is no TOML: {error}") from error
+    return _with_paths(path, values)
+
+
+def _with_paths(path: str | os.PathLike[str], values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file with their paths absolute."""
     kinds = {setting.name: setting.metadata["kind"] for setting in fields(RunConfig)}
     with_files = {setting.name for setting in fields(RunConfig) if setting.metadata.get("files")}
     folder = Path(path).resolve().parent

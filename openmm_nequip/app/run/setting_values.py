@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...choices import NEQUIP_NET
+from ...choices import NEQUIP_NET, PYTHON
 
 #: What leaves a number to the run.
 AUTO = "auto"
@@ -41,7 +41,7 @@ def checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
 
 
 def absolute(path: str, folder: Path) -> str:
-    """A path as an absolute one; a ``nequip.net:`` id stays as it is.
+    """A path as an absolute one; a ``nequip.net:`` id or ``python:`` name stays as it is.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def absolute(path: str, folder: Path) -> str:
     -------
     str
     """
-    return path if path.startswith(NEQUIP_NET) else os.path.abspath(folder / os.path.expanduser(path))
+    return path if path.startswith((NEQUIP_NET, PYTHON)) else os.path.abspath(folder / os.path.expanduser(path))
 
 
 def present_file(item: Any, folder: Path) -> Any:
