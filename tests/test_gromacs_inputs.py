@@ -3,7 +3,7 @@
 import warnings
 
 import pytest
-from gromacs_folders import MODEL, alanine, mdp, waters
+from gromacs_folders import MODEL, SHARED, alanine, mdp, waters
 
 from openmm_nequip.app.cli import main
 from openmm_nequip.errors import EngineInputError
@@ -96,6 +96,39 @@ def test_the_splitting_of_pme(tmp_path):
     assert found["pme_spacing"] == pytest.approx(0.12 / 0.8)
 
 
+def module_inputs(*names):
+    return {f"nnpot_model_input{k}": name for k, name in enumerate(names, 1)}
+
+
+def test_modules_are_given_what_is_declared_in_this_order(tmp_path):
+    """GROMACS' own test module takes positions, numbers, box and pbc, of which the last two may be left out."""
+    if not SHARED.exists():
+        pytest.skip(f"GROMACS' own files are not at {SHARED}")
+    names = ("atom-positions", "atom-numbers", "box", "pbc")
+    found = settings(tmp_path, nnpot_modelfile=SHARED / "model.pt", **module_inputs(*names))
+    assert found["module_inputs"] == names
+    # A file of nequip's says itself what it takes.
+    assert "module_inputs" not in settings(tmp_path, **module_inputs(*names))
+
+
+@pytest.mark.parametrize(
+    "names, option, words",
+    [
+        (("atom-numbers", "atom-positions", "box", "pbc"), "nnpot-model-input1", "in this order"),
+        (("atom-positions",), "nnpot-model-input1", "in this order"),
+        (("atom-positions", "atom-numbers", "atom-pairs"), "nnpot-model-input3", "nnpot-pair-cutoff"),
+        ((), "nnpot-modelfile", "cannot be used"),
+    ],
+)
+def test_modules_with_other_inputs(tmp_path, names, option, words):
+    if not SHARED.exists():
+        pytest.skip(f"GROMACS' own files are not at {SHARED}")
+    paths = waters(tmp_path, nnpot_modelfile=SHARED / "model.pt", **module_inputs(*names))
+    with pytest.raises(EngineInputError, match=words) as caught:
+        read_gromacs(*paths)
+    assert (caught.value.path, caught.value.line) == (paths[0], mdp_line(tmp_path, option))
+
+
 def test_velocities(tmp_path):
     found = translation(tmp_path)
     assert found.settings["velocities"] == str(tmp_path / "conf.gro")
@@ -136,7 +169,7 @@ def mdp_line(folder, name):
         ("nnpot-model-input1", "atom-velocities", "is no input"),
         ("nnpot-model-input1", "box", "leave out atom-positions"),
         ("nnpot-model-input10", "box", "one more"),
-        ("nnpot-embedding", "electrostatic-model", "is not done"),
+        ("nnpot-embedding", "electrostatic-model", "does not take atom-positions-mm"),
         ("nnpot-link-type", "Q", "is no element"),
         ("comm-grps", "Absent", "names the group 'Absent'"),
         ("pcoupl", "berendsen", "use C-rescale"),

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
 import openmm.app as app
 
 from ...errors import ModelFileError, ModuleError, OpenMMNequIPError
 from ...models import load_model, locate
 from ...models.modules.declared_path import DeclaredPath
-from ...models.modules.module_interface import parse_interface
 from ...units import Units
 from ..single_point import evaluate
-from ..structures.structure_files import Structure, copy_topology
+from ..structures.structure_files import Structure
 from .index_groups import IndexGroups
 from .mdp_dynamics import group_of
 from .mdp_translation import MdpTranslation
@@ -156,7 +154,9 @@ def _declare(read: MdpTranslation, inputs: list[str], structure: Structure, atom
             _check_known(read, path)
         return False
     if pairs and cutoff <= 0:
-        raise mdp.error("nnpot-pair-cutoff", f"= {cutoff:g}, and the model takes pairs: expected a distance above 0 nm")
+        option = next(name for name in options if mdp.word(name, "") in ("atompairs", "pairshifts"))
+        needed = "nnpot-pair-cutoff, a distance above 0 nm"
+        raise mdp.error(option, f"= {mdp.text(option)} needs {needed}; it is {cutoff:g}")
     _try_module(read, declared, structure, atoms)
     first = next(option for option in options if mdp.text(option))
     read.set("module_inputs", tuple(declared), first, "in this order, with GROMACS' units, kinds of numbers and signs")
@@ -194,13 +194,12 @@ def _try_module(read: MdpTranslation, declared: list[str], structure: Structure,
     residue = small.addResidue("NNP", small.addChain())
     for i in atoms:
         small.addAtom(parts[i].name, parts[i].element, residue)
-    part = Structure(structure.path, copy_topology(small, np.zeros((0, 2), dtype=np.int64)), structure.positions_nm[atoms],
-                     structure.box_nm)  # fmt: skip
+    boxed = {"box", "pair-shifts"} & set(declared)
+    part = Structure(structure.path, small, structure.positions_nm[atoms], structure.box_nm if boxed else None)
     given = {"charge": read.mdp.number("nnpot-nnp-charge", 0.0)} if "nnp-charge" in declared else {}
     try:
-        parse_interface(",".join(declared))
-        model = load_model(DeclaredPath(read.result.settings["model"], ",".join([*declared, "check=no"])), inputs=given)
-        evaluate(model, part, Units("nm", "kJ/mol"))
+        model = load_model(read.result.settings["model"], moduleInputs=[*declared, "check=no"], modelInputs=given)
+        evaluate(model, part, Units(1.0, 1.0))
     except Exception as error:  # a module raises anything at all
         raise read.mdp.error(
             "nnpot-model-input1", f"to the last, {', '.join(declared)}, are not what {read.result.settings['model']} "

@@ -61,7 +61,7 @@ class TorchScriptModel(Model):
     module : torch.jit.ScriptModule
         Takes and returns a dictionary of tensors.
     input_dtype : torch.dtype
-        Precision of the floating-point inputs: float64 since nequip 0.7; before what the file states, or its parameters.
+        Precision of the floating-point inputs: float64 since nequip 0.7; before, what the file or its parameters state.
     """
 
     def __init__(
