@@ -60,9 +60,10 @@ def make_regions(
         links = []
         cuts = [(q, m) for q, m in bonds.leaving(atoms) if m not in sites]
         used.update(ordered(q, m) for q, m in cuts)
-        for q, m in [] if cap is None or options.linkElement is None else cuts:
-            default = link_distance(elements[q], cap) if options.linkDistance is None else options.linkDistance
-            links.append(Link(q, m, distances.get(ordered(q, m), default), options.linkElement))
+        if cap is not None:
+            for q, m in cuts:
+                default = link_distance(elements[q], cap) if options.linkDistance is None else options.linkDistance
+                links.append(Link(q, m, distances.get(ordered(q, m), default), cap.symbol))
         if not options.allowSharedCaps:
             _check_shared_outer(links)
         place = dict(zip(selection.particles, selection.places, strict=True))
