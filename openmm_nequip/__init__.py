@@ -14,6 +14,7 @@ from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
     from . import crystal, inputs, reporters
+    from .app.check.checking import check
     from .csvr import csvr_integrator
     from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError, ModuleError
     from .hybrid import Link, MixedReport, MixedSystem, Region
@@ -40,6 +41,7 @@ __all__ = [
     "Region",
     "Units",
     "__version__",
+    "check",
     "create_mixed_system",
     "crystal",
     "csvr_integrator",
@@ -69,6 +71,7 @@ _HOMES = {
     "NequIPPotentialImpl": "potential",
     "Region": "hybrid",
     "Units": "units",
+    "check": "app.check.checking",
     "create_mixed_system": "potential",
     "crystal": None,
     "errors": None,

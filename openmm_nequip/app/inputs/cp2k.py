@@ -65,7 +65,7 @@ def read_cp2k(path: str | os.PathLike[str], forces: str = "stated") -> Translati
     if kind is not None and kind.choice(("OFF", "CHM", "G87", "G96", "AMBER")) != "OFF":
         raise kind.error("a force field beside the model is not done here; use OFF")
     model = read_model(field.require("NONBONDED"), folder, forces, result)
-    _check_electrostatics(mm, field)
+    _check_electrostatics(mm, field, result)
     stress = _wants_stress(evaluation, result)
     read_subsys(evaluation.require("SUBSYS"), model, folder, result)
     motion = root.open("MOTION")
@@ -106,12 +106,15 @@ def _read_global(root: Section, result: Translation) -> str:
     return known
 
 
-def _check_electrostatics(mm: Section, field: Section) -> None:
+def _check_electrostatics(mm: Section, field: Section, result: Translation) -> None:
     """Refuse charges that would act: the model has all of the energy."""
     poisson = mm.open("POISSON")
     ewald = None if poisson is None else poisson.open("EWALD")
     kind = None if ewald is None else ewald.take("EWALD_TYPE")
     off = kind is not None and kind.choice(("NONE", "EWALD", "PME", "SPME")) == "NONE"
+    if kind is not None:
+        became = "no electrostatics" if off else "no electrostatics, as there are no charges"
+        result.note("mapped" if off else REPLACED, kind.path, kind.text, kind.place, became=became)
     for charge in field.open_all("CHARGE", "CHARGES"):
         for keyword in charge.take_all("CHARGE", "ATOM"):
             if keyword.name == "CHARGE" and keyword.numbers(1)[0] != 0 and not off:

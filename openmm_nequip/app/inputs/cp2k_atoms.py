@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from openmm.app import Element
 
 from ...errors import EngineInputError
 from ...units import NM_PER_ANGSTROM
@@ -117,8 +117,11 @@ def element_of(label: str) -> str | None:
     return None
 
 
-def _symbols() -> set[str]:
-    return {Element.getByAtomicNumber(number).symbol for number in range(1, 119)}
+@functools.lru_cache(maxsize=1)
+def _symbols() -> frozenset[str]:
+    from ase.data import chemical_symbols
+
+    return frozenset(chemical_symbols[1:])
 
 
 def read_atoms(subsys: Section, cell: CP2KCell, folder: Path, result: Translation) -> CP2KAtoms:

@@ -10,7 +10,7 @@ from ...errors import EngineInputError
 from ...models import locate, read_info
 from .cp2k_files import find_file
 from .cp2k_sections import Keyword, Section
-from .cp2k_units import ENERGY, FORCE, LENGTH, CP2KUnit, read_unit
+from .cp2k_units import ENERGY, FORCE, LENGTH, CP2KUnit, energy_name, read_unit
 from .translation import REPLACED, Translation
 
 _SECTIONS = ("NEQUIP", "ALLEGRO", "MACE")
@@ -175,12 +175,13 @@ def _check_force(
         result.note(REPLACED, keyword.path, keyword.text, keyword.place, became=follows,
                     why="asked for: forces follow from energy and length")  # fmt: skip
         return
+    other = energy_name(stated.factor * length.factor)
     raise EngineInputError(
         f"{keyword.path} {keyword.text}: the unit of forces does not follow from those of energy and length. "
         f"Reading 1: the model's energy is in {energy.text}, so its forces are in {follows}, and {stated.text} is "
         f"wrong by a factor of {ratio:.6g}. Reading 2: its forces are in {stated.text}, so its energy is in "
-        f"{stated.text}*{length.text}, and UNIT_ENERGY {energy.text} is wrong. CP2K takes both as they are, and then "
-        "moves atoms by forces that are not those of its energy. Correct the one that is wrong, or give --cp2k-forces "
-        'energy (read_cp2k(..., forces="energy")) for reading 1',
+        f"{other}, and UNIT_ENERGY {energy.text} is wrong. CP2K takes both as they are, and then moves atoms by forces "
+        "that are not those of its energy. Correct the one that is wrong, or give --cp2k-forces energy "
+        '(read_cp2k(..., forces="energy")) for reading 1',
         keyword.place.path, keyword.place.line,
     )  # fmt: skip

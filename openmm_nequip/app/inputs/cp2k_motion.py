@@ -237,7 +237,7 @@ def read_prints(motion: Section | None, md_steps: bool, result: Translation) -> 
     EngineInputError
         If an interval is none.
     """
-    if motion is None:
+    if motion is None or not md_steps:
         return
     prints = motion.open("PRINT")
     md = motion.open("MD")
@@ -245,11 +245,6 @@ def read_prints(motion: Section | None, md_steps: bool, result: Translation) -> 
     rows = None if energies is None else energies.open("ENERGY")
     frames = None if prints is None else prints.open("TRAJECTORY")
     restart = None if prints is None else prints.open("RESTART")
-    if not md_steps:
-        for section in (rows, frames, restart):
-            if section is not None:
-                section.taken = False
-        return
     found = interval_of(frames)
     value = 1 if found is None else found.count(1)
     _set(result, "report_interval", value, found, frames or motion)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -106,6 +107,12 @@ def read_unit(text: str, owner: Keyword, kind: tuple[int, ...]) -> CP2KUnit:
     if tuple(exponents) != kind or text.strip()[-1:] in ("*", "/", "") or text.strip()[0] in "*/":
         raise owner.error(f"{text!r} is not the unit of {_KIND_NAMES[kind]}")
     return CP2KUnit(text, factor, kind)
+
+
+def energy_name(factor: float) -> str:
+    """Name of the unit of energy of this value in atomic units; the value where none has it."""
+    names = (name for name, (value, kind) in _UNITS.items() if kind == ENERGY and math.isclose(value, factor))
+    return next(names, f"{factor:.9g} hartree")
 
 
 def quantities(

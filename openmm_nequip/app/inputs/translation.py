@@ -144,7 +144,7 @@ class Translation:
         """
         for key, value in given.items():
             name = key.replace("-", "_")
-            if name in self.settings or name in self.made:
+            if name != "output" and (name in self.settings or name in self.made):
                 before = self.settings.get(name)
                 if before != value:
                     self.note(REPLACED, option_name(name), _written(before), Place(self.source),

@@ -14,6 +14,7 @@ from ...choices import POTENTIAL_NAME
 from ...models import locate, read_info
 from ...reading import read_system
 from ...units import resolve_units
+from ..structures.ase_files import read_masses
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
@@ -85,7 +86,12 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
         raise ValueError(
             f"ensemble npt needs a periodic box, and {structure.path} has none; give --box, or choose nvt or nve"
         )
-    return _complete(config, done, structure, molecules, make_system(config, structure))
+    system = make_system(config, structure)
+    masses = read_masses(structure.path, config.frame)
+    for index, mass in enumerate(() if masses is None else masses.tolist()):
+        if system.getParticleMass(index)._value > 0:
+            system.setParticleMass(index, mass)
+    return _complete(config, done, structure, molecules, system)
 
 
 def _read_whole(config: RunConfig) -> Structure:

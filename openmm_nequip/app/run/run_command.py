@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import UsageError
-from ..answer import OK, PROGRAM, SUSPICIOUS, Answer
+from ..answer import FAILED, OK, PROGRAM, SUSPICIOUS, Answer
 from ..inputs.engines import add_engine_options, read_engine_input
 from ..inputs.translation import Translation, python_of
 from .run_config import RunConfig, make_config, option_name, read_toml
-
-if TYPE_CHECKING:
-    from .md_run import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +33,25 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("run", parents=[common], help="molecular dynamics", description=DESCRIPTION)
     parser.add_argument("--config", metavar="FILE.toml", help="settings by the same names; the command line wins")
     parser.add_argument("--restart", action="store_true", help="go on from the last checkpoint in --output")
+    parser.add_argument("--check", action="store_true", help="check model and structure first, and stop on a stop")
+    add_settings(parser)
+    add_engine_options(parser)
+    parser.set_defaults(command=run)
+
+
+def add_settings(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    """An option for each setting of a run.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Gets the options; none of them has a default.
+    without : sequence of str
+        Settings that get none.
+    """
     for setting in fields(RunConfig):
+        if setting.name in without:
+            continue
         facts = setting.metadata
         shown = "" if setting.default is None else f" (default: {str(setting.default).lower()})"
         more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": facts["help"] + shown}
@@ -50,8 +65,20 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         if setting.name == "input":
             more["action"] = "extend"  # also one by one
         parser.add_argument(f"--{option_name(setting.name)}", **more)
-    add_engine_options(parser)
-    parser.set_defaults(command=run)
+
+
+def stated_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the command line and of its ``--config`` file, by name; the command line wins.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of a parser with :func:`add_settings` and ``--config``.
+    """
+    stated = {setting.name: value for setting in fields(RunConfig) if (value := getattr(arguments, setting.name, None))
+              is not None}  # fmt: skip
+    layers = [] if arguments.config is None else [read_toml(arguments.config)]
+    return {key.replace("-", "_"): value for layer in [*layers, stated] for key, value in layer.items()}
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -73,11 +100,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     ValueError, RuntimeError, ImportError, OSError
         As :func:`openmm_nequip.app.run.md_run.start_run` and its ``restart_run``.
     """
-    stated = {setting.name: value for setting in fields(RunConfig) if (value := getattr(arguments, setting.name, None))
-              is not None}  # fmt: skip
+    from .md_run import restart_run, start_run
+
     translation = read_engine_input(arguments)
-    layers = [] if arguments.config is None else [read_toml(arguments.config)]
-    given = {key.replace("-", "_"): value for layer in [*layers, stated] for key, value in layer.items()}
+    given = stated_settings(arguments)
     if translation is not None:
         translation.override(given)
         given = translation.all_settings()
@@ -88,50 +114,42 @@ def run(arguments: argparse.Namespace) -> Answer:
         raise UsageError(f"run needs {options} (or {', '.join(missing)} in the --config file)")
     if arguments.dry_run:
         return _dry_run(given, translation, arguments.restart)
-    from .md_run import restart_run, start_run
-
     if arguments.restart:
         outcome = restart_run(given["output"], given)
-    elif translation is None:
-        outcome = start_run(make_config(given))
-    else:
-        outcome = run_translation(translation)
+        return run_answer(outcome.summary, outcome.signal, str(given["output"]))
+    config = make_config(given)
+    if translation is not None:
+        _begin(translation)
+    if arguments.check:
+        from ..check.checking import check_run
+
+        report = check_run(config)
+        if report.level == "stop":
+            return Answer(report.as_json(), str(report), FAILED)
+    outcome = start_run(config)
+    if translation is not None:
+        _add_published(translation, outcome.summary)
     return run_answer(outcome.summary, outcome.signal, str(given["output"]))
 
 
-def run_translation(translation: Translation) -> Outcome:
-    """Run what another engine's input says.
-
-    Parameters
-    ----------
-    translation : Translation
-        The input.
-
-    Returns
-    -------
-    Outcome
-
-    Raises
-    ------
-    FileExistsError
-        If the run folder holds another run.
-    ValueError, RuntimeError, ImportError, OSError
-        As :func:`openmm_nequip.app.run.md_run.start_run`.
-    """
-    from .md_run import start_run
+def _begin(translation: Translation) -> None:
+    """Take the run folder, and tell what becomes of another engine's input, also in there."""
     from .run_folder import RunFolder
 
-    config = translation.config()
     RunFolder(translation.output).claim()
     for line in translation.report().splitlines():
         logger.log(logging.WARNING if line.startswith("warning:") else logging.INFO, "%s", line)
     translation.write_made()
-    outcome = start_run(config)
+
+
+def _add_published(translation: Translation, summary: dict[str, Any]) -> None:
+    """Add what the other engine prints, in its units, to the summary and its file."""
+    from .run_folder import RunFolder
+
     if translation.in_its_units is not None:
-        outcome.summary["engine"] = translation.in_its_units(outcome.summary, translation.settings)
+        summary["engine"] = translation.in_its_units(summary, translation.settings)
         folder = RunFolder(translation.output)
-        folder.write_json(folder.summary, outcome.summary)
-    return outcome
+        folder.write_json(folder.summary, summary)
 
 
 def _dry_run(given: Mapping[str, Any], translation: Translation | None, restart: bool) -> Answer:
