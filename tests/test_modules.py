@@ -90,6 +90,7 @@ def test_energy_of_gromacs_own_module(capsys):
     assert "3.333333 kJ/mol" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_module_that_scales_its_box_in_every_order(tmp_path):
     """All 24 orders of the documentation's inputs give what the module gives when it is called directly."""
     structure = atoms_in_box(triclinic=False)

@@ -44,7 +44,7 @@ def energy_of(potential, periodic=False):
 )
 @pytest.mark.parametrize("scripted", [True, False])
 def test_wrong_answers_are_named(how, words, scripted):
-    """Each check has its own message, from a scripted module and from a plain object."""
+    """Each check has its own message, from a scripted module and from a plain function."""
     module = potentials.OwnForces(how)
     given = module if scripted else lambda positions: module(positions)
     with pytest.raises(openmm.OpenMMException, match=words):
@@ -236,6 +236,9 @@ def test_the_command_line_names_the_option(tmp_path, capsys):
     for command in (["info", path], ["energy", path, str(structure)]):
         assert main(command) == 1
         assert "--module-inputs" in capsys.readouterr().err
+    assert main(["info", path, "--module-inputs", "positions", "numbers"]) == 0
+    shown = capsys.readouterr().out
+    assert "to be stated with --units" in shown and "positions,numbers" in shown and "module" in shown
     assert main(["energy", path, str(structure), "--module-inputs", "positions", "numbers"]) == 1
     assert "--units" in capsys.readouterr().err
     assert main(["energy", path, str(structure), "--module-inputs", "atom-positions", "atom-numbers", "--json"]) == 0

@@ -75,7 +75,7 @@ def describe_model(
         kernels = info.kernels
         if format_of(source.kind).can_fuse:
             kernels = known_kernels(source) or f"fused where they know the model{_LOAD}"
-    assumed = Units() if info.units is None and not info.needs_units else None
+    assumed = Units() if info.units is None and not info.units_needed else None
     return {
         "path": source.path,
         "kind": source.kind,
@@ -84,7 +84,7 @@ def describe_model(
         "per_edge_type_cutoff": _cutoff_table(info),
         "dtype": info.dtype,
         "allow_tf32": info.allow_tf32,
-        "units": None if info.needs_units else (info.units or Units()).describe(),
+        "units": None if info.units_needed else (info.units or Units()).describe(),
         "units_assumed": None if assumed is None else _by_quantity(assumed),
         "module_inputs": source.interface or None,
         "device": str(where),

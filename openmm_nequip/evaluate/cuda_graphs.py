@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 #: ``"auto"`` records systems of up to so many atoms: in larger ones the kernels run longer than their launches take.
 #: An estimate: no GPU has measured it.
 AUTO_ATOMS = 5000
-_NO_RECORD = "a foreign module may wait for the device in its steps, which no graph can record"
 #: After so many runs TorchScript has optimised a model for good.
 _SETTLED = 4
 
@@ -61,16 +60,17 @@ def with_graphs(model: Model, choice: bool | str, n_nodes: int) -> Model:
     Raises
     ------
     CudaGraphError
-        If ``choice`` is True and the model is not on a CUDA device.
+        If ``choice`` is True and the model is not on a CUDA device, or none can be recorded of it.
     ValueError
         If the choice is unknown.
     """
     Execution(device=str(model.device), cuda_graphs=choice)  # refuses what cannot be
     if model.device.type != "cuda":
         return model
-    if choice is True and not model.can_record:
-        raise CudaGraphError(f"cudaGraphs=True: {_NO_RECORD}; leave cudaGraphs out")
-    if not model.can_record:
+    if model.unrecordable and choice is not False:
+        if choice is True:
+            raise CudaGraphError(f"CUDA graphs: {model.unrecordable}; leave cudaGraphs out")
+        logger.info("CUDA graphs: off, %s", model.unrecordable)
         return model
     if choice is False or (choice == "auto" and n_nodes > AUTO_ATOMS):
         logger.info("CUDA graphs: off (cudaGraphs=%r, %d atoms)", choice, n_nodes)
@@ -103,11 +103,9 @@ def describe_graphs(model: Model) -> str:
     str
         Begins with ``"on"`` or ``"off"``. Models that AOTInductor compiles are tried out only when they run.
     """
-    off = graphs_off_cuda(model.device)
+    off = graphs_off_cuda(model.device) or model.unrecordable and f"off: {model.unrecordable}"
     if off:
         return off
-    if not model.can_record:
-        return f"off: {_NO_RECORD}"
     try:
         with torch.cuda.device(model.device):
             check_potential(potential_of(model), model.info, model.device)

@@ -53,6 +53,11 @@ class Placement:
     charges: np.ndarray = field(default_factory=lambda: np.zeros(0))
     own_charges: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read what release 0.1 pickled, which knew no charges."""
+        none = {"charged": _indices(), "charges": np.zeros(0), "own_charges": np.zeros(0)}
+        self.__dict__.update(none | state)
+
     def on_system(self, particles: np.ndarray, n_system: int) -> Placement:
         """The same nodes for a force that is given all particles of a System.
 

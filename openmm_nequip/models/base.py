@@ -40,7 +40,7 @@ class ModelInfo:
         Whether it takes the charges of a force field around it.
     takes_charges : bool
         Whether it takes a charge for each of its atoms.
-    needs_units : bool
+    units_needed : bool
         Whether none may be assumed: the user has to state them.
     allow_tf32 : bool
         Whether the model was made to run with TF32 matrix products on CUDA.
@@ -73,7 +73,7 @@ class ModelInfo:
     takes_box: bool = True
     embeds: bool = False
     takes_charges: bool = False
-    needs_units: bool = False
+    units_needed: bool = False
 
     def __post_init__(self) -> None:
         """Refuse facts with which no structure can be evaluated.
@@ -133,7 +133,7 @@ class ModelInfo:
             return units
         if self.units is not None:
             return self.units
-        if self.needs_units:
+        if self.units_needed:
             raise ModuleError(
                 "the units of the module are not known, and none are assumed: give lengthUnit= and energyUnit= "
                 "(--units LENGTH ENERGY), both of them",
@@ -235,8 +235,8 @@ class Model:
 
     #: Whether it gives a virial in a periodic box; None where only an evaluation tells.
     gives_virial: bool | None = None
-    #: Whether its steps may be recorded in a CUDA graph.
-    can_record = True
+    #: Why no CUDA graph can be recorded of it; empty where it can be tried.
+    unrecordable = ""
 
     def __init__(self, info: ModelInfo, device: torch.device) -> None:
         self.info = info

@@ -17,6 +17,7 @@ from ...units import resolve_units
 from ..structures.ase_files import read_masses
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
+from .bias import add_biases
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
 from .integrators import BAROSTAT_CLASSES, make_barostat, make_integrator
 from .run_config import RunConfig
@@ -129,7 +130,8 @@ def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Set
 def _complete(
     config: RunConfig, done: int, structure: Structure, molecules: Molecules, system: openmm.System
 ) -> Setup:
-    """Add the barostat of an npt run."""
+    """Add the biases, and the barostat of an npt run."""
+    add_biases(system, config.bias, structure.box_nm is not None)
     barostat = None
     if config.ensemble == "npt":
         barostat = make_barostat(config, 3 + done)

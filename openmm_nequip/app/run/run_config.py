@@ -216,6 +216,10 @@ class RunConfig:
         None, "strings", "what a TorchScript module of no known format takes, in order: atom-positions atom-numbers "
         "box pbc", metavar="NAME",
     )  # fmt: skip
+    bias: tuple[str, ...] | None = _option(
+        None, "strings", "harmonic biases: 'distance I J CENTRE K' (Å, kJ/mol/Å²), 'angle I J L CENTRE K' or "
+        "'torsion I J L M CENTRE K' (degrees, kJ/mol/rad²), atoms from 0", metavar="BIAS",
+    )  # fmt: skip
     threads: int | None = _option(
         None, "int", "CPU threads (default: all cores)", metavar="N", least=1, most=MOST_THREADS
     )

@@ -102,7 +102,7 @@ def info_of(interface: Interface, dtype: str, **more: Any) -> ModelInfo:
         dtype=dtype if interface.dtype == "own" else interface.dtype,
         units=interface.units,
         takes_box=interface.is_periodic,
-        needs_units=interface.units is None,
+        units_needed=interface.units is None,
         outputs=tuple(name.replace("-", "_") for name in outputs),
         embeds=interface.embeds,
         takes_charges=CHARGES in interface.kinds,

@@ -154,7 +154,7 @@ class ModuleArguments(torch.nn.Module):
 
 
 def cast(value: torch.Tensor, dtype: str) -> torch.Tensor:
-    """A tensor (of any shape) in the dtype of that name; scriptable."""
+    """A tensor (...) of any shape in the dtype of that name; scriptable."""
     if dtype == "float32":
         return value.to(torch.float32)
     if dtype == "float64":

@@ -42,7 +42,7 @@ class ModuleModel(Model):
         Which of its arguments may be None.
     """
 
-    can_record = False  # nobody knows whether a foreign module waits for the device
+    unrecordable = "a foreign module may wait for the device in its steps, which no graph can record"
 
     def __init__(
         self, info: ModelInfo, device: torch.device, interface: Interface, function: Callable[..., Any], name: str,
