@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import openmm
 import openmm.app as app
@@ -98,6 +98,8 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
 def _read_whole(config: RunConfig) -> Structure:
     """The structure of a run with a model alone, which may be a slab or wire."""
     structure = read_structure(config.structure or "", config.box, config.frame, slabs=True)
+    if not config.periodic:
+        return replace(structure, box_nm=None, open_directions=())
     if not structure.open_directions:
         return structure
     if config.ensemble == "npt":
