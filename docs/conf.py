@@ -31,7 +31,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "machinery", "gallery/*.py", "gallery/README.rst"]
+exclude_patterns = ["_build", "machinery"]
 nitpicky = True
 suppress_warnings = [
     "config.cache",  # the gallery's settings hold what Sphinx cannot keep between builds
@@ -59,8 +59,8 @@ nitpick_ignore_regex = [
 ]
 
 sphinx_gallery_conf = {
-    "examples_dirs": "gallery",
-    "gallery_dirs": "gallery/pages",
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"__init__",
     "plot_gallery": os.environ.get("DOCS_GALLERY", "run") == "run",

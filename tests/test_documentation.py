@@ -2,7 +2,8 @@
 
 Blocks of Python share the names of their page and start with those that a reader has (``topology``, ``mm_system``,
 ``ligand``, ``positions``) in a folder with the files that the pages name. A block before which ``<!-- excerpt: FILE -->``
-stands has to be in that file. Lines of shell that are no command of this package are in :data:`NEEDS`, with what they need.
+stands has to be in that file, one with ``<!-- needs: WHAT -->`` is only compiled. Lines of shell that are no command of this
+package are in :data:`NEEDS`, with what they need.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MODEL = DATA / "alanine-dipeptide.nequip.zip"
 #: Pages with blocks: the front page and the site's own, those that the site makes left out.
 PAGES = sorted(
     path for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")) if "_build" not in path.parts
-    and "pages" not in path.parts
+    and "gallery" not in path.parts
 )  # fmt: skip
 #: Beginnings of lines of shell that are not run here, with what they need or what else runs them.
 NEEDS = {
@@ -43,13 +44,13 @@ NEEDS = {
 }
 #: Commands that are run as they stand, with the shipped model for MODEL; the others are parsed.
 CHEAP = ("info", "energy")
-FENCE = re.compile(r"(?:<!-- excerpt: (?P<file>\S+) -->\n)?^```(?P<language>[a-z]*)\n(?P<text>.*?)^```", re.M | re.S)
+FENCE = re.compile(r"(?:<!-- (?P<mark>excerpt|needs): (?P<what>[^\n]+) -->\n)?^```(?P<language>[^\n`]*)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
 def blocks(page, language):
-    """Texts of the blocks of a language on a page, each with the file it is an excerpt of."""
+    """Texts of the blocks of a language on a page, each with its mark and what the mark names."""
     found = FENCE.finditer(page.read_text(encoding="utf-8"))
-    return [(match["text"], match["file"]) for match in found if match["language"] == language]
+    return [(match["text"], match["mark"], match["what"]) for match in found if match["language"] == language]
 
 
 def with_blocks(language):
@@ -87,18 +88,19 @@ def test_python_runs(page, folder, solvated):
         "topology": modeller.topology, "positions": modeller.positions, "mm_system": mm_system, "ligand": ligand,
         "openmm_nequip": openmm_nequip, "__name__": "page",
     }  # fmt: skip
-    for text, source in blocks(page, "python"):
-        if source is not None:
-            assert text in (ROOT / source).read_text(encoding="utf-8"), f"{page.name}: no excerpt of {source} any more"
-            continue
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(text, str(page), "exec"), names)
+    for text, mark, what in blocks(page, "python"):
+        code = compile(text, str(page), "exec")
+        if mark == "excerpt":
+            assert text in (ROOT / what).read_text(encoding="utf-8"), f"{page.name}: no excerpt of {what} any more"
+        elif mark is None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(code, names)
 
 
 def command_lines(page):
     """Lines of shell on a page, continued ones joined, without comments."""
-    for text, source in blocks(page, "bash"):
-        assert source is None
+    for text, mark, _ in blocks(page, "bash"):
+        assert mark is None, f"{page.name}: lines of shell are parsed, or named in NEEDS"
         for line in text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words:

@@ -34,7 +34,7 @@ def call(*command, cwd=None, **environment):
 def built(tmp_path_factory):
     """A folder with the sdist of this checkout, and the wheel that is made from the sdist."""
     folder = tmp_path_factory.mktemp("publish")
-    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "_build", "pages")
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "_build")
     shutil.copytree(ROOT, folder / "tree", ignore=ignored)
     call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "tree")
     return folder / "dist"
