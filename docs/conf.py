@@ -1,4 +1,4 @@
-"""Sphinx settings of the site; ``docs/build.sh`` builds it. Nothing is fetched: links to other projects are in ``foreign.txt``."""
+"""Sphinx settings of the site; ``docs/build.sh`` builds it. Nothing is fetched: see ``foreign.txt``."""
 
 from __future__ import annotations
 
@@ -33,10 +33,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "machinery"]
 nitpicky = True
-suppress_warnings = [
-    "config.cache",  # the gallery's settings hold what Sphinx cannot keep between builds
-    "toc.empty_glob",  # the guides take in any page that is added to this folder; there may be none
-]
+suppress_warnings = ["config.cache"]  # the gallery's settings hold what Sphinx cannot keep between builds
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

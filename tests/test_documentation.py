@@ -1,9 +1,9 @@
 """What README and docs show works: Python blocks are run, commands are parsed or run, words of errors are real.
 
 Blocks of Python share the names of their page and start with those that a reader has (``topology``, ``mm_system``,
-``ligand``, ``positions``) in a folder with the files that the pages name. A block before which ``<!-- excerpt: FILE -->``
-stands has to be in that file, one with ``<!-- needs: WHAT -->`` is only compiled. Lines of shell that are no command of this
-package are in :data:`NEEDS`, with what they need.
+``ligand``, ``positions``) in a folder with the files that the pages name. A block before which
+``<!-- excerpt: FILE -->`` stands has to be in that file, one with ``<!-- needs: WHAT -->`` is only compiled. Lines of
+shell that are no command of this package are in :data:`NEEDS`, with what they need.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ NEEDS = {
 }
 #: Commands that are run as they stand, with the shipped model for MODEL; the others are parsed.
 CHEAP = ("info", "energy")
-FENCE = re.compile(r"(?:<!-- (?P<mark>excerpt|needs): (?P<what>[^\n]+) -->\n)?^```(?P<language>[^\n`]*)\n(?P<text>.*?)^```$", re.M | re.S)
+FENCE = re.compile(
+    r"(?:<!-- (?P<mark>excerpt|needs): (?P<what>[^\n]+) -->\n)?"
+    r"^```(?P<language>[^\n`]*)\n(?P<text>.*?)^```$", re.M | re.S
+)
 
 
 def blocks(page, language):
@@ -128,7 +131,7 @@ def test_commands_are_commands(page, folder, monkeypatch):
 
 
 def test_words_of_errors_are_real():
-    """The first column of the troubleshooting page stands in messages of the package, the second names their classes."""
+    """The first column of the troubleshooting page stands in the package's messages, the second names their classes."""
     said = []
     for path in sorted((ROOT / "openmm_nequip").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

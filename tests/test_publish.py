@@ -82,4 +82,5 @@ def test_the_wheel_alone_runs(built, tmp_path):
         cwd=tmp_path, **alone,
     )  # fmt: skip
     assert '"openmm_energy_kj_per_mol"' in summary
-    assert {"ramachandran.png", "energy.png", "trajectory.dcd", "start.pdb"} <= {p.name for p in (tmp_path / "demo").iterdir()}
+    written = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert {"ramachandran.png", "energy.png", "trajectory.dcd", "start.pdb"} <= written

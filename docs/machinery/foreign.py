@@ -1,4 +1,4 @@
-"""Links to other projects' documentation without a network: inventories for intersphinx, written from ``foreign.txt``."""
+"""Links to other projects without a network: inventories for intersphinx, written from ``foreign.txt``."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ for _ in range(40):
 # The peptide takes up heat within its fastest vibrations, the water follows.
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 axes.plot(times, [e - by_model[0] for e in by_model], color="#0072b2", label="peptide, by the model")
-axes.plot(times, [e - by_force_field[0] for e in by_force_field], color="#d55e00", ls="--", label="all else, by amber14")
+rest = [e - by_force_field[0] for e in by_force_field]
+axes.plot(times, rest, color="#d55e00", ls="--", label="all else, by amber14")
 axes.set(xlabel="time, fs", ylabel="potential energy - first value, kJ/mol")
 axes.legend(frameon=False)
 plt.show()

@@ -2,8 +2,9 @@
 Equation of state of a crystal
 ==============================
 
-Energy against volume and the pressure of the stress tensor have to tell the same story. ``examples/crystal_equation_of_state``
-is the long form, with dynamics; this page takes its Lennard-Jones model of argon.
+Energy against volume and the pressure of the stress tensor have to tell the same story.
+``examples/crystal_equation_of_state`` is the long form, with dynamics;
+this page takes its Lennard-Jones model of argon.
 """
 
 # %%
