@@ -74,6 +74,7 @@ sphinx_gallery_conf = {
 
 templates_path = []
 html_theme = "furo"
+pygments_style, pygments_dark_style = "friendly", "monokai"
 html_title = f"openmm-nequip {version}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]

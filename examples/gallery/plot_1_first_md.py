@@ -17,19 +17,20 @@ import openmm.unit as unit
 from openmmml import MLPotential
 
 data = files("openmm_nequip") / "data"
+model = str(data / "alanine-dipeptide.nequip.zip")
 pdb = app.PDBFile(str(data / "alanine-dipeptide.pdb"))
-system = MLPotential("nequip", modelPath=str(data / "alanine-dipeptide.nequip.zip")).createSystem(pdb.topology)
+system = MLPotential("nequip", modelPath=model).createSystem(pdb.topology)
 
 # %%
 # OpenMM does the rest. The Reference platform is the fastest for so few atoms.
-simulation = app.Simulation(
-    pdb.topology, system, openmm.VerletIntegrator(0.5 * unit.femtosecond), openmm.Platform.getPlatform("Reference")
-)
+integrator = openmm.VerletIntegrator(0.5 * unit.femtosecond)
+platform = openmm.Platform.getPlatform("Reference")
+simulation = app.Simulation(pdb.topology, system, integrator, platform)
 simulation.context.setPositions(pdb.positions)
 simulation.context.setVelocitiesToTemperature(300 * unit.kelvin, 1)
 
 # %%
-# 200 fs, a look at every second one.
+# 200 fs, with a look every 2 fs.
 times, potential, kinetic = [], [], []
 for _ in range(100):
     simulation.step(4)

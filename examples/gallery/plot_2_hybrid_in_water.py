@@ -22,16 +22,22 @@ pdb = app.PDBFile(str(data / "alanine-dipeptide.pdb"))
 forcefield = app.ForceField("amber14-all.xml", "amber14/tip3p.xml")
 modeller = app.Modeller(pdb.topology, pdb.positions)
 modeller.addSolvent(forcefield, boxSize=openmm.Vec3(2, 2, 2))
-mm_system = forcefield.createSystem(modeller.topology, nonbondedMethod=app.PME, nonbondedCutoff=0.8)
+mm_system = forcefield.createSystem(
+    modeller.topology, nonbondedMethod=app.PME, nonbondedCutoff=0.8
+)
 
 # %%
 # The model takes the place of the force field's terms inside the peptide. The report says which.
-mixed = openmm_nequip.create_mixed_system(modeller.topology, mm_system, "not water", model, forceGroup=1)
+mixed = openmm_nequip.create_mixed_system(
+    modeller.topology, mm_system, "not water", model, forceGroup=1
+)
 print(mixed.report)
 
 # %%
 # The model is in force group 1, so its energy can be asked for alone.
-integrator = openmm.LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 1 * unit.femtosecond)
+integrator = openmm.LangevinMiddleIntegrator(
+    300 * unit.kelvin, 1 / unit.picosecond, 1 * unit.femtosecond
+)
 integrator.setRandomNumberSeed(1)
 simulation = app.Simulation(modeller.topology, mixed.system, integrator)
 simulation.context.setPositions(modeller.positions)

@@ -20,12 +20,16 @@ import openmm_nequip
 data = files("openmm_nequip") / "data"
 pdb = app.PDBFile(str(data / "alanine-dipeptide.pdb"))
 mm_system = app.ForceField("amber14-all.xml").createSystem(pdb.topology)
+model = str(data / "alanine-dipeptide.nequip.zip")
 mixed = openmm_nequip.create_mixed_system(
-    pdb.topology, mm_system, "all", str(data / "alanine-dipeptide.nequip.zip"), interpolate=True
+    pdb.topology, mm_system, "all", model, interpolate=True
 )
-integrator = openmm.LangevinMiddleIntegrator(300 * unit.kelvin, 10 / unit.picosecond, 0.5 * unit.femtosecond)
+integrator = openmm.LangevinMiddleIntegrator(
+    300 * unit.kelvin, 10 / unit.picosecond, 0.5 * unit.femtosecond
+)
 integrator.setRandomNumberSeed(1)
-simulation = app.Simulation(pdb.topology, mixed.system, integrator, openmm.Platform.getPlatform("Reference"))
+platform = openmm.Platform.getPlatform("Reference")
+simulation = app.Simulation(pdb.topology, mixed.system, integrator, platform)
 context = simulation.context
 context.setPositions(pdb.positions)
 context.setParameter("lambda_interpolate", 0)

@@ -20,7 +20,8 @@ from ase.eos import EquationOfState
 from openmmml import MLPotential
 
 path = example.write_lennard_jones(Path(tempfile.mkdtemp()) / "lennard-jones.nequip.pth")
-cell = example.Cell(MLPotential("nequip", modelPath=str(path)), ase.build.bulk("Ar", cubic=True), relax=False)
+potential = MLPotential("nequip", modelPath=str(path))
+cell = example.Cell(potential, ase.build.bulk("Ar", cubic=True), relax=False)
 
 # %%
 # Eleven volumes, lengths within 3 %, and a Birch-Murnaghan curve through the energies.

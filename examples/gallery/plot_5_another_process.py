@@ -33,19 +33,20 @@ folder = Path(tempfile.mkdtemp())
 reader = """
 import sys, numpy as np, openmm, openmm.app as app, openmm.unit as unit, openmm_nequip
 system = openmm_nequip.read_system(sys.argv[1])
-context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+integrator = openmm.VerletIntegrator(0.001)
+context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
 context.setPositions(app.PDBFile(sys.argv[2]).positions)
 forces = context.getState(forces=True).getForces(asNumpy=True)
 np.save(sys.argv[3], forces.value_in_unit(unit.kilojoule_per_mole / unit.nanometer))
 """
-subprocess.run(
-    [sys.executable, "-c", reader, str(folder / "system.xml"), structure, str(folder / "forces.npy")], check=True
-)
+files = [str(folder / "system.xml"), structure, str(folder / "forces.npy")]
+subprocess.run([sys.executable, "-c", reader, *files], check=True)
 there = np.load(folder / "forces.npy")
 
 # %%
 # And here:
-context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+integrator = openmm.VerletIntegrator(0.001)
+context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
 context.setPositions(pdb.positions)
 here = context.getState(forces=True).getForces(asNumpy=True)
 here = here.value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
