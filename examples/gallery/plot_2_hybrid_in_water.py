@@ -52,7 +52,8 @@ for _ in range(40):
     by_force_field.append(context.getState(energy=True, groups={0}).getPotentialEnergy()._value)
 
 # %%
-# The peptide takes up heat within its fastest vibrations, the water follows.
+# The peptide's energy rises to what 300 K give it. The water, freshly put in, takes up heat at once and then falls as
+# it finds its places: such a box is not equilibrated yet.
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 axes.plot(times, [e - by_model[0] for e in by_model], color="#0072b2", label="peptide, by the model")
 rest = [e - by_force_field[0] for e in by_force_field]
