@@ -26,13 +26,15 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "mathml",
 ]
 exclude_patterns = ["_build", "machinery"]
 nitpicky = True
+smartquotes = False  # options keep their two hyphens
+html_math_renderer = "mathml"
 suppress_warnings = ["config.cache"]  # the gallery's settings hold what Sphinx cannot keep between builds
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]

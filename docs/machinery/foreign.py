@@ -8,13 +8,13 @@ from pathlib import Path
 
 #: Names in the types of docstrings that become links.
 ALIASES = {
-    name: name
+    name: f":class:`{name}`"
     for name in (
         "openmm.System", "openmm.State", "openmm.Context", "openmm.Force", "openmm.MonteCarloBarostat",
         "openmm.app.Topology", "openmm.app.Simulation", "ase.Atoms", "torch.Tensor", "torch.device", "torch.dtype",
         "numpy.ndarray", "os.PathLike",
     )
-} | {"np.ndarray": "numpy.ndarray", "path-like": "os.PathLike"}  # fmt: skip
+} | {"np.ndarray": ":class:`numpy.ndarray`", "path-like": ":class:`path-like <os.PathLike>`"}  # fmt: skip
 
 
 def inventories(listing: Path, folder: Path) -> dict[str, tuple[str, str]]:
