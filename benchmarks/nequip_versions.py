@@ -204,7 +204,8 @@ def compare(files: Path, artefact: str, way: str) -> str:
         evaluator = Evaluator(model, Units(), Placement(len(types), types), True, 0.0)
         energy, forces = evaluator(atoms.positions / 10, np.array(atoms.cell) / 10)
     except Exception as error:  # noqa: BLE001  # whatever a file of another age can raise belongs into the table
-        return f"{type(error).__name__}: {str(error).splitlines()[0].replace(str(files), '.')[:160]}"
+        first = (str(error).splitlines() or ["no message"])[0]
+        return f"{type(error).__name__}: {first.replace(str(files), '.')[:160]}"
     off = np.abs(forces / Units().force - np.array(own["forces"])).max()
     return f"{off:.0e} ({abs(energy / KJ_PER_MOL_PER_EV - own['energy']):.0e} eV)"
 

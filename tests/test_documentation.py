@@ -130,6 +130,18 @@ def test_commands_are_commands(page, folder, monkeypatch):
             assert "0.450" in out.getvalue() or "4.5 angstrom" in out.getvalue() or "-86577.95" in out.getvalue(), line
 
 
+@pytest.mark.parametrize("page", with_blocks("toml"))
+def test_settings_are_toml(page):
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 has it")
+    for text, _, _ in blocks(page, "toml"):
+        assert tomllib.loads(text)
+
+
+def test_no_block_is_of_a_kind_that_nobody_tries():
+    kinds = {match["language"] for page in PAGES for match in FENCE.finditer(page.read_text(encoding="utf-8"))}
+    assert {kind for kind in kinds if not kind.startswith("{")} <= {"python", "bash", "toml"}
+
+
 def test_words_of_errors_are_real():
     """The first column of the troubleshooting page stands in the package's messages, the second names their classes."""
     said = []
