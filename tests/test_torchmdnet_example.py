@@ -23,6 +23,6 @@ def test_a_model_is_trained_and_run(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert re.search(r"^kind +torchmdnet$", done.stdout, re.MULTILINE)
-    assert re.search(r"^units assumed +not stated: give --units", done.stdout, re.MULTILINE)
+    assert re.search(r"^units +to be stated with --units", done.stdout, re.MULTILINE)
     assert re.search(r"^forces: mean absolute error \d+ meV", done.stdout, re.MULTILINE)
     assert len(re.findall(r"^\d+,-?[\d.]+,[\d.]+$", done.stdout, re.MULTILINE)) == 10

@@ -10,6 +10,7 @@ from torchmdnet_files import SCALES, write_hollow
 
 import openmm_nequip
 from openmm_nequip.app.cli import main
+from openmm_nequip.errors import ModuleError
 from openmm_nequip.models import Execution, locate, read_info
 from openmm_nequip.models.units_in_force import units_of
 from openmm_nequip.options import Options
@@ -26,11 +27,11 @@ def test_info_tells_a_checkpoint_without_torchmdnet(tmp_path, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["kind"] == "torchmdnet" and facts["cutoff"] == 4.5 and facts["dtype"] == "float32"
     assert facts["type_names"][:9] == ["type0", "H", "He", "Li", "Be", "B", "C", "N", "O"]
-    assert facts["units_assumed"] == {"length": "angstrom", "energy": "eV"} and facts["units_source"] == "data set ANI1"
+    assert facts["units"] == "angstrom, eV" and facts["units_source"] == "data set ANI1"
     assert facts["compile_target"].startswith("TorchMD-Net: graph-network with ZBL, trained on energies less")
     assert main(["info", write_hollow(tmp_path / "other.ckpt")]) == 0
     text = capsys.readouterr().out
-    assert "not stated: give --units LENGTH ENERGY" in text and "charge (one whole number; may be left out)" in text
+    assert "to be stated with --units" in text and "charge (one whole number; may be left out)" in text
 
 
 def test_an_ensemble_is_told_from_a_package_by_content(tmp_path):
@@ -79,18 +80,18 @@ def test_without_torchmdnet_the_extra_is_named(found, words, tmp_path, monkeypat
 )
 def test_units_that_are_stated(changes, expected, tmp_path):
     info = info_of(write_hollow(tmp_path / "some.ckpt", **changes))
-    assert units_of(info, "x").describe() == expected
-    assert units_of(info, "x", energy_unit="kJ/mol").describe() == "angstrom, kJ/mol"
+    assert units_of(info).describe() == expected
+    assert units_of(info, energy_unit="kJ/mol").describe() == "angstrom, kJ/mol"
 
 
 @pytest.mark.parametrize("dataset", [None, "Custom", "HDF5", "WaterBox", "QM9"])
 def test_units_are_never_guessed(dataset, tmp_path, capsys):
     path = write_hollow(tmp_path / "some.ckpt", dataset=dataset)
-    with pytest.raises(openmm_nequip.ModelFileError, match='lengthUnit="angstrom" and energyUnit=.*--units'):
-        units_of(info_of(path), path)
-    with pytest.raises(openmm_nequip.ModelFileError, match="units of .* are not known"):
-        units_of(info_of(path), path, energy_unit="eV")
-    assert units_of(info_of(path), path, "nm", "kJ/mol").energy == 1.0
+    with pytest.raises(ModuleError, match='lengthUnit="angstrom" and energyUnit=.*--units'):
+        units_of(info_of(path))
+    with pytest.raises(ModuleError, match="units of .* are not known"):
+        units_of(info_of(path), energy_unit="eV")
+    assert units_of(info_of(path), "nm", "kJ/mol").energy == 1.0
 
 
 def test_units_that_contradict_each_other(tmp_path):

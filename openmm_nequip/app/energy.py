@@ -10,6 +10,7 @@ from ..choices import KERNELS
 from ..errors import UsageError
 from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_frames, reference_keys, table_of
 from .answer import Answer
+from .module_option import add_module_option
 from .typed_inputs import add_rebuilding_options
 
 DESCRIPTION = """Evaluate a model on a structure, in any cell, or with --frames on all those of a file, beside the
@@ -61,6 +62,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="what the model takes beside the structure: charge=1",
     )  # fmt: skip
     add_rebuilding_options(parser)
+    add_module_option(parser)
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=energy)
 
@@ -84,6 +86,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
     ModelFileError, ValueError, RuntimeError, ImportError, OSError
         If the model or the structure cannot be used, or the forces not be written.
     """
+    from ..models.modules.declared_path import declared
     from ..models.units_in_force import log_units, units_of
     from ..units import resolve_units
     from . import single_point
@@ -98,6 +101,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
         length_unit, energy_unit = arguments.units
     typed = resolve_units(length_unit, energy_unit)  # a slip in them is told before the model is read
     _check_files(arguments)
+    arguments.model = declared(arguments.model, arguments.module_inputs)
     given = (
         arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels,
         read_inputs(arguments.input), read_settings(arguments),
@@ -107,7 +111,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
         return _all_frames(arguments, given, (length_unit, energy_unit), types)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
     model = load_for_frames(*given, largest=structure, units=typed)
-    units = units_of(model.info, arguments.model, length_unit, energy_unit)
+    units = units_of(model.info, length_unit, energy_unit)
     log_units(arguments.model, units, model.info)
     cutoff = model.info.cutoff
     structure = structure.filled(None if cutoff is None else cutoff * units.length)
@@ -161,7 +165,7 @@ def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], typed: tu
     frames = read_frames(arguments.structure, arguments.frames, arguments.box, keys)
     largest = max((frame.structure for frame in frames), key=lambda each: len(each.positions_nm))
     model = load_for_frames(*given, largest=largest, units=resolve_units(*typed))
-    units = units_of(model.info, arguments.model, *typed)
+    units = units_of(model.info, *typed)
     log_units(arguments.model, units, model.info)
     found = evaluate_frames(model, units, types, frames)
     rows = [each.as_row() for each in found]

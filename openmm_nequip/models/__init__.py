@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import NEQUIP_NET
+from ..choices import NEQUIP_NET, PYTHON
 from ..errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
 from .base import Model, ModelInfo
 from .eager import fetch
@@ -14,29 +14,35 @@ from .execution import Execution
 from .format import TORCHMDNET
 from .formats import FORMATS, format_of, identify
 from .graph_inputs import check_inputs, parse_inputs, share_inputs
+from .modules.declared_path import DeclaredPath
 from .opening import check_execution, open_model, read_info
 from .rebuilding import OPTIONS, make_settings
 from .source import ModelSource, check_trusted, digest_given
 from .torch_device import parse_device
 from .torchmdnet.ensemble import bundle
+from .trust import TRUSTED, trust
 
 __all__ = [
-    "FORMATS", "CompileError", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelInputError",
-    "ModelSource", "ModifierError", "check_execution", "check_inputs", "check_trusted", "format_of", "load_model",
-    "locate", "open_model", "parse_device", "read_info", "share_inputs",
+    "FORMATS", "CompileError", "DeclaredPath", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo",
+    "ModelInputError", "ModelSource", "ModifierError", "check_execution", "check_inputs", "check_trusted", "format_of",
+    "load_model", "locate", "open_model", "parse_device", "read_info", "share_inputs", "trust",
 ]  # fmt: skip
 
 
-def locate(path: str | os.PathLike[str] | Sequence[str], trusted: str | None = None) -> ModelSource:
+def locate(
+    path: str | os.PathLike[str] | Sequence[str], trusted: str | None = None, interface: Any = None
+) -> ModelSource:
     """Find a model file, or the local copy of a ``nequip.net:`` id, and tell its kind without running its code.
 
     Parameters
     ----------
     path : str, path-like or sequence of these
-        Local file or ``nequip.net:group/model:version``; several TorchMD-Net checkpoints are an ensemble, which is put
-        into one file in the cache.
+        Local file, ``nequip.net:group/model:version`` or ``python:MODULE:NAME``; a :class:`DeclaredPath` of these
+        brings its interface. Several TorchMD-Net checkpoints are an ensemble, which is put into one file in the cache.
     trusted : str, optional
         SHA-256 that the file must have.
+    interface : optional
+        What a module takes, see :func:`openmm_nequip.models.modules.module_interface.parse_interface`.
 
     Returns
     -------
@@ -46,16 +52,22 @@ def locate(path: str | os.PathLike[str] | Sequence[str], trusted: str | None = N
     ------
     ModelFileError
         If the file is missing, damaged, of no known kind, or not the trusted one.
+    ModuleError
+        If the interface is wrong, or given for a file that is no module.
     TypeError, ValueError
         If ``path`` is no path, or ``trusted`` no SHA-256.
     """
     digest_given(trusted)  # a slip in it is told before a download
     if isinstance(path, (list, tuple)):
         path = bundle([_member(each) for each in path])
+    if isinstance(path, DeclaredPath):
+        interface = path.interface if interface is None else interface
     given: str = os.fspath(_given_path(path))
     if given.startswith(NEQUIP_NET):
         given = fetch(given)
-    source = identify(given)
+    if given.startswith(PYTHON):
+        TRUSTED.add(given)  # the user of this process has named it
+    source = identify(given, interface)
     check_trusted(source, trusted)
     return source
 
@@ -111,7 +123,7 @@ def load_model(
         Whether fused kernels tabulate the radial networks (default; the error is rounding noise, see
         :mod:`openmm_nequip.kernels.tables`) or evaluate them.
     more
-        ``modifiers``, ``modelInputs`` and the options of TorchMD-Net checkpoints, below.
+        ``modifiers``, ``modelInputs``, ``moduleInputs`` and the options of TorchMD-Net checkpoints, below.
     modifiers : sequence of str, optional
         For checkpoints and packages: nequip's modifiers to apply, such as ``enable_OpenEquivariance``; they take the
         place of fused kernels. By default, where it is compiled for CUDA, the fastest of those whose library is
@@ -120,6 +132,8 @@ def load_model(
         What the model takes beside the structure, such as ``{"charge": 1}``; :attr:`ModelInfo.inputs` names it.
     removeReferenceEnergy, maxNeighbors, coulombCutoff : optional
         For TorchMD-Net checkpoints, see :func:`openmm_nequip.models.rebuilding.make_settings`.
+    moduleInputs : str or sequence of str, optional
+        For TorchScript files of no known format: what the module takes, in order, see ``docs/modules.md``.
 
     Returns
     -------
@@ -145,7 +159,7 @@ def load_model(
         If the device is not there, or an option has none of its values.
     """
     rebuilding = tuple(OPTIONS.values())
-    known = "modifiers", "modelInputs", *rebuilding
+    known = "modifiers", "modelInputs", "moduleInputs", *rebuilding
     unknown = [name for name in more if name not in known]
     if unknown:
         raise TypeError(
@@ -155,4 +169,4 @@ def load_model(
     settings = make_settings(**{name: more[name] for name in rebuilding if name in more})
     modifiers, inputs = more.get("modifiers"), parse_inputs(more.get("modelInputs"))
     execution = Execution(device, compile, kernels, tables, modifiers, inputs=inputs, settings=settings)
-    return open_model(locate(path, trusted), execution)
+    return open_model(locate(path, trusted, more.get("moduleInputs")), execution)

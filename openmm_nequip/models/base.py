@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ..errors import ModelFileError
+from ..errors import ModelFileError, ModelInputError, ModuleError
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
 from ..units import Units
@@ -33,7 +33,15 @@ class ModelInfo:
     per_edge_type_cutoff : tuple of tuple of float, optional
         Cutoff [centre type][neighbour type] in model lengths.
     units : Units, optional
-        Units that the file states; None where it states none, as NequIP files do.
+        Units that the file or its declaration states; None where there are none, as of NequIP files.
+    takes_box : bool
+        Whether it can be evaluated under periodic boundary conditions.
+    embeds : bool
+        Whether it takes the charges of a force field around it.
+    takes_charges : bool
+        Whether it takes a charge for each of its atoms.
+    units_needed : bool
+        Whether none may be assumed: the user has to state them.
     allow_tf32 : bool
         Whether the model was made to run with TF32 matrix products on CUDA.
     compiled : bool
@@ -50,8 +58,6 @@ class ModelInfo:
         What the model takes beside the structure.
     units_source : str
         What states the units, in words.
-    units_needed : bool
-        Whether the units must be stated by the file or the user: no default stands for most models of its kind.
     open_only, periodic_only : str
         Why the model cannot have a periodic box, or cannot do without; empty if it can.
     """
@@ -68,8 +74,11 @@ class ModelInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernels: str = "none"
     inputs: tuple[GraphInput, ...] = ()
-    units_source: str = ""
+    takes_box: bool = True
+    embeds: bool = False
+    takes_charges: bool = False
     units_needed: bool = False
+    units_source: str = ""
     open_only: str = ""
     periodic_only: str = ""
 
@@ -129,6 +138,79 @@ class ModelInfo:
             word = "with" if periodic else "without"
             raise ModelFileError(f"{path} cannot run {word} a periodic box: {reason}", path)
 
+    def units_given(self, units: Units) -> Units:
+        """Units in force, from what a user gave.
+
+        Parameters
+        ----------
+        units : Units
+            As :func:`openmm_nequip.units.resolve_units` gives them; ``assumed`` where the user said nothing.
+
+        Returns
+        -------
+        Units
+            Those of the user, else those that the file states, else the assumed ones.
+
+        Raises
+        ------
+        ModuleError
+            If they must be stated and are not.
+        """
+        if not units.assumed:
+            return units
+        if self.units is not None:
+            return self.units
+        if self.units_needed:
+            raise ModuleError(
+                "the units of the model are not known, and none are assumed: give lengthUnit= and energyUnit=, both of "
+                'them, such as lengthUnit="angstrom" and energyUnit="eV" (--units LENGTH ENERGY on the command line)',
+                "units",
+            )
+        return units
+
+    def check_charges(self, given: Sequence[float] | None) -> None:
+        """Refuse charges of atoms that the model does not take, and a model without those that it needs.
+
+        Parameters
+        ----------
+        given : sequence of float, optional
+            What the user gave as ``atomCharges``.
+
+        Raises
+        ------
+        ModelInputError
+            If one does not go with the other.
+        """
+        if self.takes_charges and given is None:
+            raise ModelInputError(
+                "the module takes a charge for each of its atoms: give atomCharges=[...] in e, in Python", "charges"
+            )
+        if given is not None and not self.takes_charges:
+            raise ModelInputError(
+                "atomCharges was given, and the model takes no charges of atoms; leave it out", "charges"
+            )
+
+    def check_box(self, periodic: bool) -> None:
+        """Refuse a periodic system that the model would take for one in open space.
+
+        Parameters
+        ----------
+        periodic : bool
+            Whether there is a box, and all atoms are the model's.
+
+        Raises
+        ------
+        ModuleError
+            If it takes no box.
+        """
+        if periodic and not self.takes_box:
+            raise ModuleError(
+                "the module takes no box, and the structure has one: its energy would be that of atoms in open space. "
+                "Declare the inputs from which it knows the box (box, or shifts), or take the box away from the "
+                "structure (topology.setPeriodicBoxVectors(None))",
+                "box",
+            )
+
     @property
     def reach(self) -> float:
         """The cutoff, or one model length for a model without one: scale of cells and gaps."""
@@ -178,6 +260,8 @@ class Model:
         Where it is.
     """
 
+    #: Whether it gives a virial in a periodic box; None where only an evaluation tells.
+    gives_virial: bool | None = None
     #: Why no CUDA graph can be recorded of it; empty where it can be tried.
     unrecordable = ""
 
@@ -207,7 +291,7 @@ class Model:
             return self._evaluate(graph)
         distance = PAD_DISTANCE * self.info.reach
         positions, types, *edges = complete(*flat(graph), distance)
-        out = self._evaluate(Graph(positions, types, Edges(*edges), graph.cell))
+        out = self._evaluate(Graph(positions, types, Edges(*edges), graph.cell, graph.periodic))
         if n_atoms > 1:
             return out
         per_atom = ("forces", "atomic_energies", "spread")

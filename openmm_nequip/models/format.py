@@ -21,6 +21,8 @@ TORCHSCRIPT = "torchscript"  #: ``nequip-compile --mode torchscript`` file (``.n
 TORCHMDNET = "torchmdnet"  #: training checkpoint of TorchMD-Net (``.ckpt``)
 TORCHMDNET_ENSEMBLE = "torchmdnet-ensemble"  #: several of these in one archive (``.zip``)
 AOTINDUCTOR = "aotinductor"  #: ``nequip-compile --mode aotinductor`` file (``.nequip.pt2``)
+MODULE = "module"  #: any other TorchScript module (``.pt``), with declared inputs
+FUNCTION = "function"  #: a function or class of a Python program (``python:MODULE:NAME``), with declared inputs
 
 
 @dataclass(frozen=True, eq=False)

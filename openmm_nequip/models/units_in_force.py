@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..errors import ModelFileError
 from ..units import Units, resolve_units
 from .base import ModelInfo
 
@@ -14,7 +13,6 @@ logger = logging.getLogger(__name__)
 
 def units_of(
     info: ModelInfo,
-    path: str,
     length_unit: Any = None,
     energy_unit: Any = None,
     length_scale: Any = None,
@@ -26,8 +24,6 @@ def units_of(
     ----------
     info : ModelInfo
         Its facts.
-    path : str
-        Its file, for messages.
     length_unit, energy_unit, length_scale, energy_scale
         What the user says, as :func:`openmm_nequip.units.resolve_units`.
 
@@ -37,20 +33,12 @@ def units_of(
 
     Raises
     ------
-    ModelFileError
+    ModuleError
         If neither the user nor the file says them, and models of this kind come in any.
     ValueError
         As :func:`openmm_nequip.units.resolve_units`.
     """
-    units = resolve_units(length_unit, energy_unit, length_scale, energy_scale, info.units)
-    if units.assumed and info.units_needed:
-        raise ModelFileError(
-            f"the units of {path} are not known: nothing in it says in which the model was trained, and such models "
-            'come in any. Give both: lengthUnit="angstrom" and energyUnit="eV", "kcal/mol", "kJ/mol" or "hartree" '
-            "(--units angstrom eV on the command line)",
-            path,
-        )
-    return units
+    return info.units_given(resolve_units(length_unit, energy_unit, length_scale, energy_scale, info.units))
 
 
 def log_units(path: str, units: Units, info: ModelInfo | None = None) -> None:

@@ -82,7 +82,7 @@ def run_bench(settings: BenchSettings, stop: Callable[[], bool] = lambda: False)
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(as_file(shipped)) if settings.model is None else settings.model
         source = locate(path, settings.trusted)
-        units = units_of(read_info(source), source.path, *(settings.units or (None, None)))
+        units = units_of(read_info(source), *(settings.units or (None, None)))
         folder = _claim(settings.output)
         threads = torch.get_num_threads()
         stack.callback(torch.set_num_threads, threads)

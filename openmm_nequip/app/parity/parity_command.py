@@ -80,7 +80,7 @@ def parity(arguments: argparse.Namespace) -> Answer:
         raise UsageError(f"--markdown {target!r}: give a file in a folder that exists")
     source = locate(arguments.model, arguments.trusted)
     info = read_info(source)
-    units = units_of(info, source.path, *(arguments.units or (None, None)))
+    units = units_of(info, *(arguments.units or (None, None)))
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
     structure = structure.filled(None if info.cutoff is None else info.cutoff * units.length)
     structure = structure.for_dynamics("none")[0]
