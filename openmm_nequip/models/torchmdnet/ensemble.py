@@ -34,6 +34,7 @@ class EnsembleModel(Model):
         At least one.
     """
 
+    gives_virial = True
     unrecordable = "TorchMD-Net's models choose their pairs anew at each step"
 
     def __init__(self, info: ModelInfo, device: torch.device, members: Sequence[Model]) -> None:

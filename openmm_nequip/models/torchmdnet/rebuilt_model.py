@@ -44,6 +44,7 @@ class RebuiltModel(Model):
         Neighbours for which there is room, in place of the model's own numbers.
     """
 
+    gives_virial = True
     unrecordable = "TorchMD-Net's models choose their pairs anew at each step"
 
     def __init__(
