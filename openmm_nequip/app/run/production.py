@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import openmm
 import openmm.app as app
@@ -100,11 +101,20 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
         writer = trajectory_files.make_reporter(path, config.report_interval, frames > 0, periodic)
         frame_reporter = FrameReporter(writer, placement)
         stack.callback(frame_reporter.close)
-        barostat = None if has_plugin_force(setup.system) else setup.barostat
+        barostat = _gauge(setup)
         log = EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
         stack.callback(close_reporter, log)
         simulation.reporters.extend([frame_reporter, log])
         yield
+
+
+def _gauge(setup: Setup) -> Any:
+    """Who tells the pressure: the barostat, if it can, or the ranks."""
+    if setup.ranks is not None and setup.barostat is not None:
+        from ..engines.lammps.ranked_simulation import PressureGauge
+
+        return PressureGauge()
+    return None if has_plugin_force(setup.system) else setup.barostat
 
 
 def _placement(config: RunConfig, setup: Setup, folder: RunFolder, frames: int) -> MoleculePlacement:
