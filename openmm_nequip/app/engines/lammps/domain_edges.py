@@ -75,4 +75,4 @@ class DomainEdges:
         first, second = self._pairs
         vectors = positions[second] - positions[first]
         near = (vectors**2).sum(axis=1) < cutoffs[types[first], types[second]] ** 2
-        return self._pairs[:, near], vectors[near]
+        return np.ascontiguousarray(self._pairs[:, near]), vectors[near]

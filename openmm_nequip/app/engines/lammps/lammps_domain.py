@@ -204,15 +204,15 @@ class LammpsDomain:
         self.traffic.evaluations += 1
         forces = exchange.add_forces(answer.forces).numpy() * (self._rules.energy / self._rules.length)
         bad = np.flatnonzero(~np.isfinite(forces).all(axis=1))
-        whole = np.empty(2)
-        self._comm.Allreduce(np.array([float(answer.energies.sum()), float(len(bad))]), whole)
-        if whole[1] or not math.isfinite(whole[0]):
+        here = np.array([float(len(bad)), float(answer.energies.sum()), *(answer.virial[place] for place in _VOIGT)])
+        whole = np.empty_like(here)
+        self._comm.Allreduce(here, whole)
+        if whole[0] or not math.isfinite(whole[1]):
             self._complain(tags[bad] - 1)
-        self.energy = float(whole[0]) * self._rules.energy
+        self.energy = float(whole[1]) * self._rules.energy
+        # LAMMPS wants both from every rank, of all ranks together.
         lmp.fix_external_set_energy_global(MODEL_FIX, self.energy)
-        # LAMMPS adds up the parts of the ranks.
-        virial = answer.virial * self._rules.energy
-        lmp.fix_external_set_virial_global(MODEL_FIX, [virial[i, j] for i, j in _VOIGT])
+        lmp.fix_external_set_virial_global(MODEL_FIX, (whole[2:] * self._rules.energy).tolist())
         self._forces = forces
         return forces
 

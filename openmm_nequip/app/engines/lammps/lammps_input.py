@@ -143,9 +143,10 @@ def dynamics_commands(dynamics: Dynamics) -> list[str]:
     if dynamics.pressure is None:
         lines.append("fix integrator all nve")
     else:
-        lines.append(
-            f"fix integrator all nph iso {dynamics.pressure!r} {dynamics.pressure!r} {PRESSURE_DAMPING_PS!r}"
-        )
+        pressure = f"{dynamics.pressure!r} {dynamics.pressure!r} {PRESSURE_DAMPING_PS!r}"
+        # The mass of the barostat follows from a temperature: atoms that are still at rest have none.
+        temperature = f" ptemp {dynamics.temperature!r}" if dynamics.temperature else ""
+        lines.append(f"fix integrator all nph iso {pressure}{temperature}")
     if dynamics.temperature is not None and dynamics.friction > 0:
         warm = f"{dynamics.temperature!r} {dynamics.temperature!r} {1.0 / dynamics.friction!r}"
         # Without net momentum, as OpenMM's runs, whose centre of mass rests.
