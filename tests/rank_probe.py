@@ -8,6 +8,7 @@ file for the answers.
 
 import json
 import sys
+import time
 
 import numpy as np
 import torch
@@ -26,10 +27,18 @@ def fail(error):
     MPI.COMM_WORLD.Abort(1)
 
 
+def wait(comm):
+    """A barrier at which nobody keeps a core busy."""
+    request = comm.Ibarrier()
+    while not request.Test():
+        time.sleep(0.001)
+
+
 def gathered(comm, domain):
     """Energies, and all atoms in their order, on rank 0."""
     state = domain.state()
     rows = comm.gather(np.concatenate([state.tags[:, None], state.positions, state.velocities, state.forces], axis=1))
+    # Atoms, ghosts, those in use; then bytes of features, gradients, forces and plans; evaluations.
     here = [domain.n_local, domain.n_ghosts, domain.n_used_ghosts, *vars(domain.traffic).values()]
     facts = comm.gather(here)
     if comm.rank:
@@ -52,17 +61,21 @@ def main():
                 pressure = domain.pressure
                 found = gathered(comm, domain)
                 found["pressure"] = pressure
-                energies = []
+                energies, seconds = [], []
                 for _ in range(job["blocks"]):
+                    began = time.perf_counter()
                     domain.run(job["steps"])
-                    energies.append(domain.energy)
+                    seconds.append(time.perf_counter() - began)
+                    energies.append(domain.total_energy)
                 after = gathered(comm, domain)
                 for key, value in found.items():
                     kept[f"{name}-{size}-{key}"] = value
                 kept[f"{name}-{size}-after"] = after.get("rows", 0)
                 kept[f"{name}-{size}-traffic"] = after.get("ranks", 0)
                 kept[f"{name}-{size}-energies"] = np.array(energies)
-            world.Barrier()
+                kept[f"{name}-{size}-seconds"] = np.array(seconds)
+                domain.close()
+            wait(world)
     if world.rank == 0:
         np.savez(job["answers"], **kept)
 

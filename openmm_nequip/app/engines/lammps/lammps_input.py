@@ -112,6 +112,8 @@ def start_commands(data: str, periodic: bool, cutoff: float, skin: float, step: 
         "newton on",
         "box tilt large",
         f'read_data "{data}"',
+        # The faces between ranks are moved until all have as many atoms; does nothing on one rank.
+        "balance 1.0 shift xyz 20 1.001",
         # It has no forces and lets LAMMPS keep all ghosts within the cutoff.
         f"pair_style zero {cutoff!r} nocoeff",
         "pair_coeff * *",
@@ -120,7 +122,7 @@ def start_commands(data: str, periodic: bool, cutoff: float, skin: float, step: 
         f"fix {MODEL_FIX} all external pf/callback 1 1",
         f"fix_modify {MODEL_FIX} energy yes virial yes",
         f"compute {UNWRAPPED} all property/atom xu yu zu",
-        "thermo_style custom step pe press",
+        "thermo_style custom step pe etotal press",
         "thermo_modify norm no lost error",
         "thermo 0",
         f"reset_timestep {step}",

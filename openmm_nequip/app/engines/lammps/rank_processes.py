@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +22,11 @@ from ....models import ModelSource
 from .lammps_domain import Rules
 from .lammps_input import Dynamics, data_file
 from .mpi_programs import find_mpiexec, rank_environment
-from .rank_worker import error_file, part_file
+from .rank_worker import ANSWER, error_file, part_file
 
 logger = logging.getLogger(__name__)
 
+_SCRATCH = ".ranks-"
 #: Seconds in which ranks that were told to end must have done so.
 _LAST_WORDS_S = 10.0
 #: Lines of the ranks' own output that an error shows.
@@ -154,7 +156,9 @@ class RankProcesses:
         if self._failed:
             raise RankError("the ranks have ended; --restart continues from the last checkpoint")
         self._parent.mkdir(parents=True, exist_ok=True)
-        self._scratch = tempfile.TemporaryDirectory(prefix=".ranks-", dir=self._parent, ignore_cleanup_errors=True)
+        for left in self._parent.glob(f"{_SCRATCH}*"):  # by a launcher that was killed; the folder is ours alone
+            shutil.rmtree(left, ignore_errors=True)
+        self._scratch = tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._parent, ignore_cleanup_errors=True)
         folder = Path(self._scratch.name)
         self._output = open(folder / "output.txt", "w+", encoding="utf-8")
         command = [find_mpiexec(), "-n", str(self.count), sys.executable, "-m", "openmm_nequip.app.engines.lammps."
@@ -177,21 +181,24 @@ class RankProcesses:
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise RankError("the ranks have ended; continue with --restart")
+        others: list[str] = []
         try:
             process.stdin.write(json.dumps({"do": what, **more}) + "\n")
             process.stdin.flush()
-            line = process.stdout.readline()
+            # mpiexec tells on the same way that a rank was killed.
+            while (line := process.stdout.readline()) and not line.startswith(ANSWER):
+                others.append(line)
         except OSError:
             line = ""
         if not line.endswith("\n"):
-            raise self._failure()
-        answer: dict[str, Any] = json.loads(line)
+            raise self._failure(others)
+        answer: dict[str, Any] = json.loads(line.removeprefix(ANSWER))
         if "energy" in answer:
             self.report = answer
         return answer
 
-    def _failure(self) -> Exception:
-        """Why the ranks are gone; ends what is left of them."""
+    def _failure(self, said: list[str]) -> Exception:
+        """Why the ranks are gone, with what mpiexec said; ends what is left of them."""
         process = self._process
         code: int | None = None
         if process is not None:
@@ -199,7 +206,7 @@ class RankProcesses:
                 code = process.wait(_LAST_WORDS_S)
             except subprocess.TimeoutExpired:
                 _end(process)
-        said = self._last_lines()
+        words = self._last_words(said)
         errors = self._errors()
         self._failed = True
         self.close()
@@ -215,7 +222,7 @@ class RankProcesses:
             )  # fmt: skip
         how = "ended without a word" if code is None or code == 0 else _words_for(code)
         return RankError(
-            f"a rank of {self.count} {how} and the others were ended{said}; if memory ran out, take more machines or "
+            f"a rank of {self.count} {how} and the others were ended{words}; if memory ran out, take more machines or "
             "fewer atoms; --restart continues from the last checkpoint"
         )
 
@@ -228,12 +235,14 @@ class RankProcesses:
                 found.append(json.loads(text))
         return found
 
-    def _last_lines(self) -> str:
-        if self._output is None:
-            return ""
-        self._output.seek(0)
-        lines = [line.strip(" =\n") for line in self._output if line.strip(" =\n")]
-        return f" (their last words: {' | '.join(lines[:_LINES_SHOWN])})" if lines else ""
+    def _last_words(self, said: list[str]) -> str:
+        """What mpiexec and the ranks wrote at the end."""
+        if self._output is not None:
+            self._output.seek(0)
+            said = [*said, *self._output]
+        lines = [line.strip(" =|\n") for line in said]
+        shown = [line for line in lines if line][:_LINES_SHOWN]
+        return f" ({'; '.join(shown)})" if shown else ""
 
 
 def _words_for(code: int) -> str:

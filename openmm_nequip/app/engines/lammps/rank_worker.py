@@ -2,7 +2,7 @@
 
     python -m openmm_nequip.app.engines.lammps.rank_worker FOLDER
 
-Rank 0 reads questions from standard input, a JSON object a line, and answers in the same form on standard output.
+Rank 0 reads questions from standard input, a JSON object a line, and answers on standard output, likewise.
 Arrays go by files in FOLDER: each rank writes its own atoms, nobody gathers them. What stops a rank is written to
 ``error-RANK.json`` there, and ends all ranks.
 """
@@ -20,6 +20,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
+#: What an answer begins with; other lines are mpiexec's or of libraries.
+ANSWER = "@answer "
 #: Seconds between looks whether rank 0 has something to tell; MPI's own waiting would keep a core busy.
 _NAP = 0.0005
 
@@ -62,7 +64,7 @@ class RankWorker:
                     return
                 answer = getattr(self, f"_do_{question.pop('do')}")(**question)
                 if self._comm.rank == 0:
-                    self._answers.write(json.dumps(answer) + "\n")
+                    self._answers.write(f"{ANSWER}{json.dumps(answer)}\n")
                     self._answers.flush()
         except BaseException as error:
             self.fail(error)
