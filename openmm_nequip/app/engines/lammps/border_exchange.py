@@ -63,9 +63,8 @@ class BorderExchange:
         owner = self._owners(owned, foreign)
         by_owner = np.argsort(owner, kind="stable")
         asked = comm.alltoall(_split(foreign, owner, comm.size))
-        self._outgoing = [
-            _Share(p, torch.as_tensor(order[np.searchsorted(tags, asked[p])])) for p in range(comm.size) if len(asked[p])
-        ]
+        rows = [torch.as_tensor(order[np.searchsorted(tags, names)]) for names in asked]
+        self._outgoing = [_Share(p, each) for p, each in enumerate(rows) if len(each)]
         ends = np.cumsum(np.bincount(owner, minlength=comm.size))
         starts = ends - np.bincount(owner, minlength=comm.size)
         self._incoming = [
@@ -84,7 +83,7 @@ class BorderExchange:
         traffic.plans += _BYTES_OF_A_TAG * sum(len(share.rows) for share in self._outgoing)
 
     def _owners(self, owned: np.ndarray, foreign: np.ndarray) -> np.ndarray:
-        """Rank of each foreign tag, from a directory of which every rank keeps the tags that are its own modulo size."""
+        """Rank of each foreign tag, from a directory whose pages, tags modulo size, the ranks share."""
         comm, size = self._comm, self._comm.size
         claims = comm.alltoall(_split(owned, owned % size, size))
         tags = np.concatenate(claims)
@@ -93,7 +92,7 @@ class BorderExchange:
         tags, ranks = tags[order], ranks[order]
         asked = comm.alltoall(_split(foreign, foreign % size, size))
         answers = comm.alltoall([ranks[np.searchsorted(tags, each)] for each in asked])
-        self._traffic.plans += _BYTES_OF_A_TAG * sum(len(a) + len(b) + len(c) for a, b, c in zip(claims, asked, answers))
+        self._traffic.plans += _BYTES_OF_A_TAG * sum(map(len, [*claims, *asked, *answers]))
         owner = np.empty(len(foreign), dtype=np.int64)
         owner[np.argsort(foreign % size, kind="stable")] = np.concatenate(answers)
         return owner

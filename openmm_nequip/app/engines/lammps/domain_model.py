@@ -98,8 +98,8 @@ class DomainModel:
         self._n_types = len(module.type_names)
         if not self.passes_messages and not self._is_local(cutoff):
             raise ModelFileError(
-                f"{source.path} passes messages between atoms, and its code has no ghost exchange, so that ranks cannot "
-                "share it; package it anew from its checkpoint with nequip 0.15 or later",
+                f"{source.path} passes messages between atoms, and the nequip that it was made by has no ghost "
+                "exchange, so that ranks cannot share it; package it anew from its checkpoint with a later one",
                 source.path,
             )
 

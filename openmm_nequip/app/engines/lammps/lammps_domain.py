@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from ....errors import NonFiniteError
 from .border_exchange import BorderExchange, Traffic
@@ -187,6 +186,8 @@ class LammpsDomain:
 
     def _forget(self) -> None:
         self._tags = np.zeros(0, dtype=np.int64)
+        self._types = np.zeros(0, dtype=np.int64)
+        self._n_local = 0
         self._edges: DomainEdges | None = None
         self._exchange: BorderExchange | None = None
         self._forces = np.zeros((0, 3))

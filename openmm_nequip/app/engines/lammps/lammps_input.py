@@ -12,7 +12,7 @@ import numpy as np
 MODEL_FIX, UNWRAPPED = "model", "unwrapped"
 #: Damping time of the barostat, ps: many vibrations, and short against a run.
 PRESSURE_DAMPING_PS = 1.0
-#: Room around atoms that have no box, Å; LAMMPS fits the faces to them by itself.
+#: Room around atoms that have no box, Å, for flat ones too; LAMMPS moves the faces outwards by itself.
 _ROOM = 1.0
 
 
@@ -108,7 +108,7 @@ def start_commands(data: str, periodic: bool, cutoff: float, skin: float, step: 
         "units metal",
         "atom_style atomic",
         "atom_modify map yes sort 0 0.0",
-        f"boundary {'p p p' if periodic else 's s s'}",
+        f"boundary {'p p p' if periodic else 'm m m'}",
         "newton on",
         "box tilt large",
         f'read_data "{data}"',

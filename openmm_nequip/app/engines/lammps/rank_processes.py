@@ -132,6 +132,16 @@ class RankProcesses:
             whole[rows[:, 0].astype(np.int64) - 1] = rows[:, 1:]
         return Assembled(*(np.ascontiguousarray(part) for part in np.split(whole, 3, axis=1)))
 
+    def summary(self) -> list[dict[str, Any]]:
+        """What each rank holds, and what it received from others in an evaluation on average, in bytes."""
+        found = []
+        for rank in self.report.get("ranks", []):
+            count = max(rank["evaluations"], 1)
+            received = {f"{name}_bytes_per_step": rank[name] / count for name in ("features", "gradients", "forces")}
+            found.append({"atoms": rank["atoms"], "ghosts": rank["ghosts"], "ghosts_in_use": rank["used_ghosts"],
+                          **received, "plan_bytes": rank["plans"]})  # fmt: skip
+        return found
+
     def close(self) -> None:
         """End the ranks, whatever they do; the next question would start them anew."""
         process, self._process = self._process, None

@@ -110,7 +110,7 @@ class RankWorker:
         evaluator = DomainModel(locate(model, sha256), cutoff)
         self._domain = LammpsDomain(self._comm, evaluator, Rules(**rules), self.fail)
         return {
-            "ranks": self._comm.size,
+            "pids": self._comm.gather(os.getpid()),
             "passes_messages": evaluator.passes_messages,
             "styles": self._domain.styles,
         }

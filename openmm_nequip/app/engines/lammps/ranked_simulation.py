@@ -1,7 +1,7 @@
 """A Simulation whose steps are taken by the ranks; its Context mirrors what they have.
 
-Reporters, checkpoints and whoever else knows OpenMM's Simulation use it as any other. What somebody sets in the Context,
-positions, velocities, box or step, is told to the ranks before they go on.
+Reporters, checkpoints and whoever else knows OpenMM's Simulation use it as any other. What somebody sets in the
+Context, positions, velocities, box or step, is told to the ranks before they go on.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RankedSimulation(app.Simulation):
         self, topology: app.Topology, system: openmm.System, integrator: openmm.Integrator, ranks: RankProcesses
     ) -> None:
         super().__init__(topology, system, integrator, openmm.Platform.getPlatformByName("Reference"))
-        self.context = MirrorContext(self.context, _dynamics(system, integrator), ranks)
+        self.context: Any = MirrorContext(self.context, _dynamics(system, integrator), ranks)
         self.integrator = RankedIntegrator(integrator, self.context)
 
     def minimizeEnergy(

@@ -91,7 +91,8 @@ def ranked_system(config: RunConfig, structure: Structure) -> tuple[openmm.Syste
     periodic = structure.box_nm is not None
     if structure.box_nm is not None:
         system.setDefaultPeriodicBoxVectors(*(openmm.Vec3(*vector) for vector in structure.box_nm))
-        check_density(len(atoms), system.getDefaultPeriodicBoxVectors(), info.cutoff * units.length + SKIN * NM_PER_ANGSTROM)
+        reach = info.cutoff * units.length + SKIN * NM_PER_ANGSTROM
+        check_density(len(atoms), system.getDefaultPeriodicBoxVectors(), reach)
         of_the_box = openmm.HarmonicBondForce()  # without bonds: it makes the System periodic
         of_the_box.setUsesPeriodicBoundaryConditions(True)
         system.addForce(of_the_box)
