@@ -251,7 +251,7 @@ class RankProcesses:
             self._output.seek(0)
             said = [*said, *self._output]
         lines = [line.strip(" =|\n") for line in said]
-        shown = [line for line in lines if line][:_LINES_SHOWN]
+        shown = [line for line in lines if line and "CLEAN" not in line][:_LINES_SHOWN]
         return f" ({'; '.join(shown)})" if shown else ""
 
 
