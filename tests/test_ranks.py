@@ -228,6 +228,7 @@ def settings(tmp_path, **more):
 
 @pytest.mark.parametrize("more", [
     {"platform": "CPU"}, {"compile": True}, {"ml_atoms": "protein"}, {"input": ["charge=1"]}, {"tables": False},
+    {"thermostat": "csvr"}, {"barostat": "flexible"}, {"stress_interval": 10}, {"task": "energy"},
 ])  # fmt: skip
 def test_settings_that_ranks_do_not_read_are_refused(tmp_path, more):
     name = next(iter(more)).replace("_", "-")

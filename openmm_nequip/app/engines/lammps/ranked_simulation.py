@@ -95,7 +95,9 @@ class MirrorContext:
         self._context = context
         self._dynamics = dynamics
         self._ranks = ranks
-        self._n_atoms = context.getSystem().getNumParticles()
+        system = context.getSystem()
+        self._n_atoms = system.getNumParticles()
+        self._masses = np.array([[system.getParticleMass(i)._value] for i in range(self._n_atoms)])
         self._periodic = context.getSystem().usesPeriodicBoundaryConditions()
         self._known: tuple[Any, ...] | None = None
         self._behind = False
@@ -174,6 +176,8 @@ class MirrorContext:
         if self._known is not None and all(np.array_equal(a, b) for a, b in zip(seen, self._known, strict=True)):
             return
         positions, velocities, box, step = seen
+        # As OpenMM's CMMotionRemover does, which the System has.
+        velocities = velocities - (self._masses * velocities).sum(axis=0) / self._masses.sum()
         self._ranks.load(
             positions * _PER_NM, velocities * _PER_NM, box * _PER_NM if self._periodic else None, step, self._dynamics
         )  # fmt: skip

@@ -22,10 +22,12 @@ from .lammps_domain import SKIN, Rules
 from .mpi_programs import find_mpiexec, require_packages
 from .rank_processes import RankAtoms, RankModel, RankProcesses
 
-#: Settings of OpenMM's road that ranks do not read: they evaluate a model by nequip's own modules, on CPUs.
-_NOT_READ = (
-    "ml_atoms", "forcefield", "topology", "solvate", "platform", "device", "backend", "compile", "kernels", "tables",
-    "modifiers", "cuda_graphs", "input", "rule",
+#: Settings that mean something to runs on ranks; any other that is not at its default is refused.
+_READ = (
+    "model", "structure", "velocities", "output", "ensemble", "temperature", "start_temperature", "pressure",
+    "timestep", "steps", "minimize", "equilibrate", "friction", "seed", "report_interval", "log_interval",
+    "checkpoint_interval", "trajectory", "wrap", "reactive", "box", "periodic", "frame", "bonds", "units", "types",
+    "engine", "ranks", "threads", "trusted",
 )  # fmt: skip
 
 
@@ -43,7 +45,8 @@ def check_settings(config: RunConfig) -> None:
         With the settings that are not read, or what is not installed.
     """
     defaults = {setting.name: setting.default for setting in fields(RunConfig)}
-    asked = [option_name(name) for name in _NOT_READ if getattr(config, name) != defaults[name]]
+    others = (name for name in defaults if name not in _READ)
+    asked = [option_name(name) for name in others if getattr(config, name) != defaults[name]]
     if asked:
         raise EngineError(
             f"engine lammps does not read {', '.join(asked)}: its ranks evaluate the whole system by nequip's own "
@@ -53,7 +56,9 @@ def check_settings(config: RunConfig) -> None:
     find_mpiexec()
 
 
-def ranked_system(config: RunConfig, structure: Structure) -> tuple[openmm.System, RankProcesses]:
+def ranked_system(
+    config: RunConfig, structure: Structure, masses: np.ndarray | None = None
+) -> tuple[openmm.System, RankProcesses]:
     """A System that has masses and molecules and no forces, and the ranks that have these.
 
     Parameters
@@ -62,6 +67,8 @@ def ranked_system(config: RunConfig, structure: Structure) -> tuple[openmm.Syste
         Settings, checked.
     structure : Structure
         The atoms; reduced box.
+    masses : numpy.ndarray, (n_atoms,) float64, optional
+        Da; those of the elements by default.
 
     Returns
     -------
@@ -80,13 +87,14 @@ def ranked_system(config: RunConfig, structure: Structure) -> tuple[openmm.Syste
     if info.cutoff is None or info.inputs:
         lacks = "has no cutoff" if info.cutoff is None else "takes inputs beside the structure"
         raise EngineError(f"{source.path} {lacks}, and ranks cannot share it; choose --engine openmm")
-    units = resolve_units(config.length_unit, config.energy_unit)
+    units = info.units_given(resolve_units(config.length_unit, config.energy_unit))
     atoms = list(structure.topology.atoms())
     types = np.asarray(atom_types(info.type_names, atoms, read_types(config.types)))
+    if masses is None:
+        masses = np.array([atom.element.mass.value_in_unit(unit.dalton) for atom in atoms])
     system = openmm.System()
-    for atom in atoms:
-        system.addParticle(atom.element.mass)
-    # OpenMM's runs rest; LAMMPS keeps what momentum there is, and there is none.
+    for mass in masses.tolist():
+        system.addParticle(mass)
     system.addForce(openmm.CMMotionRemover())
     periodic = structure.box_nm is not None
     if structure.box_nm is not None:
@@ -101,7 +109,6 @@ def ranked_system(config: RunConfig, structure: Structure) -> tuple[openmm.Syste
     table = info.per_edge_type_cutoff or [[info.cutoff] * len(info.type_names)] * len(info.type_names)
     cutoffs = [[value * length for value in row] for row in table]
     # One LAMMPS type for each model type and mass: both may differ where the other does not.
-    masses = [atom.element.mass.value_in_unit(unit.dalton) for atom in atoms]
     kinds, lammps_types = np.unique(np.column_stack([types, masses]), axis=0, return_inverse=True)
     rules = Rules(kinds[:, 0].astype(int).tolist(), cutoffs, length, units.energy / KJ_PER_MOL_PER_EV)
     members = RankAtoms(lammps_types.reshape(-1) + 1, kinds[:, 1].tolist())
