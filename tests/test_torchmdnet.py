@@ -1,6 +1,7 @@
 """TorchMD-Net checkpoints and ensembles: the numbers of TorchMD-Net itself, in every box, on every road."""
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -392,3 +393,18 @@ def test_the_wrapper_of_the_documentation(files):
     right = MLPotential("nequip", modelPath=files("gn"), **UNITS).createSystem(topology)
     share = energy.item() / evaluate_system(right, positions * 0.1)[0] - 1
     assert abs(share - (96.4916 / KJ_PER_MOL_PER_EV - 1)) < 1e-6
+
+
+def test_a_task_without_steps_takes_the_settings(files, tmp_path, capsys):
+    numbers, positions, _ = water(2)
+    (tmp_path / "two.xyz").write_text(xyz(numbers, positions))
+    output = tmp_path / "out"
+    arguments = [
+        "run", "--task", "energy", "--model", files("delta"), "--structure", str(tmp_path / "two.xyz"), "--output",
+        str(output), "--units", "angstrom", "eV", "--no-remove-reference-energy", "--quiet",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    capsys.readouterr()
+    found = json.loads((output / "summary.json").read_text())["energy_kj_per_mol"]
+    expected = own(files("delta"), numbers, positions, remove_ref_energy=False)[0]
+    assert abs(found - expected) < allowed(expected, len(numbers))

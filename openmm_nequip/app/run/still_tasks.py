@@ -13,7 +13,8 @@ import openmm.app as app
 import openmm.unit as unit
 
 from ...choices import FORCE_NAME
-from ...models import locate
+from ...models.rebuilding import OPTIONS as REBUILDING
+from ...models.units_in_force import units_of
 from ...stress import StressCalculator
 from ...units import resolve_units
 from ..accuracy.frame_answers import load_for_frames
@@ -23,7 +24,7 @@ from ..structures.structure_files import Structure, read_structure
 from ..typed_inputs import read_inputs
 from .breakdown import broken_down
 from .failures import is_not_finite
-from .hybrid_system import is_hybrid
+from .hybrid_system import is_hybrid, model_options
 from .interrupt import StopRequest
 from .md_system import Setup, has_plugin_force, make_simulation
 from .run_config import RunConfig
@@ -92,12 +93,14 @@ def _of_model(config: RunConfig) -> tuple[Structure, SinglePoint]:
     structure = read_structure(config.structure or "", config.box, config.frame, slabs=True)
     if not config.periodic:
         structure = replace(structure, box_nm=None, open_directions=())
-    units = resolve_units(config.length_unit, config.energy_unit)
+    typed = resolve_units(config.length_unit, config.energy_unit)
     # One evaluation is worth no compilation, and must not depend on what the cache happens to hold.
     kernels = "none" if config.kernels == "auto" else config.kernels
-    source = str(locate(config.model or "", config.trusted).path)
-    model = load_for_frames(source, config.device, config.compile, config.trusted, kernels, read_inputs(config.input),
-                            largest=structure, units=units)  # fmt: skip
+    options = model_options(config)
+    settings = {name: options[name] for name in REBUILDING.values() if options[name] is not None}
+    model = load_for_frames(config.declared_model, config.device, config.compile, config.trusted, kernels,
+                            read_inputs(config.input), settings, largest=structure, units=typed)  # fmt: skip
+    units = units_of(model.info, config.length_unit, config.energy_unit)
     cutoff = model.info.cutoff
     structure = structure.filled(None if cutoff is None else cutoff * units.length)
     return structure, evaluate(model, structure, units, read_types(config.types))
