@@ -9,7 +9,7 @@ from ...errors import UsageError
 from .translation import Translation
 
 #: Options that name an engine's input.
-ENGINES = ("cp2k",)
+ENGINES = ("cp2k", "gromacs")
 
 
 def add_engine_options(parser: Any) -> None:
@@ -24,6 +24,11 @@ def add_engine_options(parser: Any) -> None:
     group.add_argument(
         "--cp2k", metavar="FILE.inp", help="run what this CP2K input with &NEQUIP, &ALLEGRO or &MACE says"
     )
+    group.add_argument(
+        "--gromacs", nargs="+", metavar="FILE",
+        help="run what grompp would read: md.mdp with nnpot- options, conf.gro, topol.top, and index.ndx where there "
+        "is one",
+    )  # fmt: skip
     group.add_argument(
         "--cp2k-forces", choices=("stated", "energy"), default="stated",
         help="energy: UNIT_FORCES is taken to be what follows from the units of energy and length, whatever it says "
@@ -62,6 +67,10 @@ def read_engine_input(arguments: argparse.Namespace) -> Translation | None:
         return None
     if arguments.restart:
         raise UsageError(f"--restart goes on with what is in --output; leave --{named[0]} out")
+    if named == ["gromacs"]:
+        from .gromacs import engine_input
+
+        return engine_input(arguments.gromacs)
     from .cp2k import read_cp2k
 
     return read_cp2k(arguments.cp2k, arguments.cp2k_forces)

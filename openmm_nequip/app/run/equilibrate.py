@@ -108,7 +108,9 @@ def set_velocities(config: RunConfig, setup: Setup, context: openmm.Context) -> 
         If the file cannot be read, or has other atoms.
     """
     if config.velocities is None:
-        set_temperature(context, config.temperature, config.seed or 0)
+        start = config.temperature if config.start_temperature is None else config.start_temperature
+        if start > 0:
+            set_temperature(context, start, config.seed or 0)
         return
     found = read_velocities(config.velocities, setup.system.getNumParticles())
     stated = read_structure(config.structure or "", config.box, config.frame, elements=False, slabs=True).box_nm

@@ -17,7 +17,8 @@ _BAROSTAT_INTERVAL = 25
 _FS_PER_PS = 1000.0
 #: Classes of barostat that a run adds.
 BAROSTAT_CLASSES = (
-    openmm.MonteCarloBarostat, openmm.MonteCarloAnisotropicBarostat, openmm.MonteCarloFlexibleBarostat,
+    openmm.MonteCarloBarostat, openmm.MonteCarloAnisotropicBarostat, openmm.MonteCarloMembraneBarostat,
+    openmm.MonteCarloFlexibleBarostat,
 )  # fmt: skip
 
 
@@ -100,12 +101,18 @@ def make_barostat(config: RunConfig, offset: int) -> Any:
 
     Returns
     -------
-    openmm.MonteCarloBarostat, openmm.MonteCarloAnisotropicBarostat or openmm.MonteCarloFlexibleBarostat
+    openmm.Force
+        One of :data:`BAROSTAT_CLASSES`.
     """
     pressure, kelvin = config.pressure * unit.bar, config.temperature * unit.kelvin
-    if config.barostat == "anisotropic":
+    if config.barostat in ("anisotropic", "z"):
         each = openmm.Vec3(config.pressure, config.pressure, config.pressure) * unit.bar
-        barostat: Any = openmm.MonteCarloAnisotropicBarostat(each, kelvin, True, True, True, _BAROSTAT_INTERVAL)
+        sides = config.barostat == "anisotropic"
+        barostat: Any = openmm.MonteCarloAnisotropicBarostat(each, kelvin, sides, sides, True, _BAROSTAT_INTERVAL)
+    elif config.barostat in ("semiisotropic", "xy"):
+        kind = openmm.MonteCarloMembraneBarostat
+        height = kind.ZFree if config.barostat == "semiisotropic" else kind.ZFixed
+        barostat = kind(pressure, 0.0, kelvin, kind.XYIsotropic, height, _BAROSTAT_INTERVAL)
     elif config.barostat == "flexible":
         barostat = openmm.MonteCarloFlexibleBarostat(pressure, kelvin, _BAROSTAT_INTERVAL)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import openmm
 import openmm.app as app
@@ -17,6 +17,7 @@ from ...units import resolve_units
 from ..structures.ase_files import read_masses
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
+from .bias import add_biases
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
 from .integrators import BAROSTAT_CLASSES, make_barostat, make_integrator
 from .run_config import RunConfig
@@ -97,6 +98,8 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
 def _read_whole(config: RunConfig) -> Structure:
     """The structure of a run with a model alone, which may be a slab or wire."""
     structure = read_structure(config.structure or "", config.box, config.frame, slabs=True)
+    if not config.periodic:
+        return replace(structure, box_nm=None, open_directions=())
     if not structure.open_directions:
         return structure
     if config.ensemble == "npt":
@@ -104,9 +107,9 @@ def _read_whole(config: RunConfig) -> Structure:
             f"ensemble npt: {structure.path} is periodic in some directions only, and a barostat would press its "
             "vacuum; choose nvt or nve"
         )
-    cutoff = read_info(locate(config.model or "", config.trusted)).cutoff
-    units = resolve_units(config.length_unit, config.energy_unit)
-    return structure.filled(None if cutoff is None else cutoff * units.length)
+    info = read_info(locate(config.declared_model, config.trusted))
+    units = info.units_given(resolve_units(config.length_unit, config.energy_unit))
+    return structure.filled(None if info.cutoff is None else info.cutoff * units.length)
 
 
 def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Setup:
@@ -127,7 +130,8 @@ def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Set
 def _complete(
     config: RunConfig, done: int, structure: Structure, molecules: Molecules, system: openmm.System
 ) -> Setup:
-    """Add the barostat of an npt run."""
+    """Add the biases, and the barostat of an npt run."""
+    add_biases(system, config.bias, structure.box_nm is not None)
     barostat = None
     if config.ensemble == "npt":
         barostat = make_barostat(config, 3 + done)
@@ -155,7 +159,7 @@ def make_system(config: RunConfig, structure: Structure) -> openmm.System:
     -------
     openmm.System
     """
-    potential = MLPotential(POTENTIAL_NAME, modelPath=config.model, trusted=config.trusted)
+    potential = MLPotential(POTENTIAL_NAME, modelPath=config.declared_model, trusted=config.trusted)
     return potential.createSystem(structure.topology, **model_options(config))
 
 

@@ -89,11 +89,13 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
     path = folder.trajectory(config.trajectory)
     expected = simulation.currentStep // config.report_interval
     frames = trajectory_files.truncate(path, expected)
-    rows = run_analysis.truncate_log(folder.log, expected)
-    if min(frames, max(rows, 0)) < expected:
+    every = config.log_interval or config.report_interval
+    expected_rows = simulation.currentStep // every
+    rows = run_analysis.truncate_log(folder.log, expected_rows)
+    if frames < expected or max(rows, 0) < expected_rows:
         logger.warning(
-            "the run is at step %d, yet %s has %d frames and %s %d rows of %d; what is missing stays missing",
-            simulation.currentStep, path.name, frames, folder.log.name, max(rows, 0), expected,
+            "the run is at step %d, yet %s has %d frames of %d and %s %d rows of %d; what is missing stays missing",
+            simulation.currentStep, path.name, frames, expected, folder.log.name, max(rows, 0), expected_rows,
         )  # fmt: skip
     with contextlib.ExitStack() as stack:
         periodic = setup.structure.box_nm is not None
@@ -102,7 +104,7 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
         frame_reporter = FrameReporter(writer, placement)
         stack.callback(frame_reporter.close)
         barostat = None if has_plugin_force(setup.system) else setup.barostat
-        log = EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
+        log = EnergyLog(folder.log, every, setup.system, rows >= 0, barostat)
         stack.callback(close_reporter, log)
         simulation.reporters.extend([frame_reporter, log])
         if config.stress_interval is not None and periodic:

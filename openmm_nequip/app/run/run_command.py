@@ -60,7 +60,7 @@ def add_settings(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -
         else:
             more |= {"type": _TYPES.get(facts["kind"], str), "metavar": facts.get("metavar")}
             more |= {"choices": facts["choices"]} if "choices" in facts else {}
-        if facts["kind"] in ("floats", "strings"):
+        if facts["kind"] in ("floats", "strings", "paths"):
             more["nargs"] = len(facts["metavar"]) if isinstance(facts["metavar"], tuple) else "+"
         if setting.name == "input":
             more["action"] = "extend"  # also one by one
@@ -211,6 +211,11 @@ def _still_answer(summary: dict[str, Any], ended_by: int | None, output: str) ->
     """What the terminal gets of a run without dynamics."""
     lines = [f"energy: {summary['energy_kj_per_mol']:.6f} kJ/mol"]
     if summary["task"] == "energy":
+        if "model_kj_per_mol" in summary:
+            lines.append(
+                f"of this the model: {summary['model_kj_per_mol']:.6f}, the force field: "
+                f"{summary['force_field_kj_per_mol']:.6f} kJ/mol"
+            )
         lines.append(f"largest force: {summary['max_force_kj_per_mol_nm']:.4f} kJ/mol/nm")
         if summary["pressure_bar"] is not None:
             lines.append(f"pressure: {summary['pressure_bar']:.4f} bar (potential part: atoms at rest)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import openmm
 import openmm.app as app
 import openmm.unit as unit
 
+from ...choices import FORCE_NAME
 from ...models import locate
 from ...stress import StressCalculator
 from ...units import resolve_units
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 #: How often OpenMM's minimiser, which ends by the root mean square of the forces, is asked to go on.
 _MOST_ROUNDS = 12
 _TIGHTER = 0.5
+#: Force group of the model where its energy is told apart.
+_MODEL_GROUP = 31
 
 
 class _Counter(openmm.MinimizationReporter):
@@ -70,9 +74,14 @@ def energy_of_structure(config: RunConfig, setup: Setup, folder: RunFolder) -> d
     ValueError, RuntimeError
         If the model cannot be used on the structure.
     """
-    structure, point = _of_hybrid(config, setup) if is_hybrid(config) else _of_model(config)
+    parts: dict[str, float] = {}
+    if is_hybrid(config):
+        structure, point, model = _of_hybrid(config, setup)
+        parts = {"model_kj_per_mol": model, "force_field_kj_per_mol": point.energy - model}
+    else:
+        structure, point = _of_model(config)
     write_forces(folder.path / "forces.extxyz", structure, point)
-    summary = _facts(config, setup) | point.as_json() | {"forces": "forces.extxyz"}
+    summary = _facts(config, setup) | point.as_json() | parts | {"forces": "forces.extxyz"}
     folder.write_json(folder.summary, summary)
     logger.info("energy %.6f kJ/mol", point.energy)
     return summary
@@ -81,6 +90,8 @@ def energy_of_structure(config: RunConfig, setup: Setup, folder: RunFolder) -> d
 def _of_model(config: RunConfig) -> tuple[Structure, SinglePoint]:
     """The model's own answer, in the frame of the file."""
     structure = read_structure(config.structure or "", config.box, config.frame, slabs=True)
+    if not config.periodic:
+        structure = replace(structure, box_nm=None, open_directions=())
     units = resolve_units(config.length_unit, config.energy_unit)
     # One evaluation is worth no compilation, and must not depend on what the cache happens to hold.
     kernels = "none" if config.kernels == "auto" else config.kernels
@@ -92,19 +103,24 @@ def _of_model(config: RunConfig) -> tuple[Structure, SinglePoint]:
     return structure, evaluate(model, structure, units, read_types(config.types))
 
 
-def _of_hybrid(config: RunConfig, setup: Setup) -> tuple[Structure, SinglePoint]:
-    """Model and force field together, in OpenMM's frame."""
+def _of_hybrid(config: RunConfig, setup: Setup) -> tuple[Structure, SinglePoint, float]:
+    """Model and force field together, in OpenMM's frame, and the model's part of the energy in kJ/mol."""
+    for force in setup.system.getForces():
+        if force.getName().startswith(FORCE_NAME):
+            force.setForceGroup(_MODEL_GROUP)
     simulation = make_simulation(config, setup, openmm.VerletIntegrator(config.timestep * unit.femtosecond))
     context = simulation.context
     context.setPositions(setup.structure.positions_nm * unit.nanometer)
     context.computeVirtualSites()
+    alone = context.getState(energy=True, groups={_MODEL_GROUP}).getPotentialEnergy()
+    model = float(alone.value_in_unit(unit.kilojoule_per_mole))
     state = context.getState(energy=True, forces=True, positions=True, velocities=True)
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
     forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
     stress = None
     if setup.structure.box_nm is not None:
         stress = StressCalculator(setup.system).compute(state, dict(context.getParameters()), True).potential
-    return setup.structure, SinglePoint(float(energy), np.asarray(forces), None, stress)
+    return setup.structure, SinglePoint(float(energy), np.asarray(forces), None, stress), model
 
 
 def optimize_structure(config: RunConfig, setup: Setup, folder: RunFolder, stop: StopRequest) -> dict[str, Any]:
