@@ -96,6 +96,10 @@ class CompileError(OpenMMNequIPError, RuntimeError):
     """A model cannot be compiled with AOTInductor here; the message has the reason."""
 
 
+class ExportError(OpenMMNequIPError, RuntimeError):
+    """A model cannot be given to another engine, or what was written does not give the model's numbers there."""
+
+
 class KernelsError(OpenMMNequIPError, RuntimeError):
     """A model cannot be run by the fused kernels here; the message has the reason."""
 
@@ -306,6 +310,28 @@ class UnphysicalError(SimulationError):
         super().__init__(message, indices)
         self.state: Any = None
         self.stage = ""
+
+
+class EngineError(OpenMMNequIPError, ValueError):
+    """Another engine is not installed here, or does not know what a run asks for; the message has the cure."""
+
+
+class RankError(SimulationError):
+    """A process of a run on many ranks has ended; the others were ended too.
+
+    Parameters
+    ----------
+    message : str
+        What happened, with what to do.
+    indices : iterable of int, optional
+        Atoms concerned.
+    rank : int, optional
+        Which, where that is known.
+    """
+
+    def __init__(self, message: str, indices: Iterable[int] = (), rank: int | None = None) -> None:
+        super().__init__(message, indices)
+        self.rank = rank
 
 
 class UsageError(OpenMMNequIPError, ValueError):

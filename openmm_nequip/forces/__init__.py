@@ -52,8 +52,10 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
         raise ValueError(f"backend='TorchForce' cannot be used: {obstacle}; use backend='PythonForce'")
     plugin = probe_plugin() if plugin is None else plugin
     if requested == "auto":
-        if plugin.works and not obstacle and isinstance(spec, PotentialSpec) and spec.source.kind != MODULE:
-            return "TorchForce"  # a foreign module is checked at its first use, which a TorchForce cannot do
+        # A foreign module is checked at its first use, which a TorchForce cannot do.
+        foreign = not isinstance(spec, SumSpec) and spec.source.kind == MODULE
+        if plugin.works and not obstacle and not foreign:
+            return "TorchForce"
         return "PythonTorchForce" if plugin.works and plugin.has_python_torch_force else "PythonForce"
     if not plugin.works:
         raise RuntimeError(f"backend={requested!r} cannot be used: {plugin.reason}")

@@ -7,6 +7,8 @@ References
 
 # No `from __future__ import annotations` here: TorchScript reads the annotations of functions as types.
 
+from typing import Any
+
 import torch
 
 from ..errors import ModelFileError
@@ -73,7 +75,7 @@ def totalled(module: torch.jit.ScriptModule, path: str) -> torch.jit.ScriptModul
     """
     if module.original_name in _OWN_ROOTS:
         return module
-    schema = module.forward.schema
+    schema: Any = getattr(module.forward, "schema")  # noqa: B009  torch's stubs know no schema
     taken = [str(each.type) for each in schema.arguments[1:]]
     given = [str(each.type) for each in schema.returns]
     wrappers = {"Dict[str, Tensor]": _Totalled, "Dict[str, Optional[Tensor]]": _TotalledOptional}

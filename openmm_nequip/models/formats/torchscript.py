@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ...choices import FAMILIES
 from ...errors import ModelFileError, NotFusableError
 from ...graph.fields import collect_outputs, model_inputs
 from ...graph.geometry import near_origin
@@ -61,7 +62,7 @@ class TorchScriptModel(Model):
     module : torch.jit.ScriptModule
         Takes and returns a dictionary of tensors.
     input_dtype : torch.dtype
-        Precision of the floating-point inputs: float64 since nequip 0.7; before, what the file or its parameters state.
+        Precision of the floating-point inputs, see :func:`input_dtype`.
     """
 
     def __init__(
@@ -246,6 +247,27 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
     return TorchScriptModel(info, device, module, input_dtype(source))
 
 
+def family_of(source: ModelSource) -> str:
+    """What kind of model a file holds, by the Python modules that its parts came from.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A TorchScript file.
+
+    Returns
+    -------
+    str
+        One of :data:`openmm_nequip.choices.FAMILIES`; empty for what is neither.
+    """
+    names = module_names(_peeked(source))
+    # Allegro's modules stand on nequip's.
+    for family in reversed(FAMILIES):
+        if any(f"{family.lower()}." in name for name in names):
+            return family
+    return ""
+
+
 def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
     """A scripted model as the readers of the fused kernels want it.
 
@@ -266,12 +288,15 @@ def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
     ModelFileError
         If the file is damaged, or a TorchScript module that is not a NequIP or Allegro potential.
     NotFusableError
-        If nequip <= 0.6 deployed it.
+        If nequip <= 0.6 deployed it, or another module is around it.
     """
     model = open_torchscript(source, torch.device("cpu"), Execution(device="cpu"))
     facts = _extra_files(source)
     if _is_deployed(source, facts):
         raise NotFusableError("it was deployed by nequip <= 0.6, whose modules they do not know")
+    root = model.module.original_name
+    if root != "GraphModel" and family_of(source):
+        raise NotFusableError(f"it is inside a module of another kind ({root}), which may convert units or types")
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
     module = show(model.module)
