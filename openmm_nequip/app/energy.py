@@ -10,6 +10,7 @@ from ..choices import KERNELS
 from ..errors import UsageError
 from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_frames, reference_keys, table_of
 from .answer import Answer
+from .module_option import add_module_option
 
 DESCRIPTION = """Evaluate a model on a structure, in any cell, or with --frames on all those of a file, beside the
 energies and forces that the file states. Nothing is compiled unless --compile or --kernels fused is given, or eager
@@ -59,6 +60,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--input", nargs="+", action="extend", metavar="NAME=VALUE",
         help="what the model takes beside the structure: charge=1",
     )  # fmt: skip
+    add_module_option(parser)
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=energy)
 
@@ -82,6 +84,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
     ModelFileError, ValueError, RuntimeError, ImportError, OSError
         If the model or the structure cannot be used, or the forces not be written.
     """
+    from ..models.modules.declared_path import declared
     from ..potential import log_units
     from ..units import resolve_units
     from . import single_point
@@ -97,12 +100,14 @@ def energy(arguments: argparse.Namespace) -> Answer:
     units = resolve_units(length_unit, energy_unit)
     _check_files(arguments)
     inputs = read_inputs(arguments.input)
+    arguments.model = declared(arguments.model, arguments.module_inputs)
     given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels, inputs
     types = single_point.read_types(arguments.types)
     if arguments.frames is not None:
         return _all_frames(arguments, given, units, types)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
     model = load_for_frames(*given, largest=structure, units=units)
+    units = model.info.units_given(units)
     log_units(arguments.model, units)
     cutoff = model.info.cutoff
     structure = structure.filled(None if cutoff is None else cutoff * units.length)
@@ -155,6 +160,7 @@ def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], units: An
     frames = read_frames(arguments.structure, arguments.frames, arguments.box, keys)
     largest = max((frame.structure for frame in frames), key=lambda each: len(each.positions_nm))
     model = load_for_frames(*given, largest=largest, units=units)
+    units = model.info.units_given(units)
     log_units(arguments.model, units)
     found = evaluate_frames(model, units, types, frames)
     rows = [each.as_row() for each in found]

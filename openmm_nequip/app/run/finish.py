@@ -9,6 +9,7 @@ import openmm
 
 from ..model_facts import installed_versions
 from . import run_analysis, trajectory_files
+from .integrators import thermostat_rate
 from .md_system import Setup
 from .run_config import RunConfig
 from .run_folder import PRODUCTION, RunFolder
@@ -63,6 +64,8 @@ def finish(
     log = run_analysis.read_log(folder.log) if folder.log.exists() else {}
     summary = _summary(config, setup, folder, done, log)
     summary["interrupted"] = interrupted
+    if setup.ranks is not None:
+        summary["ranks"] = setup.ranks.summary()
     _judge_temperature(config, summary, record)
     record.save()
     summary["suspicions"] = record.of_level(SUSPICION, CERTAINTY)
@@ -78,7 +81,7 @@ def _summary(config: RunConfig, setup: Setup, folder: RunFolder, done: Finished,
     n_atoms = setup.structure.topology.getNumAtoms()
     total = done.final.getStepCount() if done.produced else 0
     time_ps = total * config.timestep * 1e-3
-    means = run_analysis.averages(log, None if config.ensemble == "nve" else config.friction)
+    means = run_analysis.averages(log, thermostat_rate(config))
     drift = run_analysis.energy_drift(log, n_atoms) if config.ensemble == "nve" else None
     return {
         "ensemble": config.ensemble,

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import openmm
 import openmm.app as app
-import openmm.unit as unit
 from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
 from ...models import locate, read_info
 from ...reading import read_system
 from ...units import resolve_units
+from ..structures.ase_files import read_masses
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
 from .bias import add_biases
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
-from .run_config import RunConfig
+from .integrators import BAROSTAT_CLASSES, make_barostat, make_integrator
+from .run_config import LAMMPS, RunConfig
 from .run_folder import RunFolder
 from .system_models import with_models_of
 
+if TYPE_CHECKING:
+    from ..engines.lammps.rank_processes import RankProcesses
+
+__all__ = ["Setup", "make_integrator", "make_setup", "make_simulation"]
+
 logger = logging.getLogger(__name__)
 
-_BAROSTAT_INTERVAL = 25
 #: Friction while equilibrating, 1/ps, where production has less: heat comes in and goes out in a tenth of a picosecond.
 EQUILIBRATION_FRICTION = 10.0
 #: How OpenCL calls devices that are CPUs, and platforms that run on nothing else.
@@ -46,14 +52,22 @@ class Setup:
         Its molecules.
     system : openmm.System
         Forces, barostat included.
-    barostat : openmm.MonteCarloBarostat or None
+    barostat : openmm.Force or None
         The System's barostat.
+    ranks : RankProcesses or None
+        Who compute the forces that the System lacks, for the engine lammps.
     """
 
     structure: Structure
     molecules: Molecules
     system: openmm.System
-    barostat: openmm.MonteCarloBarostat | None
+    barostat: openmm.Force | None
+    ranks: RankProcesses | None = None
+
+    def close(self) -> None:
+        """End what was started for it."""
+        if self.ranks is not None:
+            self.ranks.close()
 
 
 def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None) -> Setup:
@@ -78,19 +92,51 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
         For a bad structure, element, unit, device or backend, or constant pressure without a box.
     """
     find_platform(config.platform)
+    if config.engine == LAMMPS:
+        return _ranked_setup(config, done)
+    if config.ranks != 1:
+        raise ValueError(f"ranks = {config.ranks}: the engine openmm has one; give --engine lammps with it")
     if is_hybrid(config):
         return _hybrid_setup(config, done, folder)
+    structure, molecules = _whole_for_dynamics(config)
+    system = make_system(config, structure)
+    _set_masses(config, structure, system)
+    return _complete(config, done, structure, molecules, system)
+
+
+def _set_masses(config: RunConfig, structure: Structure, system: openmm.System) -> None:
+    """Give particles the masses that the structure file states, if it does."""
+    masses = read_masses(structure.path, config.frame)
+    for index, mass in enumerate(() if masses is None else masses.tolist()):
+        if system.getParticleMass(index)._value > 0:
+            system.setParticleMass(index, mass)
+
+
+def _ranked_setup(config: RunConfig, done: int) -> Setup:
+    """A run on ranks, which LAMMPS takes the steps of."""
+    from ..engines.lammps.ranked_system import check_settings, ranked_system
+
+    check_settings(config)
+    structure, molecules = _whole_for_dynamics(config)
+    system, ranks = ranked_system(config, structure, read_masses(structure.path, config.frame))
+    return replace(_complete(config, done, structure, molecules, system), ranks=ranks)
+
+
+def _whole_for_dynamics(config: RunConfig) -> tuple[Structure, Molecules]:
+    """The structure of a run with a model alone, as OpenMM wants it."""
     structure, molecules = _read_whole(config).for_dynamics(config.bonds)
     if config.ensemble == "npt" and structure.box_nm is None:
         raise ValueError(
             f"ensemble npt needs a periodic box, and {structure.path} has none; give --box, or choose nvt or nve"
         )
-    return _complete(config, done, structure, molecules, make_system(config, structure))
+    return structure, molecules
 
 
 def _read_whole(config: RunConfig) -> Structure:
     """The structure of a run with a model alone, which may be a slab or wire."""
     structure = read_structure(config.structure or "", config.box, config.frame, slabs=True)
+    if not config.periodic:
+        return replace(structure, box_nm=None, open_directions=())
     if not structure.open_directions:
         return structure
     if config.ensemble == "npt":
@@ -98,9 +144,9 @@ def _read_whole(config: RunConfig) -> Structure:
             f"ensemble npt: {structure.path} is periodic in some directions only, and a barostat would press its "
             "vacuum; choose nvt or nve"
         )
-    cutoff = read_info(locate(config.model or "", config.trusted)).cutoff
-    units = resolve_units(config.length_unit, config.energy_unit)
-    return structure.filled(None if cutoff is None else cutoff * units.length)
+    info = read_info(locate(config.declared_model, config.trusted))
+    units = info.units_given(resolve_units(config.length_unit, config.energy_unit))
+    return structure.filled(None if info.cutoff is None else info.cutoff * units.length)
 
 
 def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Setup:
@@ -111,7 +157,7 @@ def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Set
         structure = read_structure(folder.start)
         system = read_system(with_models_of(folder.system.read_text(encoding="utf-8"), config))
         for index in reversed(range(system.getNumForces())):
-            if isinstance(system.getForce(index), openmm.MonteCarloBarostat):
+            if isinstance(system.getForce(index), BAROSTAT_CLASSES):
                 system.removeForce(index)
     if config.ensemble == "npt" and structure.box_nm is None:
         raise ValueError(f"ensemble npt needs a periodic box, and {structure.path} has none; give --solvate or --box")
@@ -125,9 +171,7 @@ def _complete(
     add_biases(system, config.bias, structure.box_nm is not None)
     barostat = None
     if config.ensemble == "npt":
-        temperature = config.temperature * unit.kelvin
-        barostat = openmm.MonteCarloBarostat(config.pressure * unit.bar, temperature, _BAROSTAT_INTERVAL)
-        barostat.setRandomNumberSeed(_seed(config, 3 + done))
+        barostat = make_barostat(config, 3 + done)
         system.addForce(barostat)
     logger.info(
         "%d atoms in %d molecules, %s",
@@ -152,39 +196,8 @@ def make_system(config: RunConfig, structure: Structure) -> openmm.System:
     -------
     openmm.System
     """
-    potential = MLPotential(POTENTIAL_NAME, modelPath=config.model, trusted=config.trusted)
+    potential = MLPotential(POTENTIAL_NAME, modelPath=config.declared_model, trusted=config.trusted)
     return potential.createSystem(structure.topology, **model_options(config))
-
-
-def _seed(config: RunConfig, offset: int) -> int:
-    """A seed for one of several generators; OpenMM reads 0 as a wish for a random one."""
-    return ((config.seed or 0) + offset) % (2**31 - 1) or 1
-
-
-def make_integrator(config: RunConfig, thermostat: bool, offset: int = 1) -> openmm.Integrator:
-    """Langevin dynamics (middle scheme) with a thermostat, leapfrog Verlet without.
-
-    Parameters
-    ----------
-    config : RunConfig
-        Settings.
-    thermostat : bool
-        Whether temperature is controlled.
-    offset : int
-        Added to the run's seed, so that the stages of a run draw different numbers.
-
-    Returns
-    -------
-    openmm.Integrator
-    """
-    step = config.timestep * unit.femtosecond
-    if not thermostat:
-        return openmm.VerletIntegrator(step)
-    integrator = openmm.LangevinMiddleIntegrator(
-        config.temperature * unit.kelvin, config.friction / unit.picosecond, step
-    )
-    integrator.setRandomNumberSeed(_seed(config, offset))
-    return integrator
 
 
 def has_plugin_force(system: openmm.System) -> bool:
@@ -236,6 +249,10 @@ def make_simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrat
     ValueError
         If the platform asked for does not work here.
     """
+    if setup.ranks is not None:
+        from ..engines.lammps.ranked_simulation import RankedSimulation
+
+        return RankedSimulation(setup.structure.topology, setup.system, integrator, setup.ranks)
     chosen = find_platform(config.platform)
     if chosen is not None:
         try:

@@ -30,6 +30,7 @@ from ..metadata import make_info
 from ..scripted_inputs import ScriptedWithInputs
 from ..scripted_outputs import totalled
 from ..source import ModelSource
+from .module_file import takes
 from .peek import class_names, embedded_fields, module_names, parameter_dtype, peek, state_of, untagged
 
 #: Extra files of both generations; those that are present are read.
@@ -89,6 +90,11 @@ def recognise(contents: Contents) -> bool:
     return "constants.pkl" in contents.inner and contents.has("code/") and ".data/extern_modules" not in contents.inner
 
 
+def states_facts(contents: Contents) -> bool:
+    """Whether nequip's extra files lie beside a module."""
+    return any(name in ("extra/r_max", "extra/type_names") for name in contents.inner)
+
+
 def read_info(source: ModelSource) -> ModelInfo:
     """Facts from the extra files beside the module.
 
@@ -111,7 +117,8 @@ def read_info(source: ModelSource) -> ModelInfo:
     if missing:
         raise ModelFileError(
             f"TorchScript file {source.path} is no NequIP or Allegro potential: it lacks the extra files "
-            f"{', '.join(missing)} that nequip-compile and nequip-deploy write",
+            f"{', '.join(missing)} that nequip-compile and nequip-deploy write. As another potential it needs its "
+            f"inputs declared: give moduleInputs= (--module-inputs); {takes(source)}",
             source.path,
         )
     dtype = facts["model_dtype"] or facts["default_dtype"] or _parameters(source)
