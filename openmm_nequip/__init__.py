@@ -13,8 +13,9 @@ from ._version import __version__
 from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
-    from . import crystal, reporters
+    from . import crystal, inputs, reporters
     from .app.check.checking import check
+    from .csvr import csvr_integrator
     from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError, ModuleError
     from .hybrid import Link, MixedReport, MixedSystem, Region
     from .models import Model, ModelInfo, load_model, trust
@@ -43,6 +44,8 @@ __all__ = [
     "check",
     "create_mixed_system",
     "crystal",
+    "csvr_integrator",
+    "inputs",
     "load_model",
     "potential_from",
     "read_system",
@@ -72,6 +75,8 @@ _HOMES = {
     "create_mixed_system": "potential",
     "crystal": None,
     "errors": None,
+    "csvr_integrator": "csvr",
+    "inputs": None,
     "load_model": "models",
     "models": None,
     "potential": None,

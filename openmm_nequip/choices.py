@@ -16,6 +16,8 @@ NEQUIP_NET = "nequip.net:"
 PYTHON = "python:"
 #: Name of the model's force in a System.
 FORCE_NAME = "NequIP"
+#: Families of models, by the names of the packages that make them.
+FAMILIES = ("NequIP", "Allegro")
 #: Name of the force whose bonds of zero strength declare molecules.
 MOLECULES_NAME = "NequIPMolecules"
 #: Name under which the potential is registered with OpenMM-ML.

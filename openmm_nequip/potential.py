@@ -293,7 +293,7 @@ def create_mixed_system(
     system: openmm.System,
     atoms: Any,
     modelPath: Any,
-    removeConstraints: bool = True,
+    removeConstraints: bool | None = None,
     forceGroup: int = 0,
     interpolate: bool = False,
     **options: Any,
@@ -310,8 +310,9 @@ def create_mixed_system(
         The region: atom indices or mdtraj selection text; a list of them for several regions.
     modelPath : str, path-like or list of these
         The model, or one for each region.
-    removeConstraints : bool
-        Whether constraints inside the regions are removed.
+    removeConstraints : bool, optional
+        Whether constraints inside the regions are removed; by default as the rule has it: ``"gromacs"`` keeps them, the
+        others remove them.
     forceGroup : int
         Force group of the model's force.
     interpolate : bool

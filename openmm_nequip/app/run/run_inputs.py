@@ -28,7 +28,7 @@ COPIES = "inputs"
 #: Larger files are not copied, nor larger models embedded in the System's XML.
 MOST_BYTES = 32 << 20
 #: Settings that name files, all of which a restart may find elsewhere.
-FILE_SETTINGS = ("model", "structure", "topology", "types", "forcefield")
+FILE_SETTINGS = ("model", "structure", "velocities", "topology", "restraint_reference", "types", "forcefield")
 
 
 @dataclass(frozen=True)

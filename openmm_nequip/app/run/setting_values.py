@@ -98,6 +98,12 @@ def _strings(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[str, ...]
     return tuple(present_file(item, Path.cwd()) for item in texts) if facts.get("files") else texts
 
 
+def _paths(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    if not _is_list(value):
+        raise _wrong(name, value, "a list of paths")
+    return tuple(_path(name, item, facts) for item in value)
+
+
 def _bool(name: str, value: Any, facts: Mapping[str, Any]) -> bool:
     if not isinstance(value, bool):
         raise _wrong(name, value, "true or false")
@@ -163,6 +169,6 @@ def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
 
 
 _CHECKS: dict[str, Callable[[str, Any, Mapping[str, Any]], Any]] = {
-    "path": _path, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float, "int": _int,
-    "count": _count, "count_or_auto": _count_or_auto,
+    "path": _path, "paths": _paths, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float,
+    "int": _int, "count": _count, "count_or_auto": _count_or_auto,
 }  # fmt: skip
