@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .hybrid import Link, MixedReport, MixedSystem, Region
     from .models import Model, ModelInfo, load_model
     from .potential import NequIPPotentialImpl, create_mixed_system
-    from .reading import read_system
+    from .reading import read_system, write_system
     from .registration import register
     from .units import Units, resolve_units
 
@@ -44,6 +44,7 @@ __all__ = [
     "register",
     "reporters",
     "resolve_units",
+    "write_system",
 ]
 
 #: Module of each public name; None for modules.
@@ -73,6 +74,7 @@ _HOMES = {
     "resolve_units": "units",
     "stress": None,
     "units": None,
+    "write_system": "reading",
 }
 
 

@@ -14,9 +14,9 @@ import openmm
 import openmm.app as app
 
 from ...errors import RunFolderError
+from ...sealed import Unsealed, seal, unseal
 from .append_digests import AppendDigests
 from .fresh_lists import drop_lists, settle
-from .sealed import Unsealed, seal, unseal
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ import io
 import os
 import zipfile
 
+from ...data import shipped_damage
 from ...errors import ModelFileError
 from ..archive import check_archive
 from ..format import Contents, Format
@@ -62,6 +63,9 @@ def identify(path: str | os.PathLike[str]) -> ModelSource:
     if os.path.isdir(path):
         raise ModelFileError(f"model file {path} is a folder; {_EXPECTED}", path)
     digest, content = read_file(path)
+    damage = shipped_damage(path, content)
+    if damage:
+        raise ModelFileError(f"model file {path} {damage}", path)
     contents = _contents(path, content)
     for row in FORMATS:
         if row.recognise(contents):
