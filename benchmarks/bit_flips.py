@@ -3,11 +3,12 @@
     python benchmarks/bit_flips.py [--flips 200] [--seed 1] [--only WORD ...] [--models FILE ...]
 
 Subjects are all files that this package writes or reads and believes: models of every format, what is kept in the
-cache, run folders (finished, killed, still equilibrating; pure and hybrid; DCD, XTC and, with PyTables, HDF5) and saved
-Systems. Each flip is made in a copy, which is then used as a user would (opened and evaluated; restarted) in a process
-of its own, beside one that uses the undamaged copy. What became of it: ``noticed``, an error or a warning in this package's words; ``harmless``, no
-word and the same numbers to the last bit; ``another number``, ``unclear`` (an error in foreign words), ``crash`` and
-``hang``, which must not be. One JSON document on stdout, exit code 1 where there are such.
+cache, run folders (finished, killed, still equilibrating; pure and hybrid; DCD, XTC and, with PyTables, HDF5) and
+saved Systems. Each flip is made in a copy, which is then used as a user would (opened and evaluated; restarted) in a
+process of its own, beside one that uses the undamaged copy. What became of it: ``noticed``, an error or a warning in
+this package's words; ``harmless``, no word and the same numbers to the last bit; ``another number``, ``unclear`` (an
+error in foreign words), ``crash`` and ``hang``, which must not be. One JSON document on stdout, exit code 1 where
+there are such.
 """
 
 import argparse

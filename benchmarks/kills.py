@@ -2,13 +2,13 @@
 
     python benchmarks/kills.py [--kills 100] [--seed 1] [--roads warm first compiled]
 
-A run of the shipped model, pure or hybrid, is killed at a random moment from its first import on (SIGKILL, and at times
-SIGTERM or SIGINT, which are requests) and continued with ``--restart``, or begun anew where it had not written
-anything, until it ends by itself. The roads: ``warm``, with a filled cache; ``first``, with an empty one, so that kills
-fall into the reading of the model and the C++ compiler; ``compiled``, with an empty one and AOTInductor. In the last two
-every other try is the command ``compile``. In the end every frame and row must be there once, and be the same, to the
-last bit, as in a run that nobody killed; no process may be left, and no scratch folder or temporary file, in the cache,
-the run folder or the system's folder for them. One JSON document on stdout.
+A run of the shipped model, pure or hybrid, is killed at a random moment from its first import on (SIGKILL, and at
+times SIGTERM or SIGINT, which are requests) and continued with ``--restart``, or begun anew where it had not written
+anything, until it ends by itself. The roads: ``warm``, with a filled cache; ``first``, with an empty one, so that
+kills fall into the reading of the model and the C++ compiler; ``compiled``, with an empty one and AOTInductor. In the
+last two every other try is the command ``compile``. In the end every frame and row must be there once, and be the
+same, to the last bit, as in a run that nobody killed; no process may be left, and no scratch folder or temporary
+file, in the cache, the run folder or the system's folder for them. One JSON document on stdout.
 """
 
 import argparse
@@ -25,6 +25,8 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
+
+from openmm_nequip.app.run.trajectory_reading import silent_stdout
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "openmm_nequip" / "data"
@@ -127,7 +129,7 @@ class Round:
             process = self.start(arguments)
             killing = self.kills < kills
             try:
-                errors = process.communicate(timeout=draw.uniform(0.0, 1.1 * seconds) if killing else 3600.0)[1]
+                errors = process.communicate(timeout=draw.uniform(0.0, 0.9 * seconds) if killing else 3600.0)[1]
             except subprocess.TimeoutExpired:
                 number = draw.choice(SIGNALS)
                 process.send_signal(number)
@@ -149,7 +151,8 @@ class Round:
     def results(self):
         """Rows and frames."""
         rows = (self.output / "log.csv").read_text()
-        frames = mdtraj.load(str(self.output / "trajectory.dcd"), top=str(self.output / "start.pdb"))
+        with silent_stdout():
+            frames = mdtraj.load(str(self.output / "trajectory.dcd"), top=str(self.output / "start.pdb"))
         return rows, frames.xyz
 
     def compare(self, other):

@@ -14,7 +14,7 @@ import openmm
 
 from .cache import write_atomically
 from .errors import SavedSystemError
-from .files import obstacle
+from .files import obstacle, output_obstacle
 from .forces.saved import load_computation
 from .sealed import seal, unseal
 
@@ -39,11 +39,15 @@ def read_system(source: str | os.PathLike[str]) -> openmm.System:
 
     Raises
     ------
+    TypeError
+        If it is neither.
     SavedSystemError
         If the text is no System, it is damaged, or a force in it would run a function that is not this package's.
     OSError
         If the file cannot be read.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"read_system got {str(source)[:40]!r}; give the text of the XML, or the path of a file")
     text = source if isinstance(source, str) and source.lstrip().startswith("<") else _read(source)
     try:
         text = unseal(text.encode(), xml=True).content.decode()
@@ -76,15 +80,22 @@ def write_system(system: openmm.System, path: str | os.PathLike[str]) -> None:
     OSError
         If it cannot be written.
     TypeError
-        If it is no System.
+        If it is no System, or no path.
     """
     if not isinstance(system, openmm.System):
         raise TypeError(f"write_system got a {type(system).__name__}; give an openmm.System")
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"write_system: path={path!r} is no path; give a file to write")
+    reason = output_obstacle(path)
+    if reason:
+        raise OSError(f"System file {os.fspath(path)!r} {reason}")
     text = openmm.XmlSerializer.serialize(system)
     write_atomically(Path(path), seal(text.encode(), {"openmm": openmm.version.version}, xml=True))
 
 
 def _read(path: str | os.PathLike[str]) -> str:
+    if not os.fspath(path).strip():
+        raise FileNotFoundError("read_system got an empty text; give the text of the XML, or the path of a file")
     reason = obstacle(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"System file {path} {reason}")

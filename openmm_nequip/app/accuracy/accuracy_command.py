@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...choices import KERNELS
 from ...errors import UsageError
+from ...files import folder_obstacle
 from ..answer import Answer
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ def reference_keys(arguments: argparse.Namespace) -> ReferenceKeys:
     from .labelled_frames import ReferenceKeys
 
     units = resolve_units(*(arguments.reference_units or (None, None)))
+    for name in ("energy_key", "forces_key", "stress_key"):
+        if not getattr(arguments, name).strip():
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(arguments, name)!r}: give the name of a value")
     return ReferenceKeys(arguments.energy_key, arguments.forces_key, arguments.stress_key, units)
 
 
@@ -130,6 +134,8 @@ def measure(arguments: argparse.Namespace) -> Answer:
 
     if arguments.worst < 0:
         raise UsageError(f"--worst {arguments.worst}: give a number >= 0")
+    if not arguments.group.strip():
+        raise UsageError(f"--group {arguments.group!r}: give the name of a value that the frames have")
     units = resolve_units(*(arguments.units or (None, None)))
     keys = reference_keys(arguments)
     folder = free_folder(arguments.output)
@@ -216,6 +222,9 @@ def free_folder(output: str | None) -> Path:
         raise ValueError(f"output = {output!r}: give a path ('.' is the current folder)")
     if (Path(output) / DOCUMENT).exists():
         raise ValueError(f"output folder {output} holds another test ({DOCUMENT}); give another --output")
+    reason = folder_obstacle(output)
+    if reason:
+        raise ValueError(f"output folder {output} {reason}")
     return Path(output)
 
 

@@ -6,11 +6,14 @@ import contextlib
 
 import openmm
 import openmm.app as app
+import openmm.unit as unit
 
 from ...forces.live import forget_lists
 
 #: Evaluations after which TorchScript has optimised a model, its derivatives included, and rounds as it goes on to.
 _SETTLED = 3
+#: Farther than any skin.
+_AWAY_NM = 20.0
 #: Classes of force that draw random numbers.
 _RANDOM = ("Barostat", "AndersenThermostat")
 
@@ -38,8 +41,21 @@ def drop_lists(simulation: app.Simulation) -> None:
         At a whole step, its state just written down.
     """
     forget_lists()
-    if repeats_itself(simulation.context):
-        simulation.context.reinitialize(preserveState=True)
+    context = simulation.context
+    if repeats_itself(context):
+        context.reinitialize(preserveState=True)
+        if any(type(force) is openmm.Force for force in context.getSystem().getForces()):
+            _away_and_back(context)
+
+
+def _away_and_back(context: openmm.Context) -> None:
+    """Let a plugin's force, whose list nobody else can reach, make a new one: all atoms leave it and come back."""
+    state = context.getState(positions=True, velocities=True)
+    here = state.getPositions(asNumpy=True)
+    for positions in (here + _AWAY_NM * unit.nanometer, here):
+        context.setPositions(positions)
+        context.getState(energy=True)
+    context.setVelocities(state.getVelocities(asNumpy=True))
 
 
 def settle(simulation: app.Simulation) -> None:

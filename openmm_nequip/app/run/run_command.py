@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import UsageError
 from ..answer import OK, PROGRAM, SUSPICIOUS, Answer
-from .run_config import RunConfig, make_config, option_name, read_toml
+from .run_config import RunConfig, check_settings, make_config, option_name, read_toml
 
 DESCRIPTION = "Minimise, equilibrate and run dynamics. Everything is written to --output; Ctrl-C saves and ends."
 _TYPES: dict[str, Any] = {"float": float, "floats": float, "int": int, "count": int}
@@ -74,6 +74,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     if missing:
         options = ", ".join(f"--{name}" for name in missing)
         raise UsageError(f"run needs {options} (or {', '.join(missing)} in the --config file)")
+    for layer in layers:
+        check_settings(layer)  # also those that the command line overrides
     outcome = restart_run(given["output"], given) if arguments.restart else start_run(make_config(given))
     return run_answer(outcome.summary, outcome.signal, str(given["output"]))
 

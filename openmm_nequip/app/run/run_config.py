@@ -44,8 +44,8 @@ class RunConfig:
     temperature: float = _option(
         300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0, most=1e6
     )
-    pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar")
-    timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0)
+    pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar", least=-1e7, most=1e7)
+    timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0, most=100.0)
     steps: int = _option(
         10000, "count", "production steps in total, those before a restart included", metavar="N", most=MOST_STEPS
     )
@@ -189,16 +189,9 @@ def make_config(*layers: Mapping[str, Any]) -> RunConfig:
     ValueError
         For an unknown name, a value of the wrong kind or out of range, or if model, structure or output are missing.
     """
-    known = {setting.name: setting for setting in fields(RunConfig)}
     merged: dict[str, Any] = {}
     for layer in layers:
-        for key, value in layer.items():
-            name = key.replace("-", "_")
-            if name not in known:
-                raise ValueError(
-                    f"setting {key!r} is unknown; the settings are {', '.join(option_name(name) for name in known)}"
-                )
-            merged[name] = checked(option_name(name), value, known[name].metadata)
+        merged |= check_settings(layer)
     missing = [name for name in ("model", "structure", "output") if merged.get(name) is None]
     if missing:
         options = ", ".join(f"--{name}" for name in missing)
@@ -210,6 +203,36 @@ def make_config(*layers: Mapping[str, Any]) -> RunConfig:
     if merged.get("units") is not None and len(merged["units"]) != 2:
         raise ValueError(f"units={list(merged['units'])}: give two, length and energy, e.g. angstrom eV")
     return RunConfig(**merged)
+
+
+def check_settings(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of one source, each after checking it.
+
+    Parameters
+    ----------
+    layer : mapping of str to value
+        Settings by name, with ``_`` or ``-``.
+
+    Returns
+    -------
+    dict
+        By name with ``_``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or a value of the wrong kind or out of range.
+    """
+    known = {setting.name: setting for setting in fields(RunConfig)}
+    found = {}
+    for key, value in layer.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise ValueError(
+                f"setting {key!r} is unknown; the settings are {', '.join(option_name(name) for name in known)}"
+            )
+        found[name] = checked(option_name(name), value, known[name].metadata)
+    return found
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
