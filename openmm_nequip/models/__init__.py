@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from ..choices import NEQUIP_NET
@@ -15,6 +16,9 @@ from .graph_inputs import check_inputs, share_inputs
 from .opening import check_execution, open_model, read_info
 from .source import ModelSource, check_trusted, digest_given
 from .torch_device import parse_device
+
+#: A group, a model and a version; none of them leads anywhere else.
+_ID = re.compile(r"[\w.-]*\w[\w.-]*/[\w.-]*\w[\w.-]*:[\w.-]*\w[\w.-]*")
 
 __all__ = [
     "FORMATS", "CompileError", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelInputError",
@@ -48,6 +52,8 @@ def locate(path: str | os.PathLike[str], trusted: str | None = None) -> ModelSou
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise TypeError(f"modelPath={path!r} is no path; give a model file or a nequip.net:group/model:version id")
     if isinstance(path, str) and path.startswith(NEQUIP_NET):
+        if not _ID.fullmatch(path.removeprefix(NEQUIP_NET)):
+            raise ModelFileError(f"{path!r} is no id of a model; give {NEQUIP_NET}group/model:version, or a file", path)
         path = fetch(path)
     source = identify(path)
     check_trusted(source, trusted)
