@@ -36,6 +36,7 @@ from openmm_nequip import load_model
 from openmm_nequip.app.run import finish
 from openmm_nequip.app.run.md_run import restart_run, start_run
 from openmm_nequip.app.run.run_config import make_config
+from openmm_nequip.app.run.run_folder import RunFolder
 from openmm_nequip.errors import NotFusableError
 from openmm_nequip.models.compiling.aot import cached_package
 from openmm_nequip.models.compiling.example import example_graph
@@ -253,23 +254,27 @@ def equilibrating(folder):
     if child == 0:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        begin(folder, equilibrate=10**6)
+        save = RunFolder.save_checkpoint
+
+        def save_and_die(*given):
+            save(*given)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        RunFolder.save_checkpoint = save_and_die
+        begin(folder, equilibrate=100, checkpoint_interval=50)
         os._exit(1)
-    while not (folder / "run" / "equilibration.xml").exists():
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     for name in ("tiny-nequip.ckpt", PEPTIDE.name):
         (folder / name).unlink()
 
 
-def go_on(folder, steps=26, **more):
+def go_on(folder, steps=26):
     """What a restart leaves: rows, frames, State, findings and the numbers of the summary."""
     import mdtraj
 
     run = folder / "run"
     finish._draw = lambda *_: []  # pictures take nine tenths of the time, and no number comes from them
-    restart_run(str(run), {"steps": steps, **more})
+    restart_run(str(run), {"steps": steps})
     rows = (run / "log.csv").read_bytes()
     state = openmm.XmlSerializer.deserialize((run / "final-state.xml").read_text())
     (trajectory,) = run.glob("trajectory.*")
@@ -323,8 +328,7 @@ def subjects(more):
         ("equilibrating run", equilibrating, ("equilibration.chk", "equilibration.xml", "config.toml")),
     ):  # fmt: skip
         steps = 60 if name.startswith("killed") else 26
-        more = {"equilibrate": 20} if name.startswith("equil") else {}
-        use = lambda folder, steps=steps, more=more: go_on(folder, steps, **more)  # noqa: E731
+        use = lambda folder, steps=steps: go_on(folder, steps)  # noqa: E731
         found += [Subject(f"{name}: {pattern}", prepare, use, f"run/{pattern}") for pattern in kept]
         found.append(Subject(f"{name}: all other files", prepare, use, "run/*"))
     return found

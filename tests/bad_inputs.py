@@ -871,8 +871,8 @@ def commands() -> list[Case]:
         ("json = true", "unknown key 'json'"),
     ):  # fmt: skip
         # The command line states the same: what stands in the file is checked nevertheless.
-        add(words, "run", "--config", "C", "--model", "TOY", "--structure", "PAIR", "--output", "NOWHERE", "--steps", "1",
-            C=("toml", text), name=f"run, TOML {text}")  # fmt: skip
+        add(words, "run", "--config", "C", "--model", "TOY", "--structure", "PAIR", "--output", "NOWHERE", "--steps",
+            "1", C=("toml", text), name=f"run, TOML {text}")  # fmt: skip
     return [Case("commands", *row) for row in rows]
 
 

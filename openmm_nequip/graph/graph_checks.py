@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .fields import EDGE_INDEX
 from .graph import Graph
 
 
@@ -29,14 +30,14 @@ def check_graph(graph: Graph, n_types: int) -> None:
     for name, tensor, shape, whole in (
         ("positions", graph.positions, (n_atoms, 3), False),
         ("types", graph.types, (n_atoms,), True),
-        ("edge_index", edges.index, (2, n_edges), True),
+        (EDGE_INDEX, edges.index, (2, n_edges), True),
         ("shifts", edges.shifts, (n_edges, 3), False),
         ("cell", graph.cell, (3, 3), False),
     ):
         _check_tensor(name, tensor, shape, whole)
     if n_atoms == 0:
         raise ValueError("positions are of no atoms; give at least one")
-    for name, tensor, count in (("types", graph.types, n_types), ("edge_index", edges.index, n_atoms)):
+    for name, tensor, count in (("types", graph.types, n_types), (EDGE_INDEX, edges.index, n_atoms)):
         if tensor.numel() and not (0 <= int(tensor.min()) and int(tensor.max()) < count):
             raise ValueError(
                 f"{name} has values from {int(tensor.min())} to {int(tensor.max())}; expected 0 to {count - 1}"

@@ -50,9 +50,9 @@ def check_gradient(model: Model, path: str) -> None:
 
     energy, forces = answer(positions, cell)
     scale = max(float(forces.abs().max()), 1e-3)
-    for _ in range(_DIRECTIONS):
-        direction = torch.from_numpy(random.normal(size=tuple(positions.shape))).to(positions.dtype)
-        direction /= torch.linalg.vector_norm(direction)
+    drawn = [torch.from_numpy(random.normal(size=tuple(positions.shape))) for _ in range(_DIRECTIONS)]
+    for direction in (forces.to(positions.dtype), *drawn):  # along the forces the energy changes most
+        direction = direction / torch.linalg.vector_norm(direction).clamp(min=1e-12)
         step = _STEP * info.cutoff
         ends = [answer(positions + sign * step * direction, cell) for sign in (1.0, -1.0)]
         found = -(ends[0][0] - ends[1][0]) / (2 * step)

@@ -89,7 +89,15 @@ def add_frame_options(parser: argparse.ArgumentParser, default: str | None) -> N
 
 
 def reference_keys(arguments: argparse.Namespace) -> ReferenceKeys:
-    """What :func:`add_frame_options` was told."""
+    """What :func:`add_frame_options` was told.
+
+    Raises
+    ------
+    UsageError
+        If a name is empty.
+    ValueError
+        If a unit is unknown.
+    """
     from ...units import resolve_units
     from .labelled_frames import ReferenceKeys
 

@@ -111,7 +111,13 @@ def build_system(type_names: Sequence[str], size: int) -> BenchSystem:
 
 
 def peptide() -> BenchSystem:
-    """The shipped alanine dipeptide, 22 atoms in vacuum."""
+    """The shipped alanine dipeptide, 22 atoms in vacuum.
+
+    Raises
+    ------
+    StructureError
+        If its file is not as it was shipped.
+    """
     with as_file(files("openmm_nequip.data") / PEPTIDE) as path:
         damage = shipped_damage(str(path))
         if damage:

@@ -32,6 +32,30 @@ def repeats_itself(context: openmm.Context) -> bool:
     return bool(platform.getName() == "Reference")
 
 
+def likeness(context: openmm.Context) -> str:
+    """How alike a run that goes on and one that was never stopped are, for the run's log.
+
+    Parameters
+    ----------
+    context : openmm.Context
+        Of the run.
+
+    Returns
+    -------
+    str
+    """
+    if repeats_itself(context):
+        return "bit for bit as if it had not stopped"
+    names = [type(force).__name__ for force in context.getSystem().getForces()]
+    random = [name for name in names if name.endswith(_RANDOM)]
+    if random:
+        return f"as a run of the same kind, not the same steps: no checkpoint holds the random numbers of {random[0]}"
+    return (
+        "not bit for bit: sums on this platform have no fixed order, so that positions differ by some 1e-7 nm within "
+        "0.15 ps and by more later (--platform Reference, or CPU with --threads 1, repeats itself)"
+    )
+
+
 def drop_lists(simulation: app.Simulation) -> None:
     """Make neighbour lists, and with them the order of all sums, depend on the present positions alone.
 

@@ -14,6 +14,7 @@ from ...reporters import EnergyLog
 from ...upstream.openmm_reporters import close_reporter
 from . import run_analysis, trajectory_files
 from .finish import Finished
+from .fresh_lists import likeness
 from .interrupt import StopRequest
 from .md_system import Setup, has_plugin_force, make_integrator, make_simulation
 from .molecule_placement import FrameReporter, MoleculePlacement
@@ -63,7 +64,7 @@ def produce(
     if start is None:
         folder.load_checkpoint(simulation, PRODUCTION)
         record.forget_after(PRODUCTION, simulation.currentStep)
-        logger.info("continuing from step %d", simulation.currentStep)
+        logger.info("continuing from step %d, %s", simulation.currentStep, likeness(simulation.context))
     else:
         simulation.context.setPeriodicBoxVectors(*start.getPeriodicBoxVectors())
         simulation.context.setPositions(start.getPositions())
