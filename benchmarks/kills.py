@@ -103,7 +103,7 @@ class Round:
             raise SystemExit(f"the run itself fails: {errors.decode()[-500:]}")
         return time.monotonic() - began
 
-    def left_over(self, at_once):
+    def left_over(self, ignored=()):
         """What is there and should not be; what clears itself up gets a moment."""
         began = time.monotonic()
         while True:
@@ -114,7 +114,8 @@ class Round:
             found += [str(p) for p in cache]
             found += [str(p) for p in (self.folder / "cache").rglob("*") if ".part-" in p.name]
             found += [str(p) for p in self.output.glob(".*.tmp")]
-            if not found or at_once or time.monotonic() - began > GRACE_S:
+            found = [each for each in found if not any(word in each for word in ignored)]
+            if not found or time.monotonic() - began > GRACE_S:
                 return found
             time.sleep(0.2)
 
@@ -136,9 +137,10 @@ class Round:
                 process.communicate(timeout=600.0)
                 self.kills += 1
                 self.where[arguments[0]] = self.where.get(arguments[0], 0) + 1
-                # A kill in the middle of writing a file leaves that: it goes with the next process, so it is no fault
-                # here, and one at the end.
-                kept = [each for each in self.left_over(False) if ".part-" not in each and not each.endswith(".tmp")]
+                # Half a file, and the folder in the cache that a process worked in, go with the next process that works
+                # there: no fault here, and one at the end.
+                swept = (".part-", ".tmp", f"{self.folder}/cache")
+                kept = self.left_over(swept)
                 self.wrong += [f"left by {signal.Signals(number).name}: {each}" for each in kept]
                 continue
             if process.returncode:
@@ -146,7 +148,7 @@ class Round:
                 return
             if arguments[0] == "run":
                 break
-        self.wrong += [f"left at the end: {each}" for each in self.left_over(False)]
+        self.wrong += [f"left at the end: {each}" for each in self.left_over()]
 
     def results(self):
         """Rows and frames."""
