@@ -130,7 +130,7 @@ def remember_compilations(folder):
         'cp "$kept" "$2"\n'
     )
     script.chmod(0o755)
-    os.environ["CXX"] = str(script)
+    return str(script)
 
 
 def with_cache(folder, use):
@@ -213,6 +213,10 @@ def use_embedded(folder):
     """Its energy."""
     os.environ["OPENMM_NEQUIP_CACHE"] = str(folder / "cache")
     return energy_of(openmm_nequip.read_system(folder / "system.xml"))
+
+
+#: Uses with a cache folder of their own.
+OWN_CACHE = (use_embedded,)
 
 
 def saved_system(folder):
@@ -466,11 +470,14 @@ def main():
     for name in SLOW_MODULES:
         importlib.import_module(name)
     document, total = {}, Counter()
-    remember_compilations(Path(tempfile.mkdtemp()))
+    usual = os.environ.get("CXX", "")
+    compiler = remember_compilations(Path(tempfile.mkdtemp(prefix="flips-")))
     for subject in subjects(arguments.models):
         if not any(word in subject.name for word in arguments.only):
             continue
         began = time.monotonic()
+        # Libraries of another compiler are others: it serves the subjects that have a cache of their own.
+        os.environ["CXX"] = compiler if subject.use in OWN_CACHE or "cache" in subject.names else usual
         with tempfile.TemporaryDirectory() as folder:
             counts, worth_a_look = try_subject(subject, arguments.flips, arguments.seed, Path(folder))
         total += counts
@@ -478,6 +485,7 @@ def main():
         print(f"{subject.name}: {dict(counts)} in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         for line in worth_a_look:
             print(f"    {line}", file=sys.stderr, flush=True)
+    shutil.rmtree(Path(compiler).parent)
     document["all"] = {kind: total[kind] for kind in KINDS}
     print(json.dumps(document, indent=2))
     return int(any(total[kind] for kind in KINDS[2:]))

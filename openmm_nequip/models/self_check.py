@@ -46,7 +46,7 @@ def check_gradient(model: Model, path: str) -> None:
     def answer(points: torch.Tensor, box: torch.Tensor) -> tuple[float, torch.Tensor]:
         given = points, data[TYPES], data[EDGE_INDEX], data[SHIFTS], box
         out = model(*[tensor.to(model.device) for tensor in given])
-        return float(out["energy"]), out["forces"].double().cpu()
+        return float(out["energy"].detach()), out["forces"].detach().double().cpu()
 
     energy, forces = answer(positions, cell)
     scale = max(float(forces.abs().max()), 1e-3)
