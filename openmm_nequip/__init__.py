@@ -14,6 +14,7 @@ from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
     from . import crystal, reporters
+    from .app.check.checking import check
     from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
     from .hybrid import Link, MixedReport, MixedSystem, Region
     from .models import Model, ModelInfo, load_model
@@ -37,6 +38,7 @@ __all__ = [
     "Region",
     "Units",
     "__version__",
+    "check",
     "create_mixed_system",
     "crystal",
     "load_model",
@@ -62,6 +64,7 @@ _HOMES = {
     "NequIPPotentialImpl": "potential",
     "Region": "hybrid",
     "Units": "units",
+    "check": "app.check.checking",
     "create_mixed_system": "potential",
     "crystal": None,
     "errors": None,

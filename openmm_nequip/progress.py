@@ -7,11 +7,12 @@ import logging
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from tqdm.auto import tqdm
 
@@ -105,3 +106,40 @@ def run_program(
         process.wait()
     logger.info("%s: done in %.0f s", what.partition(":")[0], time.monotonic() - start)
     return code
+
+
+class Ended(NamedTuple):
+    """What a program left behind."""
+
+    code: int  #: exit code
+    output: str  #: what it printed
+    errors: str  #: what it complained of
+
+
+def run_quietly(command: Sequence[str]) -> Ended:
+    """Run a program without a word; it ends with this process, however that dies.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program and arguments.
+
+    Returns
+    -------
+    Ended
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_SUPERVISOR), "", *command], stdout=output, stderr=errors,
+            stdin=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait()
+        finally:
+            process.stdin.close()  # type: ignore[union-attr]  # at which the supervisor ends what still runs
+            process.wait()
+        texts = []
+        for file in (output, errors):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    return Ended(code, *texts)

@@ -242,3 +242,20 @@ def test_a_compiled_package_without_names_runs(tmp_path, compiled, name, target)
     right = energy_and_forces(load_model(DATA / f"{name}.nequip.zip", compile=False), frame)
     found = energy_and_forces(model, frame)
     assert found[0] == pytest.approx(right[0], abs=ENERGY) and np.abs(found[1] - right[1]).max() < FORCE
+
+
+def test_packages_of_nequip_0_8_name_their_metadata_otherwise(tmp_path):
+    """Their GraphModel keeps in ``metadata`` what later ones keep in ``_metadata``."""
+    old = tmp_path / "old.nequip.zip"
+    renamed = 0
+    with zipfile.ZipFile(DATA / "tiny-nequip.nequip.zip") as given, zipfile.ZipFile(old, "w") as written:
+        for entry in given.infolist():
+            content = given.read(entry)
+            if entry.filename.endswith("/model/eager_model.pkl"):
+                before, after = (b"X" + len(name).to_bytes(4, "little") + name for name in (b"_metadata", b"metadata"))
+                renamed += content.count(before)
+                content = content.replace(before, after)
+            written.writestr(entry, content)
+    assert renamed
+    facts = [read_info(locate(path), run_code=False) for path in (DATA / "tiny-nequip.nequip.zip", old)]
+    assert facts[0] == facts[1]

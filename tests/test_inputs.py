@@ -18,7 +18,7 @@ from openmm_nequip.graph.fields import CELL, EDGE_INDEX, INPUT_FIELDS, POSITIONS
 from openmm_nequip.models import Execution, locate, read_info
 from openmm_nequip.models.base import ModelInfo
 from openmm_nequip.models.formats.aotinductor import AOTInductorModel
-from openmm_nequip.models.graph_inputs import GraphInput
+from openmm_nequip.models.graph_inputs import GraphInput, check_inputs, inputs_of_fields, parse_inputs
 from openmm_nequip.units import KJ_PER_MOL_PER_EV
 
 CHARGE = FAULTS / "charge.nequip.zip"
@@ -127,6 +127,16 @@ def test_wrong_inputs_are_refused_before_anything_is_made(inputs, error, words):
         load_model(CHARGE, compile=False, modelInputs=inputs)
     with pytest.raises(error, match=words):
         MLPotential("nequip", modelPath=CHARGE).createSystem(topology, modelInputs=inputs)
+
+
+@pytest.mark.parametrize("name", ["magmoms", "dipole", "polarization"])
+def test_inputs_that_are_no_number_are_refused_with_the_reason(name):
+    wanted = inputs_of_fields(["pos", "atom_types", name], {})
+    assert "not one number" in str(wanted[0])
+    for given in ({}, {name: 1}):
+        with pytest.raises(ModelInputError, match=f"takes '{name}', which has a value for each atom") as caught:
+            check_inputs(wanted, parse_inputs(given), "model.nequip.zip")
+        assert caught.value.name == name
 
 
 def test_models_without_inputs_refuse_them():

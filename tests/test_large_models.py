@@ -12,11 +12,14 @@ from openmm_nequip.app.accuracy import frame_answers
 from openmm_nequip.app.cli import main
 from openmm_nequip.kernels.read import bilinear, nequip_layers, read_model
 from openmm_nequip.models.compiling import aot
+from openmm_nequip.models.own_answers import find_edges, make_references
 from openmm_nequip.upstream.nequip_state import default_dtype
 
 MODEL = str(DATA / "tiny-nequip.nequip.zip")
 #: Relative to the largest weight.
 ROUNDING = {"float64": 1e-12, "float32": 1e-5}
+#: Of all structures together.
+MOST_EDGES = 2500
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -108,3 +111,22 @@ def test_times_fit_the_model(monkeypatch, tmp_path):
     assert [what.split(": ")[1].split(",")[0] for what in said] == [
         "a minute or two", "some minutes", "ten minutes or more for a model of this size"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("n_types", [37, 89])
+def test_libraries_of_many_types_are_checked_on_few_edges_with_every_type(n_types):
+    """Bonds, close pairs, images and every type remain; an edge of a large model takes a millisecond."""
+    types = [f"T{i}" for i in range(n_types)]
+    model = make_model(types, num_layers=1, num_features=2, radial_mlp_width=4)
+    references = make_references(model, {"r_max": "4.0", "type_names": " ".join(types)})
+    seen, shortest, edges = set(), [], 0
+    for one in references.structures:
+        seen |= set(one.types.tolist())
+        index, shifts = find_edges(one.positions, one.cell, bool(one.periodic), references.cutoff)
+        edges += index.shape[1]
+        vectors = one.positions[index[1]] - one.positions[index[0]] + shifts @ one.cell
+        shortest.append(np.linalg.norm(vectors, axis=1).min() / references.cutoff)
+    assert seen == set(range(n_types))
+    assert min(shortest) < 0.11
+    assert sum(value < 0.25 for value in shortest) >= 2
+    assert edges < MOST_EDGES

@@ -12,10 +12,17 @@ from . import compile_ahead, demo, energy, info
 from .accuracy import accuracy_command
 from .answer import FAILED, PROGRAM, Answer, printable
 from .bench import bench_command
+from .check import check_command
+from .many import many_command
+from .parity import parity_command
+from .pmf import pmf_command
 from .run import run_command
 
 #: In the order in which ``--help`` lists them.
-_COMMANDS = (info, energy, accuracy_command, run_command, demo, bench_command, compile_ahead)
+_COMMANDS = (
+    info, energy, accuracy_command, check_command, run_command, many_command, demo, pmf_command, bench_command,
+    parity_command, compile_ahead,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

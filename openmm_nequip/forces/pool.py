@@ -22,6 +22,8 @@ PROBES = 16
 #: How far the probes may move between two calls of one Context, in nm (root mean square): a quarter of the default
 #: skin, and many times what a step of dynamics does.
 NEAR_NM = 0.02
+#: The same for a mean over coordinates, in nm^2.
+_NEAR_SQUARE = NEAR_NM**2 / 3.0
 #: Evaluators of one force, by number of atoms: the memory of each grows with them.
 _MOST = ((2_000, 8), (20_000, 4))
 _FEWEST = 2
@@ -45,19 +47,19 @@ class _Member:
 
     def near(self, probes: np.ndarray) -> bool:
         """Whether the probes (3 n_probes,) go on from those of the last call."""
-        return self.last is None or _distance(self.last, probes) < NEAR_NM
+        return self.last is None or _square(self.last, probes) <= _NEAR_SQUARE * len(probes)
 
     def took_turns(self, probes: np.ndarray) -> bool:
         """Whether the probes (3 n_probes,) go on from an earlier call that was not the last."""
-        return any(_distance(earlier, probes) < NEAR_NM for earlier in self.before)
+        return any(_square(earlier, probes) <= _NEAR_SQUARE * len(probes) for earlier in self.before)
 
 
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Root mean square displacement of probes (3 n_probes,)."""
-    if a.shape != b.shape:
+def _square(a: np.ndarray, b: np.ndarray) -> float:
+    """Sum of squared displacements of probes (3 n_probes,), nm^2."""
+    if a.size != b.size:
         return math.inf
     moved = a - b
-    return math.sqrt(3.0 * np.vdot(moved, moved) / (len(moved) or 1))
+    return float(moved.dot(moved))
 
 
 class EvaluatorPool:
@@ -72,7 +74,9 @@ class EvaluatorPool:
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
         self._members = [_Member(make())]
-        self._guard = threading.Condition(threading.Lock())
+        # Taken at every step: the lock itself is cheaper to enter than the condition round it.
+        self._guard = threading.Lock()
+        self._freed = threading.Condition(self._guard)
         self._waiting = 0
         self._size = -1
         self._places = np.zeros(0, dtype=np.int64)
@@ -102,7 +106,7 @@ class EvaluatorPool:
             member.busy = False
             if self._waiting:
                 with self._guard:
-                    self._guard.notify()
+                    self._freed.notify()
 
     def forget_lists(self) -> None:
         """Drop the neighbour lists of all evaluators."""
@@ -129,7 +133,7 @@ class EvaluatorPool:
         while True:
             free = [member for member in self._members if not member.busy]
             if free:
-                member = min(free, key=lambda each: 0.0 if each.last is None else _distance(each.last, probes))
+                member = min(free, key=lambda each: 0.0 if each.last is None else _square(each.last, probes))
                 if member.near(probes):
                     return member
                 if len(self._members) < most and member.took_turns(probes):
@@ -139,7 +143,7 @@ class EvaluatorPool:
             if len(self._members) < most:
                 break
             self._waiting += 1
-            self._guard.wait(1.0)
+            self._freed.wait(1.0)
             self._waiting -= 1
         member = _Member(self._make())
         self._members.append(member)

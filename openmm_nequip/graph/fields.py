@@ -30,6 +30,12 @@ STRUCTURE_FIELDS = frozenset({
     *INPUT_FIELDS, EDGE_VECTORS, "edge_transpose_perm", "edge_lengths", "edge_type", "atomic_numbers", "species", "pbc",
     "batch", "ptr", "num_atoms", "num_nodes", "num_frames", "lmp_mliap_data", "num_local_ghost_atoms", "r_max",
 })  # fmt: skip
+#: Inputs with a value for each atom or edge, or with several components: no one number gives them.
+LARGER_INPUTS = frozenset({
+    "atomic_energy", "born_effective_charges", "charges", "dielectric_tensor", "dipole", "edge_attrs", "edge_cutoff",
+    "edge_embedding", "edge_energy", "edge_features", "edge_forces", "feature_norm_factor", "forces", "magmoms",
+    "node_attrs", "node_features", "normed_edge_lengths", "polarization", "stress", "stresses", "virial",
+})  # fmt: skip
 #: Inputs that nequip holds as whole numbers whatever reads them.
 WHOLE_INPUTS = frozenset({"charge", "spin", "dataset"})
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..errors import ModelInputError
-from ..graph.fields import POSITIONS, STRUCTURE_FIELDS, WHOLE_INPUTS
+from ..graph.fields import LARGER_INPUTS, POSITIONS, STRUCTURE_FIELDS, WHOLE_INPUTS
 
 #: Values by name, in the order of the names: hashable.
 InputValues = tuple[tuple[str, "int | float"], ...]
@@ -48,6 +48,8 @@ class GraphInput(NamedTuple):
         return 0 if self.lowest is None or self.highest is None else min(max(0, self.lowest), self.highest)
 
     def __str__(self) -> str:
+        if self.name in LARGER_INPUTS:
+            return f"{self.name} (not one number: cannot be given here)"
         if self.lowest is None:
             return f"{self.name} (one {'whole ' * (self.name in WHOLE_INPUTS)}number)"
         return f"{self.name} (whole numbers from {self.lowest} to {self.highest})"
@@ -117,9 +119,17 @@ def check_inputs(wanted: Sequence[GraphInput], given: InputValues, path: str) ->
     Raises
     ------
     ModelInputError
-        If a value is missing, not known to the model, or out of its range.
+        If a value is missing, not known to the model, or out of its range, or if the model takes more than numbers.
     """
     values, known = dict(given), {each.name: each for each in wanted}
+    for name in known:
+        if name in LARGER_INPUTS:
+            raise ModelInputError(
+                f"{path} takes {name!r}, which has a value for each atom or several components; here models get the "
+                "structure and single numbers such as a charge. Run it with nequip's own calculator, or train a model "
+                "without this input",
+                name,
+            )
     for name, value in values.items():
         if name not in known:
             takes = ", ".join(map(str, wanted)) or "none beside the structure"

@@ -38,6 +38,38 @@ def eager_calculator(path: str, device: str, energy_units_to_eV: float) -> Any:
     return load(path, device=device, chemical_species_to_atom_type_map=True, energy_units_to_eV=energy_units_to_eV)
 
 
+def torch_sim_model(path: str, device: str) -> Any:
+    """nequip's model class for torch-sim, evaluating a checkpoint or package eagerly.
+
+    Borrowed: ``NequIPTorchSimCalc._from_saved_model`` of nequip 0.19, as :func:`eager_calculator` does. Test:
+    ``tests/test_parity_command.py``, where torch-sim is installed.
+
+    Parameters
+    ----------
+    path : str
+        Checkpoint or package, with the suffix that nequip expects.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    nequip.integrations.torchsim.NequIPTorchSimCalc
+
+    Raises
+    ------
+    UpstreamError
+        If the installed nequip has no such class or method.
+    """
+    try:
+        from nequip.integrations.torchsim import NequIPTorchSimCalc
+    except ImportError as error:
+        raise _gone(str(error)) from error
+    load = getattr(NequIPTorchSimCalc, "_from_saved_model", None)
+    if load is None:
+        raise _gone("NequIPTorchSimCalc._from_saved_model")
+    return load(path, device=device, chemical_species_to_atom_type_map=True, neighborlist_backend="matscipy")
+
+
 def calculator_on_package(
     path: str, device: str, inputs: Sequence[str], outputs: Sequence[str], energy_units_to_eV: float
 ) -> Any:

@@ -174,6 +174,12 @@ class ASERunner(Runner):
             energy, forces = self._atoms.get_potential_energy(), self._atoms.get_forces()
         return Result(float(energy) * KJ_PER_MOL_PER_EV, np.array(forces) * KJ_PER_MOL_PER_EV / NM_PER_ANGSTROM)
 
+    def stress(self) -> np.ndarray:
+        """Stress (3, 3) at the start in eV/Å³, positive under tension."""
+        self.restart()
+        with default_dtype(torch.float64):
+            return np.array(self._atoms.get_stress(voigt=False))
+
     def advance(self, count: int) -> None:
         """MD steps; nequip computes with float64 as torch's default."""
         with default_dtype(torch.float64):

@@ -17,6 +17,7 @@ from ...reading import read_system
 from ...units import resolve_units
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
+from .bias import add_biases
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
 from .run_config import RunConfig
 from .run_folder import RunFolder
@@ -120,7 +121,8 @@ def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Set
 def _complete(
     config: RunConfig, done: int, structure: Structure, molecules: Molecules, system: openmm.System
 ) -> Setup:
-    """Add the barostat of an npt run."""
+    """Add the biases, and the barostat of an npt run."""
+    add_biases(system, config.bias, structure.box_nm is not None)
     barostat = None
     if config.ensemble == "npt":
         temperature = config.temperature * unit.kelvin

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 from ...errors import UsageError
-from ..answer import OK, PROGRAM, SUSPICIOUS, Answer
+from ..answer import FAILED, OK, PROGRAM, SUSPICIOUS, Answer
 from .run_config import RunConfig, check_settings, make_config, option_name, read_toml
 
 DESCRIPTION = "Minimise, equilibrate and run dynamics. Everything is written to --output; Ctrl-C saves and ends."
@@ -27,7 +28,24 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("run", parents=[common], help="molecular dynamics", description=DESCRIPTION)
     parser.add_argument("--config", metavar="FILE.toml", help="settings by the same names; the command line wins")
     parser.add_argument("--restart", action="store_true", help="go on from the last checkpoint in --output")
+    parser.add_argument("--check", action="store_true", help="check model and structure first, and stop on a stop")
+    add_settings(parser)
+    parser.set_defaults(command=run)
+
+
+def add_settings(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    """An option for each setting of a run.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Gets the options; none of them has a default.
+    without : sequence of str
+        Settings that get none.
+    """
     for setting in fields(RunConfig):
+        if setting.name in without:
+            continue
         facts = setting.metadata
         shown = "" if setting.default is None else f" (default: {str(setting.default).lower()})"
         more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": facts["help"] + shown}
@@ -41,7 +59,31 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         if setting.name == "input":
             more["action"] = "extend"  # also one by one
         parser.add_argument(f"--{option_name(setting.name)}", **more)
-    parser.set_defaults(command=run)
+
+
+def stated_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the command line and of its ``--config`` file, by name; the command line wins.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of a parser with :func:`add_settings` and ``--config``.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or a value in it is none of its setting.
+    """
+    stated = {setting.name: value for setting in fields(RunConfig) if (value := getattr(arguments, setting.name, None))
+              is not None}  # fmt: skip
+    layers = [] if arguments.config is None else [read_toml(arguments.config)]
+    for layer in layers:
+        check_settings(layer)  # also those that the command line overrides
+    return {key.replace("-", "_"): value for layer in [*layers, stated] for key, value in layer.items()}
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -65,17 +107,18 @@ def run(arguments: argparse.Namespace) -> Answer:
     """
     from .md_run import restart_run, start_run
 
-    stated = {setting.name: value for setting in fields(RunConfig) if (value := getattr(arguments, setting.name, None))
-              is not None}  # fmt: skip
-    layers = [] if arguments.config is None else [read_toml(arguments.config)]
-    given = {key.replace("-", "_"): value for layer in [*layers, stated] for key, value in layer.items()}
+    given = stated_settings(arguments)
     required = ("output",) if arguments.restart else ("model", "structure", "output")
     missing = [name for name in required if name not in given]
     if missing:
         options = ", ".join(f"--{name}" for name in missing)
         raise UsageError(f"run needs {options} (or {', '.join(missing)} in the --config file)")
-    for layer in layers:
-        check_settings(layer)  # also those that the command line overrides
+    if arguments.check and not arguments.restart:
+        from ..check.checking import check_run
+
+        report = check_run(make_config(given))
+        if report.level == "stop":
+            return Answer(report.as_json(), str(report), FAILED)
     outcome = restart_run(given["output"], given) if arguments.restart else start_run(make_config(given))
     return run_answer(outcome.summary, outcome.signal, str(given["output"]))
 

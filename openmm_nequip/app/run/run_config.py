@@ -112,6 +112,10 @@ class RunConfig:
     input: tuple[str, ...] | None = _option(
         None, "strings", "what the model takes beside the structure: charge=1", metavar="NAME=VALUE"
     )
+    bias: tuple[str, ...] | None = _option(
+        None, "strings", "harmonic biases: 'distance I J CENTRE K' (Å, kJ/mol/Å²), 'angle I J L CENTRE K' or "
+        "'torsion I J L M CENTRE K' (degrees, kJ/mol/rad²), atoms from 0", metavar="BIAS",
+    )  # fmt: skip
     threads: int | None = _option(
         None, "int", "CPU threads (default: all cores)", metavar="N", least=1, most=MOST_THREADS
     )

@@ -13,7 +13,7 @@ _SPACING = 0.6
 _MIN_EDGE = 3
 
 
-def example_graph(n_types: int, cutoff: float) -> dict[str, torch.Tensor]:
+def example_graph(n_types: int, cutoff: float, spacing: float = _SPACING) -> dict[str, torch.Tensor]:
     """A small periodic structure with every type in it, to trace the model with and to check the result on.
 
     Parameters
@@ -22,6 +22,8 @@ def example_graph(n_types: int, cutoff: float) -> dict[str, torch.Tensor]:
         Number of atom types.
     cutoff : float
         In model lengths.
+    spacing : float, optional
+        Distance of neighbouring atoms in cutoffs.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def example_graph(n_types: int, cutoff: float) -> dict[str, torch.Tensor]:
     from vesin import NeighborList
 
     side = max(_MIN_EDGE, math.ceil(n_types ** (1 / 3)))
-    spacing = _SPACING * cutoff
+    spacing = spacing * cutoff
     generator = torch.Generator().manual_seed(1)
     ticks = torch.arange(side, dtype=torch.float64) * spacing
     positions = torch.cartesian_prod(ticks, ticks, ticks)

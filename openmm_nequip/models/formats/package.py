@@ -51,12 +51,12 @@ def read_info(source: ModelSource) -> ModelInfo | None:
     content = read_end(source, "/model/eager_model.pkl")
     try:
         model = _graph_model(peek(content or b""))
-        metadata = {key: str(value) for key, value in state_of(model)["_metadata"].items()}
+        metadata = {key: str(value) for key, value in _metadata(model).items()}
         inputs = inputs_of_fields(state_of(model).get("model_input_fields", ()), embedded_fields(model))
         return make_info(metadata, outputs=ALL_OUTPUTS, versions=package_versions(source), inputs=inputs)
     except ModelFileError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
         return None
 
 
@@ -86,12 +86,18 @@ def obstacle(source: ModelSource, execution: Execution) -> str:
     )
 
 
+def _metadata(thing: Any) -> dict[str, Any]:
+    """nequip's metadata of a GraphModel, which nequip 0.8 keeps under another name; empty for another module."""
+    state = state_of(thing)
+    found = state.get("_metadata", state.get("metadata"))
+    return found if isinstance(found, dict) else {}
+
+
 def _graph_model(thing: Any) -> Any:
     """The GraphModel in a dictionary of modules, or the thing itself."""
-    state = state_of(thing)
-    if "_metadata" in state:
+    if _metadata(thing):
         return thing
-    inside = state["_modules"]
+    inside = state_of(thing)["_modules"]
     return _graph_model(inside.get("sole_model") or next(iter(inside.values())))
 
 

@@ -1,0 +1,1 @@
+"""The command ``many``: a table of runs on a pool of workers."""

@@ -1,0 +1,1 @@
+"""The command ``pmf``: free energy along a coordinate from biased runs."""
