@@ -322,10 +322,10 @@ def subjects(more):
     ]
     for name, prepare, kept in (
         ("finished run", begin, ("checkpoint.chk", "config.toml", "provenance.json", "log.csv", "trajectory.dcd",
-                                 "start.pdb", "inputs/*", "checkpoint.xml", "findings.json")),
+                                 "start.pdb", "inputs/*", "checkpoint.xml")),
         ("finished hybrid run", lambda folder: begin(folder, trajectory="xtc", **hybrid),
          ("system.xml", "start.pdb", "trajectory.xtc", "config.toml")),
-        ("killed run", killed, ("checkpoint.chk", "log.csv", "trajectory.dcd", "findings.json", "provenance.json")),
+        ("killed run", killed, ("checkpoint.chk", "log.csv", "trajectory.dcd", "provenance.json")),
         ("killed hybrid run", lambda folder: killed(folder, trajectory="xtc", **hybrid),
          ("trajectory.xtc", "system.xml")),
         *int(HDF5) * [("killed run with HDF5", lambda folder: killed(folder, trajectory="h5"), ("trajectory.h5",))],

@@ -62,7 +62,7 @@ def test_model_files(name, tmp_path):
 def test_a_sample_of_everything_that_is_believed():
     """The whole of it, 200 flips each, is benchmarks/bit_flips.py; here each file is used as there."""
     names = ["model .ckpt", "library of fused", "write_system", "finished run: provenance",
-             "finished run: checkpoint.chk", "finished run: trajectory", "finished run: findings"]  # fmt: skip
+             "finished run: checkpoint.chk", "finished run: trajectory", "finished run: config"]  # fmt: skip
     command = [sys.executable, str(BENCHMARK), "--flips", "4", "--seed", "3", "--only", *names]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
