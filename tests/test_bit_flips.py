@@ -61,14 +61,14 @@ def test_model_files(name, tmp_path):
 @pytest.mark.slow
 def test_a_sample_of_everything_that_is_believed():
     """The whole of it, 200 flips each, is benchmarks/bit_flips.py; here each file is used as there."""
-    names = ["model .ckpt", "library of fused", "write_system", "finished run: provenance",
-             "finished run: checkpoint.chk", "finished run: trajectory", "finished run: config"]  # fmt: skip
+    names = ["model .ckpt", "write_system", "finished run: provenance", "finished run: checkpoint.chk",
+             "finished run: trajectory", "finished run: config"]  # fmt: skip
     command = [sys.executable, str(BENCHMARK), "--flips", "4", "--seed", "3", "--only", *names]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert len(found) == len(names) + 1, found
-    assert found["all"]["noticed"] > 15
+    assert found["all"]["noticed"] > 12
 
 
 def test_saved_potentials(tmp_path):

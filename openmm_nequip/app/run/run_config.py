@@ -45,7 +45,7 @@ class RunConfig:
         300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0, most=1e6
     )
     pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar", least=-1e7, most=1e7)
-    timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0, most=100.0)
+    timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0)
     steps: int = _option(
         10000, "count", "production steps in total, those before a restart included", metavar="N", most=MOST_STEPS
     )
