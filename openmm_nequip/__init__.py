@@ -13,11 +13,13 @@ from ._version import __version__
 from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
-    from . import crystal, reporters
+    from . import crystal, inputs, reporters
     from .app.check.checking import check
-    from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
+    from .csvr import csvr_integrator
+    from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError, ModuleError
     from .hybrid import Link, MixedReport, MixedSystem, Region
-    from .models import Model, ModelInfo, load_model
+    from .models import Model, ModelInfo, load_model, trust
+    from .module_potential import potential_from
     from .potential import NequIPPotentialImpl, create_mixed_system
     from .reading import read_system, write_system
     from .registration import register
@@ -34,6 +36,7 @@ __all__ = [
     "ModelInfo",
     "ModelInputError",
     "ModifierError",
+    "ModuleError",
     "NequIPPotentialImpl",
     "Region",
     "Units",
@@ -41,11 +44,15 @@ __all__ = [
     "check",
     "create_mixed_system",
     "crystal",
+    "csvr_integrator",
+    "inputs",
     "load_model",
+    "potential_from",
     "read_system",
     "register",
     "reporters",
     "resolve_units",
+    "trust",
     "write_system",
 ]
 
@@ -61,6 +68,7 @@ _HOMES = {
     "ModelInfo": "models",
     "ModelInputError": "errors",
     "ModifierError": "errors",
+    "ModuleError": "errors",
     "NequIPPotentialImpl": "potential",
     "Region": "hybrid",
     "Units": "units",
@@ -68,14 +76,18 @@ _HOMES = {
     "create_mixed_system": "potential",
     "crystal": None,
     "errors": None,
+    "csvr_integrator": "csvr",
+    "inputs": None,
     "load_model": "models",
     "models": None,
     "potential": None,
+    "potential_from": "module_potential",
     "read_system": "reading",
     "register": "registration",
     "reporters": None,
     "resolve_units": "units",
     "stress": None,
+    "trust": "models",
     "units": None,
     "write_system": "reading",
 }

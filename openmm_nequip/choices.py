@@ -12,8 +12,12 @@ RULES = ("openmm-ml", "gromacs", "all-in-set")
 LINK_CHARGES = ("keep", "zero", "redistribute")
 #: Prefix of models that are fetched by their id.
 NEQUIP_NET = "nequip.net:"
+#: Prefix of potentials that are functions or classes of Python: ``python:MODULE:NAME``.
+PYTHON = "python:"
 #: Name of the model's force in a System.
 FORCE_NAME = "NequIP"
+#: Families of models, by the names of the packages that make them.
+FAMILIES = ("NequIP", "Allegro")
 #: Name of the force whose bonds of zero strength declare molecules.
 MOLECULES_NAME = "NequIPMolecules"
 #: Name under which the potential is registered with OpenMM-ML.

@@ -51,6 +51,25 @@ class ModelInputError(OpenMMNequIPError, ValueError):
         self.name = name
 
 
+class ModuleError(OpenMMNequIPError, ValueError):
+    """A potential that is a module is declared wrongly, or does not do what its declaration says.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the cure.
+    name : str, optional
+        What it is about: an input, an output, a setting, or the check that failed.
+    path : str, optional
+        The module.
+    """
+
+    def __init__(self, message: str, name: str | None = None, path: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.path = path
+
+
 class AtomTypeError(OpenMMNequIPError, ValueError):
     """An atom has no type that the model knows, or the types that were given do not fit.
 
@@ -75,6 +94,10 @@ class AtomTypeError(OpenMMNequIPError, ValueError):
 
 class CompileError(OpenMMNequIPError, RuntimeError):
     """A model cannot be compiled with AOTInductor here; the message has the reason."""
+
+
+class ExportError(OpenMMNequIPError, RuntimeError):
+    """A model cannot be given to another engine, or what was written does not give the model's numbers there."""
 
 
 class KernelsError(OpenMMNequIPError, RuntimeError):
@@ -205,6 +228,28 @@ class StructureError(OpenMMNequIPError, ValueError):
     def __init__(self, message: str, path: str | None = None) -> None:
         super().__init__(message)
         self.path = path
+
+
+class EngineInputError(OpenMMNequIPError, ValueError):
+    """Something in another engine's input cannot be read, or cannot be done here as that engine does it.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, with the value and the cure.
+    path : str, optional
+        The file.
+    line : int, optional
+        Its line, counted from 1; None where a whole file, or what is missing in it, is meant.
+    """
+
+    def __init__(self, message: str, path: str | None = None, line: int | None = None) -> None:
+        where = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
+        super().__init__(where + message)
+        self.message, self.path, self.line = message, path, line
+
+    def __reduce__(self):
+        return type(self), (self.message, self.path, self.line)
 
 
 class RunFolderError(OpenMMNequIPError, ValueError):

@@ -13,6 +13,7 @@ from .choices import BACKENDS
 from .graph.neighbors import DEFAULT_SKIN_NM
 from .models.execution import Execution
 from .models.graph_inputs import parse_inputs
+from .models.modules.module_interface import parse_interface
 from .models.source import digest_given
 from .units import Units, resolve_units
 
@@ -26,6 +27,8 @@ class Options:
 
     Parameters
     ----------
+    atomCharges : sequence of float, optional
+        Charge in e of each atom that the model describes, for modules that take them.
     atomTypes : sequence of int or str, optional
         Type index or name of each atom that the model describes; by element symbol if not given.
     backend : str
@@ -53,6 +56,9 @@ class Options:
     modelInputs : mapping of str to number, optional
         What the model takes beside the structure, such as ``{"charge": 1}``; with several models in one hybrid System
         each gets those it knows, or a list has a mapping for each.
+    moduleInputs : str, sequence of str or mapping, optional
+        What a module of no known format takes and gives, in order, such as ``"atom-positions,atom-numbers,box,pbc"``;
+        see :func:`openmm_nequip.models.modules.module_interface.parse_interface`.
     modifiers : sequence of str, optional
         nequip's modifiers, such as ``enable_OpenEquivariance``, see :func:`openmm_nequip.load_model`.
     precision : str, optional
@@ -67,6 +73,7 @@ class Options:
         SHA-256 that the model file must have.
     """
 
+    atomCharges: Sequence[float] | None = None
     atomTypes: Sequence[int | str] | None = None
     backend: str = "auto"
     compile: bool | None = None
@@ -82,6 +89,7 @@ class Options:
     linkType: int | str | None = None
     modelInputs: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None
     modifiers: Sequence[str] | None = None
+    moduleInputs: Any = None
     precision: str | None = None
     properties: dict[str, str] | None = None
     skin: Any = None
@@ -93,17 +101,20 @@ class Options:
 
         Raises
         ------
-        ValueError, TypeError, ModifierError, CudaGraphError
+        ValueError, TypeError, ModifierError, ModuleError, CudaGraphError
             With the option, its value and what may be given.
         """
         _ = self.execution, self.units
         skin_in_nm(self.skin)
         digest_given(self.trusted)
+        if self.moduleInputs is not None:
+            parse_interface(self.moduleInputs)
         check_precision(self.precision)
         for name in ("declareMolecules", "embedModel"):
             check_flag(name, getattr(self, name))
         if self.backend not in BACKENDS:
             raise ValueError(f"backend={self.backend!r} is unknown; use one of {', '.join(BACKENDS)}")
+        _check_charges(self.atomCharges)
         types = self.atomTypes
         if isinstance(types, (str, bytes)) or not (types is None or hasattr(types, "__iter__")):
             raise TypeError(
@@ -174,6 +185,16 @@ def check_flag(name: str, value: Any) -> None:
     """Raise TypeError unless a value is True or False: texts such as ``"no"`` count as true in Python."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}={value!r} is neither True nor False")
+
+
+def _check_charges(charges: Any) -> None:
+    listed = charges is None or (hasattr(charges, "__iter__") and not isinstance(charges, (str, bytes, Mapping)))
+    try:
+        good = listed and (charges is None or bool(np.isfinite(np.array(list(charges), dtype=float)).all()))
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise TypeError(f"atomCharges={charges!r} is no list of finite numbers; give the charge of each atom in e")
 
 
 def _check_properties(properties: Any) -> None:

@@ -31,7 +31,7 @@ from .models import (
     share_inputs,
 )  # fmt: skip
 from .options import Options, check_keywords, check_precision, skin_in_nm
-from .topology import atom_types, check_box, check_density, declare_molecules, is_periodic, topology_box
+from .topology import atom_types, charges_of, check_box, check_density, declare_molecules, is_periodic, topology_box
 from .units import Units
 from .upstream.openmm_ml import asked_to_remove_constraints
 
@@ -61,7 +61,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         self.modelPath = modelPath
         self._options = options
         Options(**options)  # refuses what cannot be, before the file is looked at
-        self.source = locate(modelPath, options.get("trusted"))
+        self.source = locate(modelPath, options.get("trusted"), options.get("moduleInputs"))
         #: Values of the model's inputs in a hybrid System, which may have several models.
         self.inputs: Any = None
 
@@ -99,6 +99,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
             check_keywords(given, known, "createSystem")
         merged = self._options | {key: value for key, value in given.items() if key in Options.names()}
         options = Options(**merged)
+        if given.get("moduleInputs") is not None:
+            self.source = locate(self.modelPath, options.trusted, options.moduleInputs)
         check_trusted(self.source, options.trusted)
         return options
 
@@ -146,10 +148,14 @@ class NequIPPotentialImpl(MLPotentialImpl):
             raise ValueError("the topology has no atoms; give one with atoms that the model is to describe")
         info = self.read_info(options)
         types = atom_types(info.type_names, members, options.atomTypes)
+        info.check_box(periodic)
         if periodic:
             box = system.getDefaultPeriodicBoxVectors()
-            check_density(len(members), box, info.reach * options.units.length + skin_in_nm(options.skin))
-        spec = self.spec(options, Placement(len(members), types), periodic)
+            units = info.units_given(options.units)
+            check_density(len(members), box, info.reach * units.length + skin_in_nm(options.skin))
+        info.check_charges(options.atomCharges)
+        placement = Placement(len(members), types, own_charges=charges_of(len(members), options.atomCharges))
+        spec = self.spec(options, placement, periodic)
         force = make_force(spec, selected, system.getNumParticles(), options.backend, options.properties)
         force.setForceGroup(forceGroup)
         system.addForce(force)
@@ -209,8 +215,10 @@ class NequIPPotentialImpl(MLPotentialImpl):
             potential.inputs = inputs
         builder |= {key: value for key, value in given.items() if key in _BUILDER_KEYWORDS}
         # The report compares the distance of a region's images with the reach of the model.
-        cutoff = self.read_info(options).cutoff
-        builder.setdefault("cutoff_nm", None if cutoff is None else cutoff * options.units.length)
+        info = self.read_info(options)
+        length = info.units_given(options.units).length
+        builder.setdefault("cutoff_nm", None if info.cutoff is None else info.cutoff * length)
+        builder["embedsElectrostatics"] = any(read_info(each.source).embeds for each in potentials)
         builder["declareMolecules"] = options.declareMolecules
         mixed = build_mixed_system(
             topology, system, atoms, ModelForces(topology, potentials, options), HybridOptions(**builder)
@@ -264,7 +272,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         -------
         PotentialSpec
         """
-        units, execution = options.units, self.execution(options)
+        units, execution = read_info(self.source).units_given(options.units), self.execution(options)
         log_units(self.source.path, units)
         spec = PotentialSpec(
             source=self.source,
@@ -288,7 +296,7 @@ def create_mixed_system(
     system: openmm.System,
     atoms: Any,
     modelPath: Any,
-    removeConstraints: bool = True,
+    removeConstraints: bool | None = None,
     forceGroup: int = 0,
     interpolate: bool = False,
     **options: Any,
@@ -305,8 +313,9 @@ def create_mixed_system(
         The region: atom indices or mdtraj selection text; a list of them for several regions.
     modelPath : str, path-like or list of these
         The model, or one for each region.
-    removeConstraints : bool
-        Whether constraints inside the regions are removed.
+    removeConstraints : bool, optional
+        Whether constraints inside the regions are removed; by default as the rule has it: ``"gromacs"`` keeps them, the
+        others remove them.
     forceGroup : int
         Force group of the model's force.
     interpolate : bool
@@ -330,7 +339,8 @@ def create_mixed_system(
     if not paths:
         raise TypeError("modelPath is an empty list; give a model, or one for each region")
     check_keywords(options, [*Options.names(), *_BUILDER_KEYWORDS], "create_mixed_system")
-    first, *others = [NequIPPotentialImpl(POTENTIAL_NAME, path, trusted=options.get("trusted")) for path in paths]
+    own = {name: options[name] for name in ("trusted", "moduleInputs") if name in options}
+    first, *others = [NequIPPotentialImpl(POTENTIAL_NAME, path, **own) for path in paths]
     return first.mix(
         topology, system, atoms, options, others, removeConstraints=removeConstraints, forceGroup=forceGroup,
         interpolate=interpolate,

@@ -64,8 +64,9 @@ class EnergyLog(_Table):
         The simulated System.
     append : bool
         Whether to go on at the end of the file, which must then have its header.
-    barostat : openmm.MonteCarloBarostat, optional
-        A barostat of the System; with it the instantaneous pressure is a column (two more energies per row).
+    barostat : openmm.Force, optional
+        A Monte Carlo barostat of the System; with it the instantaneous pressure (the mean of the three axes) is a
+        column, which takes two more energies per row.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class EnergyLog(_Table):
         interval: int,
         system: openmm.System,
         append: bool = False,
-        barostat: openmm.MonteCarloBarostat | None = None,
+        barostat: Any = None,
     ) -> None:
         self._interval = interval
         self._barostat = barostat
@@ -124,8 +125,13 @@ class EnergyLog(_Table):
             row += [volume, self._mass / volume * GRAM_PER_ML_PER_DALTON_PER_NM3]
         if self._barostat is not None:
             pressure = self._barostat.computeCurrentPressure(simulation.context)
-            row.append(pressure.value_in_unit(unit.bar) if unit.is_quantity(pressure) else float(pressure))
+            row.append(_mean_pressure(pressure.value_in_unit(unit.bar) if unit.is_quantity(pressure) else pressure))
         self._write(row)
+
+
+def _mean_pressure(found: Any) -> float:
+    """A pressure from what a barostat gives: one number, one for each axis, or six components, diagonal first."""
+    return float(np.atleast_1d(np.asarray(found, dtype=np.float64))[:3].mean())
 
 
 class StressReporter(_Table):

@@ -324,7 +324,7 @@ def _with_virial(force: Any, n_particles: int) -> tuple[Evaluator, np.ndarray] |
         return None
     spec = computation.spec
     # Caps do not follow a strain: they stay at their distance.
-    if not spec.periodic or spec.lambda_name is not None or spec.placement.n_caps:
+    if not spec.periodic or spec.lambda_name is not None or spec.placement.n_caps or len(spec.placement.charged):
         return None
     evaluator = spec.open()
     if not _gives_stress(evaluator):
@@ -336,6 +336,8 @@ def _with_virial(force: Any, n_particles: int) -> tuple[Evaluator, np.ndarray] |
 def _gives_stress(evaluator: Evaluator) -> bool:
     """Whether the model gives a virial, found out with one atom: of files of nequip <= 0.6 only some do."""
     model, units = evaluator.model, evaluator.units
+    if model.gives_virial is not None:
+        return model.gives_virial
     one = Evaluator(model, units, Placement(1, evaluator.placement.types[:1]), periodic=True, skin_nm=0.0)
     return "stress" in one.evaluate(np.zeros((1, 3)), np.eye(3) * 3 * model.info.reach * units.length)
 

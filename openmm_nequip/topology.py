@@ -15,7 +15,7 @@ import openmm.app
 import openmm.unit as unit
 
 from .choices import MOLECULES_NAME
-from .errors import AtomTypeError
+from .errors import AtomTypeError, ModelInputError
 from .graph.neighbors import check_size
 from .networks import endless_bonds
 
@@ -29,6 +29,37 @@ _ANY_LENGTH_NM = 0.1
 _DUMMY_CELL_NM = 0.11
 #: Names of lone pairs and extra particles; file readers give some of them the element of the atom before.
 _EXTRA_PARTICLE = re.compile(r"(LP|EP|VS|VIR|DUM|DRUDE)[A-Z]?\d*")
+
+
+def charges_of(n_atoms: int, given: Sequence[float] | None) -> np.ndarray:
+    """Charges of atoms as a user gave them.
+
+    Parameters
+    ----------
+    n_atoms : int
+        Number of atoms that the model describes.
+    given : sequence of float, optional
+        In e.
+
+    Returns
+    -------
+    numpy.ndarray, (n_atoms,) float64
+        Empty where none are given.
+
+    Raises
+    ------
+    ModelInputError
+        If their number is another.
+    """
+    if given is None:
+        return np.zeros(0)
+    charges = np.array(list(given), dtype=np.float64)
+    if len(charges) != n_atoms:
+        raise ModelInputError(
+            f"atomCharges has {len(charges)} entries; expected one for each of the {n_atoms} atoms of the model",
+            "charges",
+        )
+    return charges
 
 
 def is_dummy_box(box: np.ndarray) -> bool:

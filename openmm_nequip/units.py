@@ -2,7 +2,9 @@
 
 References
 ----------
-Constants are exact or recommended values of CODATA 2018 (https://doi.org/10.1103/RevModPhys.93.025010).
+Constants are exact or recommended values of CODATA 2018 (https://doi.org/10.1103/RevModPhys.93.025010). Those that
+other programs convert by, and that decide numbers which they publish, are of CODATA 2006
+(https://doi.org/10.1103/RevModPhys.80.633); they have the year in their names.
 """
 
 from __future__ import annotations
@@ -26,6 +28,19 @@ NM_PER_ANGSTROM = 0.1
 NM_PER_BOHR = 0.0529177210903
 #: 1 kJ/mol/nm^3 in bar: (1000 J / N_A) / (1e-27 m^3) / (1e5 Pa/bar)
 BAR_PER_KJ_PER_MOL_PER_NM3 = 1e3 / AVOGADRO / 1e-27 / 1e5
+
+# CP2K derives its units from these seven.
+ELEMENTARY_CHARGE_2006 = 1.602176487e-19  #: C
+PLANCK_2006 = 6.62606896e-34  #: J s
+LIGHT_SPEED = 299792458.0  #: m/s, exact
+RYDBERG_2006 = 10973731.568527  #: 1/m
+FINE_STRUCTURE_2006 = 7.2973525376e-3
+AVOGADRO_2006 = 6.02214179e23  #: 1/mol
+BOLTZMANN_2006 = 1.3806504e-23  #: J/K
+HARTREE_J_2006 = 2 * RYDBERG_2006 * PLANCK_2006 * LIGHT_SPEED
+EV_PER_HARTREE_2006 = HARTREE_J_2006 / ELEMENTARY_CHARGE_2006  #: 27.211383856556
+BOHR_M_2006 = FINE_STRUCTURE_2006 / (4 * math.pi * RYDBERG_2006)
+ATOMIC_TIME_S_2006 = PLANCK_2006 / (2 * math.pi * HARTREE_J_2006)
 
 LENGTHS_NM = {"angstrom": NM_PER_ANGSTROM, "nm": 1.0, "nanometer": 1.0, "bohr": NM_PER_BOHR}
 ENERGIES_KJ_PER_MOL = {

@@ -33,7 +33,7 @@ requirements() { # requirements STACK: its environment with everything but this 
   "${pip[@]}" --upgrade pip
   case "$1" in
     pythonforce)
-      "${pip[@]}" -c constraints.txt -e ".[test,conda]"
+      "${pip[@]}" -c constraints.txt -e ".[test,conda,docs,publish]"
       ;;
     torchforce)
       # openmmml 1.8 asks for OpenMM >= 8.6.1 but runs with 8.5.2, which openmmtorch 1.5 needs: hence --no-deps.

@@ -388,7 +388,7 @@ def test_atoms_of_a_subset_are_named_by_their_place_in_the_system(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"precison": "double"}, TypeError, "createSystem does not know precison; its keywords are atomTypes, backend"),
+        ({"precison": "double"}, TypeError, "not know precison; its keywords are atomCharges, atomTypes, backend"),
         ({"backend": "torchforce"}, ValueError, "backend='torchforce' is unknown; use one of auto"),
         ({"precision": "single"}, ValueError, "the model computes in float64"),
         ({"precision": "half"}, ValueError, "precision='half' is unknown"),

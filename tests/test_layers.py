@@ -18,9 +18,9 @@ LAYERS = {
     "forces": 5,
     "options": 6, "topology": 6,
     "hybrid": 7, "stress": 7,
-    "potential": 8, "reporters": 8, "reading": 8,
-    "registration": 9, "nequip_extension": 9,
-    "app": 10, "__main__": 11,
+    "potential": 8, "module_potential": 9, "reporters": 8, "reading": 8,
+    "registration": 9, "nequip_extension": 9, "csvr": 9,
+    "app": 10, "__main__": 11, "inputs": 11,
 }  # fmt: skip
 WITHOUT_OPENMM = {
     "choices", "errors", "units", "cache", "cxx", "files", "progress", "graph", "kernels", "models", "evaluate",

@@ -16,6 +16,7 @@ from openmm_nequip.options import Options
 
 #: A value that no road may take, and the word that its error has.
 WRONG = {
+    "atomCharges": ([0.0, 0.0], "atomCharges"),
     "atomTypes": (["Xe"], "atomTypes"),
     "backend": ("Torch", "backend='Torch'"),
     "compile": ("no", "compile='no'"),
@@ -31,6 +32,7 @@ WRONG = {
     "linkType": ("Xe", "linkType"),
     "modelInputs": ({"charge": 1}, "charge"),
     "modifiers": ("enable_A", "modifiers='enable_A'"),
+    "moduleInputs": ("positions,foo", "moduleInputs: there is no input 'foo'"),
     "precision": ("half", "precision='half'"),
     "properties": ({"useCudaGraphs": "true"}, "useCudaGraphs"),
     "skin": (True, "skin=True"),

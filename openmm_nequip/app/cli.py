@@ -13,6 +13,7 @@ from .accuracy import accuracy_command
 from .answer import FAILED, PROGRAM, Answer, printable
 from .bench import bench_command
 from .check import check_command
+from .export import export_command
 from .many import many_command
 from .parity import parity_command
 from .pmf import pmf_command
@@ -21,7 +22,7 @@ from .run import run_command
 #: In the order in which ``--help`` lists them.
 _COMMANDS = (
     info, energy, accuracy_command, check_command, run_command, many_command, demo, pmf_command, bench_command,
-    parity_command, compile_ahead,
+    parity_command, compile_ahead, export_command,
 )  # fmt: skip
 
 

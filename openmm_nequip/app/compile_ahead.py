@@ -6,7 +6,12 @@ import argparse
 from typing import Any
 
 from ..choices import KERNELS
+from ..errors import UsageError
 from .answer import Answer
+
+DESCRIPTION = """Compile a model now, so that no Context, and no other process with the same cache, has to wait for it.
+The options are those that the model will be run with. A file that is compiled already needs nothing. With --mode
+torchscript a file is written instead, and compared with the model it came from: energy, forces and virial."""
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -20,9 +25,16 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         The options of every command.
     """
     parser = commands.add_parser(
-        "compile", parents=[common], help="compile a model ahead of its first use", description=compile_ahead.__doc__
+        "compile", parents=[common], help="compile a model ahead of its first use", description=DESCRIPTION
     )
     parser.add_argument("model", metavar="MODEL", help="checkpoint, package or nequip.net: id")
+    parser.add_argument(
+        "--mode", choices=("cache", "torchscript"), default="cache",
+        help="cache: what OpenMM needs here, kept in the cache folder (default); torchscript: a .nequip.pth file, for "
+        "TorchForce and other engines",
+    )  # fmt: skip
+    parser.add_argument("--output", metavar="FILE", help="of --mode torchscript (default: the model's name, here)")
+    parser.add_argument("--overwrite", action="store_true", help="replace that file if it is there")
     parser.add_argument("--device", help="torch device that the model will run on (default: cpu)")
     parser.add_argument(
         "--kernels", choices=KERNELS, default="auto",
@@ -45,8 +57,28 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def compile_ahead(arguments: argparse.Namespace) -> Answer:
-    """Compile a model now, so that no Context, and no other process with the same cache, has to wait for it. The
-    options are those that the model will be run with. A file that is compiled already needs nothing."""
+    """Compile a model now, or write it as TorchScript.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    UsageError
+        If options do not go together, or a file is there already.
+    CompileError, KernelsError, ModelFileError, ModifierError, ImportError, ValueError
+        If the model cannot be compiled.
+    """
+    if arguments.mode == "torchscript":
+        return _torchscript(arguments)
+    if arguments.output is not None or arguments.overwrite:
+        raise UsageError("--output and --overwrite belong to --mode torchscript; without it the cache folder is filled")
     from ..models import Execution
     from .compiling_facts import compile_and_describe
     from .typed_inputs import read_inputs
@@ -69,4 +101,28 @@ def compile_ahead(arguments: argparse.Namespace) -> Answer:
     ]
     if not made:
         lines.insert(-1, ("made", "nothing: it was compiled already"))
+    return Answer(facts, "\n".join(f"{name:9} {value}" for name, value in lines))
+
+
+def _torchscript(arguments: argparse.Namespace) -> Answer:
+    """Write a TorchScript file."""
+    if arguments.modifiers is not None:
+        raise UsageError("--modifiers belongs to --mode cache; TorchScript files are written as the model is")
+    if arguments.kernels != "auto" or not arguments.tables:
+        raise UsageError("--kernels and --no-tables belong to --mode cache; give them to what runs the .nequip.pth")
+    from .compiling_facts import script_and_describe
+    from .typed_inputs import read_inputs
+
+    facts = script_and_describe(
+        arguments.model, arguments.output, arguments.device, read_inputs(arguments.input), arguments.trusted,
+        arguments.overwrite,
+    )  # fmt: skip
+    found = facts["differences"]
+    lines = [
+        ("file", facts["path"]),
+        ("made", f"{facts['output']} ({facts['size_bytes']} bytes)"),
+        ("SHA-256", facts["sha256"]),
+        ("checked", "against its model, largest differences: " + ", ".join(f"{k} {v:.1e}" for k, v in found.items())),
+        ("seconds", f"{facts['seconds']:.1f}"),
+    ]
     return Answer(facts, "\n".join(f"{name:9} {value}" for name, value in lines))

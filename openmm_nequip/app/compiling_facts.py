@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ..cache import cache_dir
-from ..models import Execution, format_of, locate, open_model
+from ..errors import UsageError
+from ..models import Execution, check_execution, format_of, locate, open_model, parse_device
+from ..models.compiling.scripting import SUFFIX, write_script
+from ..models.graph_inputs import parse_inputs
+from ..models.source import sha256_of
+from .new_files import check_new, made_whole
 
 
 def compile_and_describe(path: str, execution: Execution, trusted: str | None = None) -> dict[str, Any]:
@@ -55,3 +61,70 @@ def compile_and_describe(path: str, execution: Execution, trusted: str | None = 
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def script_and_describe(
+    path: str,
+    output: str | None = None,
+    device: str | None = None,
+    inputs: Mapping[str, int | float] | None = None,
+    trusted: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write a model as a TorchScript file and tell what was made.
+
+    Parameters
+    ----------
+    path : str
+        Checkpoint, package or ``nequip.net:`` id.
+    output : str, optional
+        File to write, ending in ``.nequip.pth``; the model's name in the current folder by default.
+    device : str, optional
+        Where the weights in the file are to be.
+    inputs : mapping of str to number, optional
+        Values of the model's inputs for the comparison.
+    trusted : str, optional
+        SHA-256 that the model file must have.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+
+    Returns
+    -------
+    dict
+        JSON-ready; ``differences`` between file and model are relative to the largest value of each quantity.
+
+    Raises
+    ------
+    UsageError
+        If the name has another suffix, or is taken.
+    CompileError, ModelFileError, ImportError, ValueError
+        As :func:`openmm_nequip.models.compiling.scripting.write_script`.
+    """
+    began = time.perf_counter()
+    target = Path(output if output is not None else script_name(path))
+    if not target.name.endswith(SUFFIX) or target.name == SUFFIX:
+        raise UsageError(f"--output {output}: the name has to end in {SUFFIX}, by which others know such files")
+    check_new([target], overwrite)
+    source = locate(path, trusted)
+    check_execution(source, Execution(device=device, compile=False))
+    with made_whole([target], overwrite) as scratch:
+        made = str(scratch / target.name)
+        agreement = write_script(source, made, parse_device(device), parse_inputs(inputs or {}))
+    return {
+        "path": source.path,
+        "kind": source.kind,
+        "output": str(target),
+        "size_bytes": target.stat().st_size,
+        "sha256": sha256_of(str(target)),
+        "differences": asdict(agreement),
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def script_name(path: str) -> str:
+    """Name of the TorchScript file of a model: its own, or that of a ``nequip.net:`` id, with the other suffix."""
+    name = path.replace(":", "/").rstrip("/").split("/")[-2 if path.startswith("nequip.net:") else -1]
+    for suffix in (".nequip.zip", SUFFIX, ".nequip.pt2", ".ckpt", ".pth", ".zip"):
+        if name.endswith(suffix) and name != suffix:
+            return name.removesuffix(suffix) + SUFFIX
+    return name + SUFFIX

@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..files import output_obstacle
 from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_frames, reference_keys, table_of
 from .answer import Answer
+from .module_option import add_module_option
 
 #: Options that mean something with ``--frames`` alone, and what they are if nobody gives them.
 _OF_FRAMES = {
@@ -65,6 +66,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--input", nargs="+", action="extend", metavar="NAME=VALUE",
         help="what the model takes beside the structure: charge=1",
     )  # fmt: skip
+    add_module_option(parser)
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=energy)
 
@@ -88,6 +90,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
     ModelFileError, ValueError, RuntimeError, ImportError, OSError
         If the model or the structure cannot be used, or the forces not be written.
     """
+    from ..models.modules.declared_path import declared
     from ..potential import log_units
     from ..units import resolve_units
     from . import single_point
@@ -103,12 +106,14 @@ def energy(arguments: argparse.Namespace) -> Answer:
     units = resolve_units(length_unit, energy_unit)
     _check_files(arguments)
     inputs = read_inputs(arguments.input)
+    arguments.model = declared(arguments.model, arguments.module_inputs)
     given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels, inputs
     types = single_point.read_types(arguments.types)
     if arguments.frames is not None:
         return _all_frames(arguments, given, units, types)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
     model = load_for_frames(*given, largest=structure, units=units)
+    units = model.info.units_given(units)
     log_units(arguments.model, units)
     cutoff = model.info.cutoff
     structure = structure.filled(None if cutoff is None else cutoff * units.length)
@@ -162,6 +167,7 @@ def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], units: An
     frames = read_frames(arguments.structure, arguments.frames, arguments.box, keys)
     largest = max((frame.structure for frame in frames), key=lambda each: len(each.positions_nm))
     model = load_for_frames(*given, largest=largest, units=units)
+    units = model.info.units_given(units)
     log_units(arguments.model, units)
     found = evaluate_frames(model, units, types, frames)
     rows = [each.as_row() for each in found]

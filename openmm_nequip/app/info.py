@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from .answer import Answer, pairs
+from .module_option import add_module_option
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -26,6 +27,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--load", action="store_true",
         help="load the model, which runs code stored in checkpoints and packages, to tell about kernels and graphs",
     )  # fmt: skip
+    add_module_option(parser)
     parser.set_defaults(command=info)
 
 
@@ -33,10 +35,13 @@ def info(arguments: argparse.Namespace) -> Answer:
     """Tell what a model file is. Nothing is compiled, no System is built, and without --load or --trusted no code that
     is stored in the file runs."""
     from ..models.graph_inputs import GraphInput
+    from ..models.modules.declared_path import declared
     from .model_facts import describe_model
 
-    facts = describe_model(arguments.model, arguments.device, arguments.trusted, arguments.load)
-    length, energy = facts["units_assumed"].values()
+    path = declared(arguments.model, arguments.module_inputs)
+    facts = describe_model(path, arguments.device, arguments.trusted, arguments.load)
+    units = facts["units"] or "to be stated with --units"
+    length = "of its unit of length" if facts["units"] is None else facts["units"].partition(",")[0]
     later = ": compiled at first use" if facts["can_compile"] else ""
     lines = [
         ("file", facts["path"]),
@@ -47,7 +52,7 @@ def info(arguments: argparse.Namespace) -> Answer:
         ("types", " ".join(facts["type_names"])),
         ("cutoff", "none" if facts["cutoff"] is None else f"{facts['cutoff']:g} {length}"),
         ("dtype", facts["dtype"] + " (TF32 allowed)" * facts["allow_tf32"]),
-        ("units assumed", f"{length}, {energy} (NequIP files state none)"),
+        ("units assumed", f"{units} (NequIP files state none)") if facts["units_assumed"] else ("units", units),
         ("device", facts["device"]),
         ("outputs", ", ".join(facts["outputs"])),
         ("size", f"{facts['size_bytes']} bytes"),
@@ -55,6 +60,8 @@ def info(arguments: argparse.Namespace) -> Answer:
         ("versions in file", pairs(facts["versions_in_file"])),
         ("installed", pairs(facts["versions_installed"])),
     ]
+    if facts["module_inputs"]:
+        lines.insert(-5, ("module inputs", facts["module_inputs"]))
     if facts["inputs"]:
         named = ", ".join(str(GraphInput(**each)) for each in facts["inputs"])
         lines.insert(-5, ("inputs", f"{named}: give each with --input NAME=VALUE or modelInputs="))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -32,14 +33,14 @@ def installed_versions() -> dict[str, str | None]:
 
 
 def describe_model(
-    path: str, device: str | None = None, trusted: str | None = None, load: bool = False
+    path: str | os.PathLike[str], device: str | None = None, trusted: str | None = None, load: bool = False
 ) -> dict[str, Any]:
     """Facts about a model file; nothing is compiled, no System is built, and no code of the file runs unless loaded.
 
     Parameters
     ----------
-    path : str
-        Model file or ``nequip.net:`` id.
+    path : str or path-like
+        Model file or ``nequip.net:`` id; a module's with its interface.
     device : str, optional
         Torch device to tell about; CPU by default.
     trusted : str, optional
@@ -74,7 +75,7 @@ def describe_model(
         kernels = info.kernels
         if format_of(source.kind).can_fuse:
             kernels = known_kernels(source) or f"fused where they know the model{_LOAD}"
-    length, energy = (part.strip() for part in (info.units or Units()).describe().split(","))
+    assumed = Units() if info.units is None and not info.units_needed else None
     return {
         "path": source.path,
         "kind": source.kind,
@@ -83,7 +84,9 @@ def describe_model(
         "per_edge_type_cutoff": _cutoff_table(info),
         "dtype": info.dtype,
         "allow_tf32": info.allow_tf32,
-        "units_assumed": {"length": length, "energy": energy},
+        "units": None if info.units_needed else (info.units or Units()).describe(),
+        "units_assumed": None if assumed is None else _by_quantity(assumed),
+        "module_inputs": source.interface or None,
         "device": str(where),
         "loaded": load,
         "compiled": info.compiled,
@@ -98,6 +101,11 @@ def describe_model(
         "versions_in_file": dict(info.versions),
         "versions_installed": installed_versions(),
     }
+
+
+def _by_quantity(units: Units) -> dict[str, str]:
+    length, energy = (part.strip() for part in units.describe().split(","))
+    return {"length": length, "energy": energy}
 
 
 def _cutoff_table(info: ModelInfo) -> dict[str, dict[str, float]] | None:

@@ -95,12 +95,14 @@ def evaluate(model: Model, structure: Structure, units: Units, types: Sequence[i
     Raises
     ------
     ValueError
-        If an atom's element or type is unknown to the model.
+        If an atom's element or type is unknown to the model, or it takes no box and there is one.
     NonFiniteError
         If the model's answer is not finite.
     """
     indices = atom_types(model.info.type_names, list(structure.topology.atoms()), types)
     periodic = structure.box_nm is not None
+    model.info.check_box(periodic)
+    model.info.check_charges(None)
     evaluator = Evaluator(model, units, Placement(len(indices), indices), periodic, 0.0)
     out = evaluator.evaluate(structure.positions_nm, structure.box_nm)
     return SinglePoint(out["energy"], out["forces"], out.get("atomic_energies"), out.get("stress"))

@@ -60,12 +60,17 @@ def with_graphs(model: Model, choice: bool | str, n_nodes: int) -> Model:
     Raises
     ------
     CudaGraphError
-        If ``choice`` is True and the model is not on a CUDA device.
+        If ``choice`` is True and the model is not on a CUDA device, or none can be recorded of it.
     ValueError
         If the choice is unknown.
     """
     Execution(device=str(model.device), cuda_graphs=choice)  # refuses what cannot be
     if model.device.type != "cuda":
+        return model
+    if model.unrecordable and choice is not False:
+        if choice is True:
+            raise CudaGraphError(f"CUDA graphs: {model.unrecordable}; leave cudaGraphs out")
+        logger.info("CUDA graphs: off, %s", model.unrecordable)
         return model
     if choice is False or (choice == "auto" and n_nodes > AUTO_ATOMS):
         logger.info("CUDA graphs: off (cudaGraphs=%r, %d atoms)", choice, n_nodes)
@@ -98,7 +103,7 @@ def describe_graphs(model: Model) -> str:
     str
         Begins with ``"on"`` or ``"off"``. Models that AOTInductor compiles are tried out only when they run.
     """
-    off = graphs_off_cuda(model.device)
+    off = graphs_off_cuda(model.device) or model.unrecordable and f"off: {model.unrecordable}"
     if off:
         return off
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import NonFiniteError, SamePlaceError
-from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, Edges, Graph, Outputs
+from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, Edges, Graph, Outputs, Surroundings
 from ..graph.neighbors import CandidateList, NeighborList
 from ..graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
 from ..graph.padding import PAD_DISTANCE, PaddedNeighborList
@@ -21,6 +21,7 @@ from ..units import Units
 from ..upstream.nequip_state import tf32_allowed
 from .links import place_caps, spread_cap_forces
 from .placement import Placement
+from .surroundings import place_charges
 
 #: Atoms that are nearer than this, in model lengths or in cell vectors, are at one place.
 SAME_PLACE = 1e-6
@@ -67,6 +68,9 @@ class Evaluator:
         self._atoms = None if placement.atoms is None else torch.as_tensor(placement.atoms)
         cap_distances = placement.cap_distances / units.length
         self._caps = tuple(torch.as_tensor(array) for array in (placement.cap_q, placement.cap_m, cap_distances))
+        self._charged = torch.as_tensor(placement.charged) if len(placement.charged) else None
+        self._charges = torch.as_tensor(placement.charges)
+        self._own_charges = torch.as_tensor(placement.own_charges) if len(placement.own_charges) else None
         self._plain = placement.is_plain
         self._step = self._make_step()
         self._lock = threading.Lock()
@@ -212,10 +216,16 @@ class Evaluator:
         particles = torch.from_numpy(positions)
         cell_tensor = torch.from_numpy(cell)
         nodes = particles if self._plain else self._nodes(particles, cell_tensor)
-        out = self._run(nodes, cell, cell_tensor)
+        surroundings = None
+        if self._charged is not None:
+            box_cell = cell_tensor if self.periodic else None
+            nodes, surroundings = place_charges(nodes, particles[self._charged], self._charges, box_cell)
+        out = self._run(nodes, cell, cell_tensor, surroundings)
         forces = out.forces.cpu()
         if not self._plain:
             forces = self._particle_forces(forces, particles, cell_tensor)
+        if self._charged is not None and out.surroundings_forces is not None:
+            forces.index_add_(0, self._charged, out.surroundings_forces.cpu())
         return out, np.array(forces.numpy(), order="C"), cell
 
     def _nodes(self, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
@@ -257,15 +267,41 @@ class Evaluator:
         self._edges = edges.tensors()
         return self._edges
 
-    def _run(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> Outputs:
+    def _run(
+        self,
+        nodes: torch.Tensor,
+        cell: np.ndarray,
+        cell_tensor: torch.Tensor,
+        surroundings: Surroundings | None = None,
+    ) -> Outputs:
         device = self.model.device
         # The callback may run on a thread whose current CUDA device is not the model's.
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-            graph = Graph(nodes, self._types, self.find_edges(nodes.numpy(), cell), cell_tensor)
-            if device.type == "cpu":
-                return self.model.evaluate(graph)
-            with tf32_allowed(self.model.info.allow_tf32):
-                return self.model.evaluate(graph if self.model.needs.fixed_length else graph.to(device))
+            if self.model.needs.separate and len(self._regions) > 1:
+                return self._run_each(nodes, cell, cell_tensor)
+            edges = self.find_edges(nodes.numpy(), cell)
+            graph = Graph(nodes, self._types, edges, cell_tensor, self.periodic, surroundings, self._own_charges)
+            return self._evaluate(graph)
+
+    def _evaluate(self, graph: Graph) -> Outputs:
+        device = self.model.device
+        if device.type == "cpu":
+            return self.model.evaluate(graph)
+        with tf32_allowed(self.model.info.allow_tf32):
+            return self.model.evaluate(graph if self.model.needs.fixed_length else graph.to(device))
+
+    def _run_each(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> Outputs:
+        """The regions one by one, for a model that would see atoms of another region in one graph."""
+        total = Outputs(torch.zeros((), dtype=torch.float64), torch.zeros_like(nodes))
+        for members, neighbors in zip(self._regions, self._lists, strict=True):
+            own = nodes[members].contiguous()
+            edges = neighbors(own.numpy(), cell).tensors()
+            types = self._types[torch.as_tensor(members, device=self._types.device)]
+            charges = None if self._own_charges is None else self._own_charges[members]
+            out = self._evaluate(Graph(own, types, edges, cell_tensor, self.periodic, None, charges))
+            total.energy += out.energy.cpu()
+            total.forces[members] = out.forces.cpu()
+        return total
 
     def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         """Forces on the particles from those on the nodes; a cap's force goes to Q1 and M1 by the chain rule."""

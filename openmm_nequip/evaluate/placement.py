@@ -34,6 +34,12 @@ class Placement:
         Distance of each cap from its Q1 in nm.
     regions : tuple of numpy.ndarray of int64, optional
         Nodes of each region; nodes of different regions do not see each other. One region by default.
+    charged : numpy.ndarray, (n_charges,) int64, optional
+        Particles of the force field that the model feels as charges.
+    charges : numpy.ndarray, (n_charges,) float64, optional
+        Their charges in e.
+    own_charges : numpy.ndarray, (n_nodes,) float64, optional
+        Charges in e of the nodes themselves, for models that take them; caps have none.
     """
 
     n_particles: int
@@ -43,6 +49,14 @@ class Placement:
     cap_m: np.ndarray = field(default_factory=_indices)
     cap_distances: np.ndarray = field(default_factory=lambda: np.zeros(0))
     regions: tuple[np.ndarray, ...] = ()
+    charged: np.ndarray = field(default_factory=_indices)
+    charges: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    own_charges: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read what release 0.1 pickled, which knew no charges."""
+        none = {"charged": _indices(), "charges": np.zeros(0), "own_charges": np.zeros(0)}
+        self.__dict__.update(none | state)
 
     def on_system(self, particles: np.ndarray, n_system: int) -> Placement:
         """The same nodes for a force that is given all particles of a System.
@@ -64,11 +78,14 @@ class Placement:
             atoms=particles if self.atoms is None else particles[self.atoms],
             cap_q=particles[self.cap_q],
             cap_m=particles[self.cap_m],
+            charged=particles[self.charged],
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for files: whole numbers, floats and lists of them."""
-        return {
+        around = {"charged": self.charged.tolist(), "charges": self.charges.tolist()} if len(self.charged) else {}
+        around |= {"own_charges": self.own_charges.tolist()} if len(self.own_charges) else {}
+        return around | {  # earlier releases know no charges, and read the rest
             "n_particles": int(self.n_particles),
             "types": self.types.tolist(),
             "atoms": None if self.atoms is None else self.atoms.tolist(),
@@ -89,6 +106,9 @@ class Placement:
             cap_m=_indices(data["cap_m"]),
             cap_distances=np.asarray(data["cap_distances"], dtype=np.float64),
             regions=tuple(_indices(region) for region in data["regions"]),
+            charged=_indices(data.get("charged", ())),
+            charges=np.asarray(data.get("charges", ()), dtype=np.float64),
+            own_charges=np.asarray(data.get("own_charges", ()), dtype=np.float64),
         )
 
     @property
@@ -99,4 +119,4 @@ class Placement:
     @property
     def is_plain(self) -> bool:
         """True if the nodes are just the particles: no selection, caps or separate regions."""
-        return self.atoms is None and self.n_caps == 0 and len(self.regions) < 2
+        return self.atoms is None and self.n_caps == 0 and len(self.regions) < 2 and not len(self.charged)

@@ -9,7 +9,9 @@ import numpy as np
 import openmm
 
 from ..choices import BACKENDS, FORCE_NAME
-from ..models.format import TORCHSCRIPT
+from ..models.format import MODULE, TORCHSCRIPT
+from ..models.formats.module_file import libraries_of
+from ..models.modules.module_interface import parse_interface
 from .computation import Computation, TensorComputation
 from .probe import PluginState, probe_plugin
 from .spec import PotentialSpec, SumSpec
@@ -50,7 +52,9 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
         raise ValueError(f"backend='TorchForce' cannot be used: {obstacle}; use backend='PythonForce'")
     plugin = probe_plugin() if plugin is None else plugin
     if requested == "auto":
-        if plugin.works and not obstacle:
+        # A foreign module is checked at its first use, which a TorchForce cannot do.
+        foreign = not isinstance(spec, SumSpec) and spec.source.kind == MODULE
+        if plugin.works and not obstacle and not foreign:
             return "TorchForce"
         return "PythonTorchForce" if plugin.works and plugin.has_python_torch_force else "PythonForce"
     if not plugin.works:
@@ -67,11 +71,29 @@ def _torch_force_obstacle(spec: PotentialSpec | SumSpec) -> str:
     """Why a TorchForce cannot run this potential; empty if it can."""
     if isinstance(spec, SumSpec):
         return "several models in one force run through Python"
+    if spec.source.kind == MODULE:
+        return _module_obstacle(spec)
     if spec.source.kind != TORCHSCRIPT:
         return (
             f"{spec.source.path} is a {spec.source.kind} file, and a TorchForce runs TorchScript only (compile it with "
             "`nequip-compile --mode torchscript` under torch < 2.10)"
         )
+    return _use_obstacle(spec)
+
+
+def _module_obstacle(spec: PotentialSpec) -> str:
+    """Why a TorchForce cannot run a module that is not nequip's."""
+    if parse_interface(spec.source.interface).embeds:
+        return "charges around a region are placed through Python"
+    if spec.periodic and not parse_interface(spec.source.interface).is_periodic:
+        return "a module that takes no box gets molecules in one piece, which are found through Python"
+    if libraries_of(spec.source):
+        return f"{spec.source.path} needs libraries that a saved TorchForce would lack"
+    return _use_obstacle(spec)
+
+
+def _use_obstacle(spec: PotentialSpec) -> str:
+    """Why the way in which a potential is used rules a TorchForce out."""
     if spec.execution.kernels == "fused":
         return "fused kernels run through Python, and kernels='fused' was given"
     if spec.execution.device is not None:

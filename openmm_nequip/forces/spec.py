@@ -18,6 +18,7 @@ from ..evaluate.evaluator import Evaluator
 from ..evaluate.placement import Placement
 from ..models import ModelSource, format_of, open_model, parse_device
 from ..models.execution import Execution
+from ..models.format import FUNCTION
 from ..units import Units
 
 
@@ -78,7 +79,9 @@ class PotentialSpec:
         return dataclasses.replace(self, placement=self.placement.on_system(particles, n_system))
 
     def embed(self) -> PotentialSpec:
-        """The same potential, carrying the bytes of its model file."""
+        """The same potential, carrying the bytes of its model file; functions of Python stay names."""
+        if self.source.kind == FUNCTION:
+            return self
         return dataclasses.replace(self, content=self.source.read())
 
     def open(self) -> Evaluator:
@@ -214,7 +217,7 @@ def to_plain(spec: PotentialSpec | SumSpec) -> list[dict[str, Any]]:
     """
     return [
         {
-            "source": dataclasses.asdict(part.source),
+            "source": part.source.as_dict(),
             "units": dataclasses.asdict(part.units),
             "placement": part.placement.as_dict(),
             "periodic": bool(part.periodic),

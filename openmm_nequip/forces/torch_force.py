@@ -15,16 +15,17 @@ import openmm
 import torch
 
 from ..errors import ModelFileError
-from ..evaluate.links import place_caps, spread_cap_forces
 from ..graph.fields import model_inputs, vector_inputs
 from ..graph.geometry import forces_of_edges, minimum_image_reduced, near_origin
 from ..graph.neighbors import GAP, WIDEST, close_gaps
-from ..graph.padding import PAD_DISTANCE, STEP, complete, is_near, take_near
+from ..graph.padding import STEP, complete, is_near, take_near
 from ..models import open_model
-from ..models.base import open_cell
 from ..models.edge_vectors import takes_vectors
 from ..models.formats.torchscript import TorchScriptModel
+from ..models.modules.module_model import ModuleModel
+from .module_force import ModulePotential
 from .spec import PotentialSpec
+from .torch_parts import ScriptedParts
 
 #: A module with constant shapes looks at all pairs: of at most so many atoms.
 STATIC_ATOMS = 1000
@@ -32,8 +33,8 @@ STATIC_ATOMS = 1000
 STATIC_ATOMS_PER_NM3 = 180.0
 
 
-class _Scripted(torch.nn.Module):
-    """nm in, kJ/mol and kJ/mol/nm out, for ``TorchForce(..., outputsForces=True)``.
+class _Scripted(ScriptedParts):
+    """One of nequip's models.
 
     Parameters
     ----------
@@ -43,62 +44,10 @@ class _Scripted(torch.nn.Module):
         Units, skin, and a placement of all particles of the System.
     """
 
-    atoms: torch.Tensor
-    types: torch.Tensor
-    cap_q: torch.Tensor
-    cap_m: torch.Tensor
-    cap_distances: torch.Tensor
-    cutoffs: torch.Tensor
-    open_cell: torch.Tensor
-
     def __init__(self, model: TorchScriptModel, spec: PotentialSpec) -> None:
-        super().__init__()
-        placement, info = spec.placement, model.info
+        super().__init__(model.info, spec)
         self.model = model.module
-        self.length = spec.units.length
-        self.energy = spec.units.energy
-        self.pad_distance = PAD_DISTANCE * info.reach
-        self.periodic = spec.periodic
         self.input_double = model.input_dtype == torch.float64
-        self.n_caps = placement.n_caps
-        atoms = np.arange(placement.n_particles) if placement.atoms is None else placement.atoms
-        self.register_buffer("atoms", torch.as_tensor(atoms))
-        self.register_buffer("types", torch.as_tensor(placement.types, dtype=torch.int64))
-        self.register_buffer("cap_q", torch.as_tensor(placement.cap_q))
-        self.register_buffer("cap_m", torch.as_tensor(placement.cap_m))
-        self.register_buffer("cap_distances", torch.as_tensor(placement.cap_distances / spec.units.length))
-        self.per_edge_type = info.per_edge_type_cutoff is not None
-        cutoffs = info.per_edge_type_cutoff or info.reach
-        self.register_buffer("cutoffs", torch.tensor(cutoffs, dtype=torch.float64))
-        self.register_buffer("open_cell", torch.from_numpy(open_cell(info)))
-
-    def forward(self, positions: torch.Tensor, box: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energy () and forces (n, 3) for positions (n, 3) and box (3, 3), all nm and kJ/mol."""
-        points = positions.detach().to(torch.float64) / self.length
-        cell = self.open_cell
-        periodic_cell: torch.Tensor | None = None
-        if self.periodic and box is not None:
-            cell = box.detach().to(torch.float64) / self.length
-            periodic_cell = cell
-        nodes = points.index_select(0, self.atoms)
-        if self.n_caps > 0:
-            caps = place_caps(points, self.cap_q, self.cap_m, self.cap_distances, periodic_cell)
-            nodes = torch.cat([nodes, caps])
-        energy, node_forces = self.evaluate(nodes, cell)
-        n_atoms = nodes.size(0) - self.n_caps
-        forces = torch.zeros_like(points).index_add(0, self.atoms, node_forces[:n_atoms])
-        if self.n_caps > 0:
-            on_caps = node_forces[n_atoms:]
-            forces = forces + spread_cap_forces(
-                on_caps, points, self.cap_q, self.cap_m, self.cap_distances, periodic_cell
-            )
-        # The plugin reads the memory as it is, so shape, dtype and layout must be those of the positions.
-        scaled = (forces * (self.energy / self.length)).to(positions.dtype).contiguous()
-        return energy * self.energy, scaled
-
-    def evaluate(self, nodes: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Model energy () and forces (n_nodes, 3) in model units."""
-        raise NotImplementedError
 
 
 class ScriptedPotential(_Scripted):
@@ -220,19 +169,28 @@ def make_torch_force(spec: PotentialSpec, properties: dict[str, str]) -> openmm.
         import vesin_torch  # noqa: F401
     except ImportError as error:
         raise ImportError(f"backend='TorchForce' needs vesin-torch ({error}); `pip install vesin-torch`") from error
-    from openmmtorch import TorchForce
-
     spec.source.verify()
     # CUDA graphs are the plugin's, on the device of its Context; the module is made on a CPU, and runs as it is.
     execution = dataclasses.replace(spec.execution, device="cpu", cuda_graphs="auto", kernels="none")
     model = open_model(spec.source, execution)
+    if isinstance(model, ModuleModel):
+        if properties.get("useCUDAGraphs") == "true":
+            raise ValueError("useCUDAGraphs: a foreign module may wait for the device, so it has no CUDA graph")
+        module = torch.jit.script(ModulePotential(model, spec).eval())
+        return _force(module, spec, properties)
     if not isinstance(model, TorchScriptModel):
         raise ModelFileError(
             f"{spec.source.path} did not load as a TorchScript model but as {type(model).__name__}; use "
             "backend='PythonForce'",
             spec.source.path,
         )
-    force = TorchForce(script(model, spec, properties.get("useCUDAGraphs") == "true"), properties)
+    return _force(script(model, spec, properties.get("useCUDAGraphs") == "true"), spec, properties)
+
+
+def _force(module: torch.jit.ScriptModule, spec: PotentialSpec, properties: dict[str, str]) -> openmm.Force:
+    from openmmtorch import TorchForce
+
+    force = TorchForce(module, properties)
     force.setOutputsForces(True)
     force.setUsesPeriodicBoundaryConditions(spec.periodic)
     return force

@@ -95,6 +95,47 @@ def vector_inputs(
     return {"pos": positions, "edge_vectors": vectors, "atom_types": types, "edge_index": edge_index}
 
 
+def open_inputs(positions: torch.Tensor, types: torch.Tensor, edge_index: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A structure without periodicity, or whose images are atoms of their own, as nequip's modules take it; scriptable.
+
+    Parameters
+    ----------
+    positions : torch.Tensor, (n_atoms, 3)
+        Positions in model lengths.
+    types : torch.Tensor, (n_atoms,) int64
+        Type indices.
+    edge_index : torch.Tensor, (2, n_edges) int64
+        Centre and neighbour of each edge.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+    """
+    return {"pos": positions, "atom_types": types, "edge_index": edge_index}
+
+
+def structure_in(
+    data: dict[str, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """The parts of a structure as nequip's modules take it; scriptable.
+
+    Parameters
+    ----------
+    data : dict of str to torch.Tensor
+        As :func:`model_inputs` or :func:`open_inputs` makes it; positions (n_atoms, 3).
+
+    Returns
+    -------
+    tuple of torch.Tensor or None
+        Positions, types, edge_index, shifts and cell; None for the last two where there are none.
+    """
+    shifts: torch.Tensor | None = None
+    cell: torch.Tensor | None = None
+    if "edge_cell_shift" in data and "cell" in data:
+        shifts, cell = data["edge_cell_shift"], data["cell"]
+    return data["pos"], data["atom_types"], data["edge_index"], shifts, cell
+
+
 def with_inputs(data: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A structure with values of a model's inputs beside it; scriptable.
 

@@ -52,6 +52,25 @@ class Edges:
         return Edges(torch.as_tensor(self.index, device=device), torch.as_tensor(self.shifts, device=device))
 
 
+class Surroundings(NamedTuple):
+    """Point charges around a structure, for models that feel them.
+
+    Parameters
+    ----------
+    positions : torch.Tensor, (n_charges, 3) float64
+        Model lengths, in the image that is nearest to the structure.
+    charges : torch.Tensor, (n_charges,) float64
+        Elementary charges.
+    """
+
+    positions: torch.Tensor
+    charges: torch.Tensor
+
+    def to(self, device: torch.device) -> Surroundings:
+        """The same charges on a device."""
+        return Surroundings(self.positions.to(device), self.charges.to(device))
+
+
 class Graph(NamedTuple):
     """One structure in a model's units.
 
@@ -65,16 +84,27 @@ class Graph(NamedTuple):
         Tensors, on the device of the positions.
     cell : torch.Tensor, (3, 3) float64
         Rows are the cell vectors in model lengths; never singular (any regular cell where nothing is periodic).
+    periodic : bool
+        Whether the cell is that of a box; for models that see more than the edges.
+    surroundings : Surroundings, optional
+        Charges around it.
+    charges : torch.Tensor, (n_atoms,) float64, optional
+        Elementary charges of the atoms themselves.
     """
 
     positions: torch.Tensor
     types: torch.Tensor
     edges: Edges
     cell: torch.Tensor
+    periodic: bool = True
+    surroundings: Surroundings | None = None
+    charges: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Graph:
         """The same graph on a device."""
-        return Graph(self.positions.to(device), self.types.to(device), self.edges.to(device), self.cell.to(device))
+        moved = self.positions.to(device), self.types.to(device), self.edges.to(device), self.cell.to(device)
+        around = None if self.surroundings is None else self.surroundings.to(device)
+        return Graph(*moved, self.periodic, around, None if self.charges is None else self.charges.to(device))
 
 
 @dataclass(frozen=True)
@@ -89,10 +119,14 @@ class EdgeNeeds:
     fixed_length : bool
         Whether the number of edges must stay the same from step to step. Such a model takes its graph on the host or
         the device and moves it itself.
+    separate : bool
+        Whether regions that do not see each other must be evaluated one by one: for models that see more of a
+        structure than its edges.
     """
 
     list: str = EXACT_EDGES
     fixed_length: bool = False
+    separate: bool = False
 
 
 @dataclass(eq=False)
@@ -111,6 +145,8 @@ class Outputs:
         -dE/d(strain).
     spread : torch.Tensor, (n_atoms,), optional
         Standard deviation of the forces among the members of a committee.
+    surroundings_forces : torch.Tensor, (n_charges, 3), optional
+        Forces on the charges around the structure.
     """
 
     energy: torch.Tensor
@@ -118,12 +154,13 @@ class Outputs:
     atomic_energies: torch.Tensor | None = None
     virial: torch.Tensor | None = None
     spread: torch.Tensor | None = None
+    surroundings_forces: torch.Tensor | None = None
 
     def as_dict(self) -> dict[str, torch.Tensor]:
         """The outputs that are there, by name."""
         named = {
             "energy": self.energy, "forces": self.forces, "atomic_energies": self.atomic_energies,
-            "virial": self.virial, "spread": self.spread,
+            "virial": self.virial, "spread": self.spread, "surroundings_forces": self.surroundings_forces,
         }  # fmt: skip
         return {name: value for name, value in named.items() if value is not None}
 

@@ -8,6 +8,7 @@ import openmm
 from ..topology import molecules_force
 from . import charges as charging
 from . import constraints as constraining
+from . import embedding
 from .bonded import BondedRule
 from .build_options import HybridOptions
 from .connectivity import Connectivity, Pair, ordered
@@ -100,11 +101,11 @@ class Assembly:
     def name_inferred_links(self, topology_has_bonds: bool) -> None:
         """Name cut bonds that the topology does not have; warn if it has others."""
         for number, region in enumerate(self._regions):
-            for link in region.links:
-                if ordered(link.q, link.m) not in self._bonds.inferred:
+            for q, m in region.cuts:
+                if ordered(q, m) not in self._bonds.inferred:
                     continue
                 text = (
-                    f"Region {number} cuts the bond of atoms {link.q} and {link.m}, which the topology does not have: "
+                    f"Region {number} cuts the bond of atoms {q} and {m}, which the topology does not have: "
                     "it was read from the forces or constraints. If it is a restraint, name its force in keepForces; "
                     "if it is a bond, add it to the topology."
                 )
@@ -227,6 +228,8 @@ class Assembly:
         self._excluded += [(group, part) for part in share.excluded]
 
     def _plan_charges(self) -> None:
+        if self._options.embedsElectrostatics:
+            embedding.check_method(self._old)
         for force in self._old.getForces():
             row = self._classes.of(force)
             values = [] if row.charges is None else row.charges(force)
@@ -234,7 +237,7 @@ class Assembly:
                 self._charges.append((force, values))
         scheme = self._options.linkCharge
         if not self._charges:
-            if scheme != "keep" and any(region.links for region in self._regions):
+            if scheme != "keep" and any(region.cuts for region in self._regions):
                 for force in self._old.getForces():
                     if isinstance(force, openmm.CustomNonbondedForce):
                         charging.check_custom_charges(force, scheme)
@@ -242,6 +245,13 @@ class Assembly:
         charging.check_one_charged([force for force, _ in self._charges], scheme)
         values = self._charges[0][1]
         changes = charging.plan_charges(values, self._regions, self._bonds, scheme)
+        if self._options.embedsElectrostatics:
+            changes = embedding.without_charges(values, self._regions, changes)
+            scheme = embedding.SCHEME
+            charging.check_one_charged([force for force, _ in self._charges], scheme)
+            for force in self._old.getForces():
+                if isinstance(force, openmm.CustomNonbondedForce):
+                    charging.check_custom_charges(force, scheme, values)
         charging.check_charges_in_bonds(self._old.getForces(), changes, self._bonds, scheme)
         self.report.chargeChanges = changes
         total = sum(values)
@@ -257,7 +267,9 @@ class Assembly:
         ValueError
             If the reference System has other particles.
         """
-        found = constraining.remove_constraints(self.new, self._regions, self._options.removeConstraints)
+        found = constraining.remove_constraints(
+            self.new, self._regions, self._options.removeConstraints, self._options.rule
+        )
         self.report.constraints = found
         self._molecule_bonds.update(found.removed)
         restored: list[openmm.Force] = []
@@ -276,6 +288,25 @@ class Assembly:
                     f"bond term on the force-field side: near {self._options.lambdaName}=0 nothing holds these atoms "
                     "together. Give referenceSystem, or create the System with flexibleConstraints=True."
                 )
+        self._note_constraints(found)
+
+    def _note_constraints(self, found: constraining.Constraints) -> None:
+        """Say what the constraints that stay, and rigid waters taken apart, mean for the model."""
+        if len(found.inside) > constraining.FEW and self._options.removeConstraints is None:
+            self._warn(
+                f"{len(found.inside)} constraints inside the region stay, as GROMACS leaves them: the model's force "
+                "along them has no effect. Without constraints in the force field (constraints = none), or with "
+                "removeConstraints=True, these bonds follow the model."
+            )
+        torn = [(atoms, loose) for atoms, loose in found.settles if loose]
+        if torn:
+            atoms, loose = torn[0]
+            self._warn(
+                f"{len(torn)} rigid waters with two of three atoms in the region (the first of atoms "
+                f"{'-'.join(map(str, atoms))}) lose all three constraints, as in GROMACS: no term of the force field "
+                f"holds atom {loose[0]} to the others any more. Put whole waters into the region or none of their "
+                "atoms."
+            )
         if found.across:
             self.report.notes.append(
                 f"{len(found.across)} constraints join a region to its surroundings and stay; the model's force along "
@@ -305,6 +336,11 @@ class Assembly:
         """
         name = self._options.lambdaName if self._options.interpolate else None
         group = self._options.forceGroup
+        if self._options.embedsElectrostatics:
+            values = self._charges[0][1] if self._charges else [0.0] * self._old.getNumParticles()
+            note = add_model_forces.embed(embedding.charges_around(values, self._regions, self.report.chargeChanges))
+            if note:
+                self._warn(note)
         forces = add_model_forces(
             system=self.new, regions=list(self._regions), periodic=self._periodic, forceGroup=group, lambdaName=name
         )

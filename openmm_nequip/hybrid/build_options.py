@@ -30,8 +30,11 @@ class HybridOptions:
     ----------
     rule : {"openmm-ml", "gromacs", "all-in-set"}
         Which bonded terms the model replaces, see :mod:`openmm_nequip.hybrid.bonded`.
-    removeConstraints : bool
-        Remove constraints between two atoms of a region.  Constraints across the border always stay.
+    removeConstraints : bool, optional
+        Remove constraints between two atoms of a region.  Constraints across the border always stay.  None does as
+        the rule says: ``"gromacs"`` keeps them, and takes rigid waters (three atoms with constraints among them alone)
+        apart that have two or three atoms in the region; the other rules remove them.  True removes under
+        ``"gromacs"`` both, False nothing at all.
     forceGroup : int
         Force group of the model, 0 to 31.
     interpolate : bool
@@ -45,8 +48,11 @@ class HybridOptions:
     linkAtomDistances : iterable of (int, int, distance), optional
         Distance of the cap from the inner atom for single bonds, given by their two atoms in any order, in nm or as
         a quantity.  Default: the sum of the covalent radii of the inner atom and the cap.
-    linkElement : str
-        Element of the caps.
+    linkElement : str, optional
+        Element of the caps; None or ``"none"`` leaves cut bonds without caps.
+    linkDistance : distance, optional
+        Distance of all caps from their inner atoms, in nm or as a quantity, instead of the sum of covalent radii;
+        those of `linkAtomDistances` have their own.
     linkCharge : {"keep", "zero", "redistribute"}
         What to do with the force-field charge of the outer atom of a cut bond, see
         :mod:`openmm_nequip.hybrid.charges`.
@@ -75,6 +81,8 @@ class HybridOptions:
     declareMolecules : bool
         Whether atoms whose bond the model replaces are joined by bonds of zero strength, from which OpenMM tells
         molecules.
+    embedsElectrostatics : bool
+        Whether the model feels the charges around its one region, whose own are then zero; follows from the model.
     forceClasses : ForceClasses
         The table of force classes, to be given with further rows for classes that the builder does not know, see
         :mod:`openmm_nequip.hybrid.force_table`.
@@ -90,12 +98,13 @@ class HybridOptions:
     """
 
     rule: str = "openmm-ml"
-    removeConstraints: bool = True
+    removeConstraints: bool | None = None
     forceGroup: int = 0
     interpolate: bool = False
     mlLongRange: bool | None = None
     linkAtomDistances: Sequence[tuple[int, int, Any]] = ()
-    linkElement: str = "H"
+    linkElement: str | None = "H"
+    linkDistance: Any = None
     linkCharge: str = "keep"
     splitRegions: bool | None = None
     allowSharedCaps: bool = False
@@ -107,6 +116,7 @@ class HybridOptions:
     positions: Any = None
     cutoff_nm: float | None = None
     declareMolecules: bool = True
+    embedsElectrostatics: bool = False
     forceClasses: ForceClasses = FORCE_CLASSES
 
     @classmethod
@@ -117,11 +127,12 @@ class HybridOptions:
     def __post_init__(self) -> None:
         _one_of("rule", self.rule, RULES)
         _one_of("linkCharge", self.linkCharge, LINK_CHARGES)
-        for name in ("removeConstraints", "interpolate", "allowSharedCaps", "removeRestraints", "declareMolecules"):
+        for name in ("interpolate", "allowSharedCaps", "removeRestraints", "declareMolecules", "embedsElectrostatics"):
             _one_of(name, getattr(self, name), (True, False))
-        for name in ("mlLongRange", "splitRegions"):
+        for name in ("mlLongRange", "splitRegions", "removeConstraints"):
             _one_of(name, getattr(self, name), (True, False, None))
-        element_by_symbol(self.linkElement)
+        object.__setattr__(self, "linkElement", _link_element(self.linkElement))
+        object.__setattr__(self, "linkDistance", _link_distance(self.linkDistance))
         if isinstance(self.forceGroup, bool) or not isinstance(self.forceGroup, int) or not 0 <= self.forceGroup < 32:
             raise ValueError(f"forceGroup is {self.forceGroup!r}. Expected a whole number from 0 to 31.")
         if not isinstance(self.lambdaName, str) or not re.fullmatch(r"[A-Za-z_]\w*", self.lambdaName):
@@ -185,6 +196,35 @@ def _one_of(name: str, value: object, allowed: tuple) -> None:
         raise ValueError(f"{name} is {value!r}. Expected one of {', '.join(map(repr, allowed))}.")
 
 
+_EXPECTED_DISTANCE = (
+    "Expected a bond length in nm, about 0.1; distances in angstrom need their unit (1.09*unit.angstrom)."
+)
+
+
+def _in_nm(distance: Any) -> float:
+    return float(distance.value_in_unit(unit.nanometer) if unit.is_quantity(distance) else distance)
+
+
+def _link_element(symbol: str | None) -> str | None:
+    """The element of caps; None for none."""
+    if symbol is None or str(symbol).lower() == "none":
+        return None
+    element_by_symbol(symbol)
+    return symbol
+
+
+def _link_distance(distance: Any) -> float | None:
+    if distance is None:
+        return None
+    try:
+        value = _in_nm(distance)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"linkDistance is {distance!r}. {_EXPECTED_DISTANCE}") from error
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"linkDistance is {value} nm. {_EXPECTED_DISTANCE}")
+    return value
+
+
 def _link_distances(entries: Sequence[tuple[int, int, Any]] | None) -> tuple[tuple[int, int, float], ...]:
     table: dict[tuple[int, int], float] = {}
     if entries is not None and not isinstance(entries, Iterable):
@@ -192,17 +232,14 @@ def _link_distances(entries: Sequence[tuple[int, int, Any]] | None) -> tuple[tup
     for entry in entries or ():
         try:
             i, j, distance = entry
-            value = float(distance.value_in_unit(unit.nanometer) if unit.is_quantity(distance) else distance)
+            value = _in_nm(distance)
             pair = ordered(int(i), int(j))
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"linkAtomDistances holds {entry!r}. Expected (atom, atom, distance in nm or as a quantity of length)."
             ) from error
         if not 0.0 < value < 1.0:
-            raise ValueError(
-                f"linkAtomDistances puts a cap at {value} nm for atoms {pair}. Expected a bond length in nm, about "
-                "0.1; distances in angstrom need their unit (1.09*unit.angstrom)."
-            )
+            raise ValueError(f"linkAtomDistances puts a cap at {value} nm for atoms {pair}. {_EXPECTED_DISTANCE}")
         if pair in table:
             raise ValueError(f"linkAtomDistances names the bond of atoms {pair} twice. Give one distance for a bond.")
         table[pair] = value

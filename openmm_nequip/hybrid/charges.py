@@ -96,7 +96,7 @@ def plan_charges(
     if scheme == "keep":
         return []
     inside = {i for region in regions for i in region.particles}
-    outer = sorted({link.m for region in regions for link in region.links})
+    outer = sorted({m for region in regions for _, m in region.cuts})
     new: dict[int, float] = {}
     for m in outer:
         if m in inside:

@@ -1,7 +1,9 @@
 """Constraints inside a region, and the bond terms that they stood for."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import openmm
 
@@ -9,6 +11,11 @@ from .bonded import BondedRule
 from .connectivity import Pair, ordered
 from .force_classes import ForceClasses
 from .regions import Region
+
+#: So many constraints inside a region raise no doubt that they were meant.
+FEW = 2
+#: Lengths of a rigid water's two equal constraints differ by less, nm.
+_SAME_LENGTH = 1e-6
 
 
 @dataclass
@@ -18,19 +25,24 @@ class Constraints:
     Attributes
     ----------
     removed : list of (int, int)
-        Constraints between two atoms of one region that are gone.
+        Constraints that are gone: between two atoms of one region, or of a rigid water that was taken apart.
     inside : list of (int, int)
-        Such constraints that stay (``removeConstraints=False``).
+        Constraints between two atoms of one region that stay.
     across : list of (int, int)
-        Constraints between a region and its surroundings; they always stay.
+        Constraints between a region and its surroundings that stay.
+    settles : list of ((int, int, int), tuple of int)
+        Rigid waters that the rule of GROMACS took apart, and their atoms outside the region.
     """
 
     removed: list[Pair] = field(default_factory=list)
     inside: list[Pair] = field(default_factory=list)
     across: list[Pair] = field(default_factory=list)
+    settles: list[tuple[tuple[int, int, int], tuple[int, ...]]] = field(default_factory=list)
 
 
-def remove_constraints(system: openmm.System, regions: Sequence[Region], remove: bool) -> Constraints:
+def remove_constraints(
+    system: openmm.System, regions: Sequence[Region], remove: bool | None, rule: str = "openmm-ml"
+) -> Constraints:
     """Remove constraints between two atoms of a region, in place.
 
     Parameters
@@ -39,8 +51,10 @@ def remove_constraints(system: openmm.System, regions: Sequence[Region], remove:
         The System to change.  Masses stay as they are, so repartitioned hydrogen masses do.
     regions : sequence of Region
         The regions.
-    remove : bool
-        False only lists the constraints.
+    remove : bool, optional
+        False only lists the constraints; None does as the rule says.
+    rule : str
+        One of :data:`openmm_nequip.choices.RULES`.
 
     Returns
     -------
@@ -49,17 +63,44 @@ def remove_constraints(system: openmm.System, regions: Sequence[Region], remove:
     """
     owner = {i: number for number, region in enumerate(regions) for i in region.atoms}
     found = Constraints()
+    apart: set[Pair] = set()
+    if rule == "gromacs" and remove is not False:
+        for atoms in _rigid_waters(system, owner):
+            number = Counter(owner[i] for i in atoms if i in owner).most_common(1)[0][0]
+            found.settles.append((atoms, tuple(i for i in atoms if owner.get(i) != number)))
+            apart |= {ordered(i, j) for i, j in combinations(atoms, 2)}
+    goes = rule != "gromacs" if remove is None else remove
     for index in reversed(range(system.getNumConstraints())):
         i, j, _ = system.getConstraintParameters(index)
-        if i not in owner and j not in owner:
+        if i not in owner and j not in owner and ordered(i, j) not in apart:
             continue
-        if owner.get(i) != owner.get(j):
-            found.across.append(ordered(i, j))
-        elif remove:
+        if ordered(i, j) in apart or goes and owner.get(i) == owner.get(j):
             found.removed.append(ordered(i, j))
             system.removeConstraint(index)
+        elif owner.get(i) != owner.get(j):
+            found.across.append(ordered(i, j))
         else:
             found.inside.append(ordered(i, j))
+    return found
+
+
+def _rigid_waters(system: openmm.System, owner: Mapping[int, int]) -> list[tuple[int, int, int]]:
+    """Three atoms with constraints among each other alone, two of them equal, of which a region has at least two."""
+    partners: dict[int, dict[int, float]] = defaultdict(dict)
+    for index in range(system.getNumConstraints()):
+        i, j, length = system.getConstraintParameters(index)
+        partners[i][j] = partners[j][i] = length._value
+    found = []
+    near = owner.keys() | {j for inner in owner for j in partners.get(inner, ())}
+    for i in sorted(near):
+        atoms = tuple(sorted((i, *partners.get(i, ()))))
+        if len(atoms) != 3 or atoms[0] != i or any({j, *partners[j]} != set(atoms) for j in atoms):
+            continue
+        lengths = sorted(partners[a][b] for a, b in combinations(atoms, 2))
+        equal = min(lengths[1] - lengths[0], lengths[2] - lengths[1]) < _SAME_LENGTH
+        inside = Counter(owner[j] for j in atoms if j in owner)
+        if equal and max(inside.values()) >= 2:
+            found.append((atoms[0], atoms[1], atoms[2]))
     return found
 
 

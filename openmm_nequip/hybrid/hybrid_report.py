@@ -170,7 +170,7 @@ def _region_lines(number: int, entry: RegionReport, cutoff_nm: float | None) -> 
     head = f"Region {number}: {len(region.atoms)} atoms"
     if region.sites:
         head += f", {len(region.sites)} virtual sites"
-    head += f", {len(region.links)} cut bonds"
+    head += f", {len(region.cuts)} cut bonds"
     if entry.charge is not None:
         head += f", charge {entry.charge:+.4f} e"
     if entry.nearestImage_nm is not None:
@@ -180,7 +180,7 @@ def _region_lines(number: int, entry: RegionReport, cutoff_nm: float | None) -> 
     return [head] + [
         f"  bond {link.q}-{link.m} cut: {link.element} at {link.distance_nm:.4f} nm from {link.q}"
         for link in region.links
-    ]
+    ] + [f"  bond {q}-{m} cut and not capped" for q, m in region.open]
 
 
 def _force_line(entry: ForceReport) -> str:
@@ -200,6 +200,10 @@ def _force_line(entry: ForceReport) -> str:
 
 def _constraint_lines(found: Constraints) -> list[str]:
     lines = [f"Constraints inside regions: {len(found.removed)} removed, {len(found.inside)} left"]
+    if found.settles:
+        shown = ", ".join("-".join(map(str, atoms)) for atoms, _ in found.settles[:5])
+        shown += ", ..." * (len(found.settles) > 5)
+        lines.append(f"Rigid waters taken apart: {len(found.settles)} ({shown})")
     if found.across:
         shown = ", ".join(f"{i}-{j}" for i, j in found.across)
         lines.append(f"Constraints across the border, kept: {shown}")

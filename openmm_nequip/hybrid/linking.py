@@ -48,7 +48,7 @@ def make_regions(
     """
     elements = [atom.element for atom in topology.atoms()]
     distances = {(i, j): distance for i, j, distance in options.linkAtomDistances}
-    cap = element_by_symbol(options.linkElement)
+    cap = None if options.linkElement is None else element_by_symbol(options.linkElement)
     used: set[Pair] = set()
     regions = []
     parents = _site_parents(system)
@@ -58,17 +58,21 @@ def make_regions(
         atoms, sites = _split_sites(parents, selection.particles)
         _check_elements(elements, atoms)
         links = []
-        for q, m in bonds.leaving(atoms):
-            if m in sites:
-                continue
-            pair = ordered(q, m)
-            used.add(pair)
-            default = link_distance(elements[q], cap)
-            links.append(Link(q, m, distances.get(pair, default), options.linkElement))
+        cuts = [(q, m) for q, m in bonds.leaving(atoms) if m not in sites]
+        used.update(ordered(q, m) for q, m in cuts)
+        if cap is not None:
+            for q, m in cuts:
+                default = link_distance(elements[q], cap) if options.linkDistance is None else options.linkDistance
+                links.append(Link(q, m, distances.get(ordered(q, m), default), cap.symbol))
         if not options.allowSharedCaps:
             _check_shared_outer(links)
         place = dict(zip(selection.particles, selection.places, strict=True))
-        regions.append(Region(atoms, tuple(links), sites, selection.number, tuple(place[i] for i in atoms)))
+        regions.append(
+            Region(
+                atoms, tuple(links), sites, selection.number, tuple(place[i] for i in atoms),
+                open=tuple(cuts) if cap is None else (),
+            )
+        )  # fmt: skip
     _check_used(distances, used)
     return regions
 

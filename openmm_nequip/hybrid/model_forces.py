@@ -16,7 +16,8 @@ from ..forces import make_force
 from ..forces.spec import PotentialSpec, SumSpec
 from ..models import ModelInfo, ModelSource
 from ..options import Options
-from ..topology import atom_types, check_box
+from ..topology import atom_types, charges_of, check_box
+from .embedding import CHARGE_TOLERANCE, ChargesAround
 from .regions import Region
 
 logger = logging.getLogger(__name__)
@@ -70,8 +71,34 @@ class ModelForces:
         self, topology: openmm.app.Topology, potentials: Sequence[RegionPotential], options: Options
     ) -> None:
         self._atoms = list(topology.atoms())
+        self._around: ChargesAround | None = None
+        #: Number of atoms in all selections, and where those of each region stand in them.
+        self._total = 0
+        self._starts: dict[int, list[int]] = {}
         self._potentials = list(potentials)
         self._options = options
+
+    def embed(self, around: ChargesAround) -> str:
+        """Take the charges around the region; what is to be said about them.
+
+        Parameters
+        ----------
+        around : ChargesAround
+            Charges of the force field.
+
+        Returns
+        -------
+        str
+            Empty, or that the region's charge is not the one that the model was given.
+        """
+        self._around = around
+        values = dict(self._potentials[0].inputs or ())
+        if "charge" in values and abs(values["charge"] - around.removed) > CHARGE_TOLERANCE:
+            return (
+                f"the region had a charge of {around.removed:.5f} e in the force field, and the model is told "
+                f"{values['charge']}: the total charge of the System has changed by the difference"
+            )
+        return ""
 
     def __call__(
         self, *, system: openmm.System, regions: list[Region], periodic: bool, forceGroup: int, lambdaName: str | None
@@ -92,6 +119,8 @@ class ModelForces:
         if periodic:
             check_box(system.getDefaultPeriodicBoxVectors())
         particles = list(dict.fromkeys(i for region in regions for i in region.modelParticles))
+        if self._around is not None:
+            particles = list(dict.fromkeys([*particles, *self._around.particles]))
         specs = [self._spec(group, particles, periodic, lambdaName) for group in self._groups(regions)]
         spec = specs[0] if len(specs) == 1 else SumSpec(tuple(specs))
         options = self._options
@@ -109,14 +138,16 @@ class ModelForces:
         if given is not None and len(given) != total:
             found = len(given)
             raise AtomTypeError(f"atomTypes has {found} entries; expected one for each of the {total} region atoms")
+        self._total, self._starts = total, {}
         groups: dict[tuple, tuple[RegionPotential, list[Region], list[int | str]]] = {}
         start = 0
         for number, region in enumerate(regions):
             potential = self._potentials[self._number(number, region) if len(self._potentials) > 1 else 0]
-            group = groups.setdefault((potential.source.sha256, potential.inputs), (potential, [], []))
+            group = groups.setdefault((*potential.source.key, potential.inputs), (potential, [], []))
             group[1].append(region)
+            places = list(region.places or range(start, start + len(region.atoms)))
+            self._starts[id(region)] = places
             if given is not None:
-                places = region.places or range(start, start + len(region.atoms))
                 group[2].extend(given[place] for place in places)
             start += len(region.atoms)
         return [(potential, members, types if given is not None else None) for potential, members, types in
@@ -138,6 +169,9 @@ class ModelForces:
         local = {particle: index for index, particle in enumerate(particles)}
         nodes = np.array([local[i] for i in atoms], dtype=np.int64)
         plain = not links and np.array_equal(nodes, np.arange(len(particles)))
+        potential.read_info(self._options).check_charges(self._options.atomCharges)
+        own_charges = self._own_charges(regions)
+        around = self._around
         placement = Placement(
             n_particles=len(particles),
             types=np.concatenate([types, caps]),
@@ -146,8 +180,19 @@ class ModelForces:
             cap_m=np.array([local[link.m] for link in links], dtype=np.int64),
             cap_distances=np.array([link.distance_nm for link in links]),
             regions=node_regions(regions) if len(regions) > 1 else (),
+            charged=np.array([] if around is None else [local[i] for i in around.particles], dtype=np.int64),
+            charges=np.array([] if around is None else around.charges),
+            own_charges=np.concatenate([own_charges, np.zeros(len(links))]) if len(own_charges) else own_charges,
         )
         return potential.spec(self._options, placement, periodic, lambda_name)
+
+    def _own_charges(self, regions: list[Region]) -> np.ndarray:
+        """Charges of the atoms of these regions, by the place of each in the caller's selections."""
+        given = self._options.atomCharges
+        if given is None:
+            return np.zeros(0)
+        charges = charges_of(self._total, given)
+        return np.concatenate([charges[self._starts[id(region)]] for region in regions])
 
     def _cap_type(self, type_names: tuple[str, ...], element: str) -> int:
         name = self._options.linkType if self._options.linkType is not None else element

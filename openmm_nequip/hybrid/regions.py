@@ -46,6 +46,9 @@ class Region:
         force field's interactions between them and the region are removed like those between the atoms.
     selection : int, optional
         Which of the caller's selections the region comes from, where one was split; by default its own number.
+    open : tuple of (int, int)
+        Bonds that leave the region and get no cap, the inner particle first; of all or of none, as ``linkElement``
+        says.
     places : tuple of int, optional
         The place of every atom among all that were selected; by default atoms follow each other, region by region.
     modelParticles : tuple of int
@@ -62,12 +65,18 @@ class Region:
     sites: tuple[int, ...] = ()
     selection: int | None = field(default=None, compare=False)
     places: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    open: tuple[tuple[int, int], ...] = ()
     modelParticles: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         inside = set(self.atoms)
         outer = dict.fromkeys(link.m for link in self.links if link.m not in inside)
         object.__setattr__(self, "modelParticles", self.atoms + tuple(outer))
+
+    @property
+    def cuts(self) -> tuple[tuple[int, int], ...]:
+        """Q1 and M1 of every bond that leaves the region, capped or not."""
+        return (*((link.q, link.m) for link in self.links), *self.open)
 
     @property
     def particles(self) -> tuple[int, ...]:

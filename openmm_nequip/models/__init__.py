@@ -6,36 +6,41 @@ import os
 import re
 from typing import Any
 
-from ..choices import NEQUIP_NET
+from ..choices import NEQUIP_NET, PYTHON
 from ..errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
 from .base import Model, ModelInfo
 from .eager import fetch
 from .execution import Execution
 from .formats import FORMATS, format_of, identify
 from .graph_inputs import check_inputs, share_inputs
+from .modules.declared_path import DeclaredPath
 from .opening import check_execution, open_model, read_info
 from .source import ModelSource, check_trusted, digest_given
 from .torch_device import parse_device
+from .trust import TRUSTED, trust
 
 #: A group, a model and a version; none of them leads anywhere else.
 _ID = re.compile(r"[\w.-]*\w[\w.-]*/[\w.-]*\w[\w.-]*:[\w.-]*\w[\w.-]*")
 
 __all__ = [
-    "FORMATS", "CompileError", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo", "ModelInputError",
-    "ModelSource", "ModifierError", "check_execution", "check_inputs", "check_trusted", "format_of", "load_model",
-    "locate", "open_model", "parse_device", "read_info", "share_inputs",
+    "FORMATS", "CompileError", "DeclaredPath", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo",
+    "ModelInputError", "ModelSource", "ModifierError", "check_execution", "check_inputs", "check_trusted", "format_of",
+    "load_model", "locate", "open_model", "parse_device", "read_info", "share_inputs", "trust",
 ]  # fmt: skip
 
 
-def locate(path: str | os.PathLike[str], trusted: str | None = None) -> ModelSource:
+def locate(path: str | os.PathLike[str], trusted: str | None = None, interface: Any = None) -> ModelSource:
     """Find a model file, or the local copy of a ``nequip.net:`` id, and tell its kind without running its code.
 
     Parameters
     ----------
     path : str or path-like
-        Local file or ``nequip.net:group/model:version``.
+        Local file, ``nequip.net:group/model:version`` or ``python:MODULE:NAME``; a :class:`DeclaredPath` of these
+        brings its interface.
     trusted : str, optional
         SHA-256 that the file must have.
+    interface : optional
+        What a module takes, see :func:`openmm_nequip.models.modules.module_interface.parse_interface`.
 
     Returns
     -------
@@ -45,17 +50,23 @@ def locate(path: str | os.PathLike[str], trusted: str | None = None) -> ModelSou
     ------
     ModelFileError
         If the file is missing, damaged, of no known kind, or not the trusted one.
+    ModuleError
+        If the interface is wrong, or given for a file that is no module.
     TypeError, ValueError
         If ``path`` is no path, or ``trusted`` no SHA-256.
     """
     digest_given(trusted)  # a slip in it is told before a download
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise TypeError(f"modelPath={path!r} is no path; give a model file or a nequip.net:group/model:version id")
+    if isinstance(path, DeclaredPath):
+        interface, path = path.interface if interface is None else interface, os.fspath(path)
     if isinstance(path, str) and path.startswith(NEQUIP_NET):
         if not _ID.fullmatch(path.removeprefix(NEQUIP_NET)):
             raise ModelFileError(f"{path!r} is no id of a model; give {NEQUIP_NET}group/model:version, or a file", path)
         path = fetch(path)
-    source = identify(path)
+    if isinstance(path, str) and path.startswith(PYTHON):
+        TRUSTED.add(path)  # the user of this process has named it
+    source = identify(path, interface)
     check_trusted(source, trusted)
     return source
 
@@ -92,13 +103,15 @@ def load_model(
         Whether fused kernels tabulate the radial networks (default; the error is rounding noise, see
         :mod:`openmm_nequip.kernels.tables`) or evaluate them.
     more
-        ``modifiers`` and ``modelInputs``, below.
+        ``modifiers``, ``modelInputs`` and ``moduleInputs``, below.
     modifiers : sequence of str, optional
         For checkpoints and packages: nequip's modifiers to apply, such as ``enable_OpenEquivariance``; they take the
         place of fused kernels. By default, where it is compiled for CUDA, the fastest of those whose library is
         installed, see :mod:`openmm_nequip.models.compiling.modifiers`; ``()`` for none.
     modelInputs : mapping of str to number, optional
         What the model takes beside the structure, such as ``{"charge": 1}``; :attr:`ModelInfo.inputs` names it.
+    moduleInputs : str or sequence of str, optional
+        For TorchScript files of no known format: what the module takes, in order, see ``docs/modules.md``.
 
     Returns
     -------
@@ -123,12 +136,12 @@ def load_model(
     ValueError, TypeError
         If the device is not there, or an option has none of its values.
     """
-    unknown = [name for name in more if name not in ("modifiers", "modelInputs")]
+    unknown = [name for name in more if name not in ("modifiers", "modelInputs", "moduleInputs")]
     if unknown:
         raise TypeError(
-            f"load_model got an unexpected keyword argument {', '.join(unknown)}; it takes modifiers and modelInputs "
-            "beside the arguments of its signature"
+            f"load_model got an unexpected keyword argument {', '.join(unknown)}; it takes modifiers, "
+            "modelInputs and moduleInputs beside the arguments of its signature"
         )
     modifiers, inputs = more.get("modifiers"), more.get("modelInputs")
     execution = Execution(device, compile, kernels, tables, modifiers, inputs=inputs)  # type: ignore[arg-type]
-    return open_model(locate(path, trusted), execution)
+    return open_model(locate(path, trusted, more.get("moduleInputs")), execution)

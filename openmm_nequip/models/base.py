@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ..errors import ModelFileError
+from ..errors import ModelFileError, ModelInputError, ModuleError
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
 from ..graph.graph_checks import check_graph
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
@@ -34,7 +34,15 @@ class ModelInfo:
     per_edge_type_cutoff : tuple of tuple of float, optional
         Cutoff [centre type][neighbour type] in model lengths.
     units : Units, optional
-        Units that the file states; None where it states none, as NequIP files do.
+        Units that the file or its declaration states; None where there are none, as of NequIP files.
+    takes_box : bool
+        Whether it can be evaluated under periodic boundary conditions.
+    embeds : bool
+        Whether it takes the charges of a force field around it.
+    takes_charges : bool
+        Whether it takes a charge for each of its atoms.
+    units_needed : bool
+        Whether none may be assumed: the user has to state them.
     allow_tf32 : bool
         Whether the model was made to run with TF32 matrix products on CUDA.
     compiled : bool
@@ -63,6 +71,10 @@ class ModelInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     kernels: str = "none"
     inputs: tuple[GraphInput, ...] = ()
+    takes_box: bool = True
+    embeds: bool = False
+    takes_charges: bool = False
+    units_needed: bool = False
 
     def __post_init__(self) -> None:
         """Refuse facts with which no structure can be evaluated.
@@ -99,6 +111,79 @@ class ModelInfo:
     def sample_inputs(self) -> dict[str, int]:
         """A value for each input beside the structure, where any will do: to look at the model or to time it."""
         return {each.name: each.sample for each in self.inputs}
+
+    def units_given(self, units: Units) -> Units:
+        """Units in force, from what a user gave.
+
+        Parameters
+        ----------
+        units : Units
+            As :func:`openmm_nequip.units.resolve_units` gives them; ``assumed`` where the user said nothing.
+
+        Returns
+        -------
+        Units
+            Those of the user, else those that the file states, else the assumed ones.
+
+        Raises
+        ------
+        ModuleError
+            If they must be stated and are not.
+        """
+        if not units.assumed:
+            return units
+        if self.units is not None:
+            return self.units
+        if self.units_needed:
+            raise ModuleError(
+                "the units of the module are not known, and none are assumed: give lengthUnit= and energyUnit= "
+                "(--units LENGTH ENERGY), both of them",
+                "units",
+            )
+        return units
+
+    def check_charges(self, given: Sequence[float] | None) -> None:
+        """Refuse charges of atoms that the model does not take, and a model without those that it needs.
+
+        Parameters
+        ----------
+        given : sequence of float, optional
+            What the user gave as ``atomCharges``.
+
+        Raises
+        ------
+        ModelInputError
+            If one does not go with the other.
+        """
+        if self.takes_charges and given is None:
+            raise ModelInputError(
+                "the module takes a charge for each of its atoms: give atomCharges=[...] in e, in Python", "charges"
+            )
+        if given is not None and not self.takes_charges:
+            raise ModelInputError(
+                "atomCharges was given, and the model takes no charges of atoms; leave it out", "charges"
+            )
+
+    def check_box(self, periodic: bool) -> None:
+        """Refuse a periodic system that the model would take for one in open space.
+
+        Parameters
+        ----------
+        periodic : bool
+            Whether there is a box, and all atoms are the model's.
+
+        Raises
+        ------
+        ModuleError
+            If it takes no box.
+        """
+        if periodic and not self.takes_box:
+            raise ModuleError(
+                "the module takes no box, and the structure has one: its energy would be that of atoms in open space. "
+                "Declare the inputs from which it knows the box (box, or shifts), or take the box away from the "
+                "structure (topology.setPeriodicBoxVectors(None))",
+                "box",
+            )
 
     @property
     def reach(self) -> float:
@@ -149,6 +234,11 @@ class Model:
         Where it is.
     """
 
+    #: Whether it gives a virial in a periodic box; None where only an evaluation tells.
+    gives_virial: bool | None = None
+    #: Why no CUDA graph can be recorded of it; empty where it can be tried.
+    unrecordable = ""
+
     def __init__(self, info: ModelInfo, device: torch.device) -> None:
         self.info = info
         #: Where it came from, if from a file.
@@ -175,7 +265,7 @@ class Model:
             return self._evaluate(graph)
         distance = PAD_DISTANCE * self.info.reach
         positions, types, *edges = complete(*flat(graph), distance)
-        out = self._evaluate(Graph(positions, types, Edges(*edges), graph.cell))
+        out = self._evaluate(Graph(positions, types, Edges(*edges), graph.cell, graph.periodic))
         if n_atoms > 1:
             return out
         per_atom = ("forces", "atomic_energies", "spread")

@@ -18,6 +18,8 @@ CHECKPOINT = "checkpoint"  #: training checkpoint of nequip >= 0.7 (``.ckpt``)
 PACKAGE = "package"  #: ``nequip-package`` file (``.nequip.zip``)
 TORCHSCRIPT = "torchscript"  #: ``nequip-compile --mode torchscript`` file (``.nequip.pth``) or an older deployed one
 AOTINDUCTOR = "aotinductor"  #: ``nequip-compile --mode aotinductor`` file (``.nequip.pt2``)
+MODULE = "module"  #: any other TorchScript module (``.pt``), with declared inputs
+FUNCTION = "function"  #: a function or class of a Python program (``python:MODULE:NAME``), with declared inputs
 
 
 @dataclass(frozen=True, eq=False)

@@ -185,7 +185,7 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
     execution = dataclasses.replace(execution.on(device), cuda_graphs="auto")
     if not wanted_modifiers(execution.modifiers, device):  # nobody's choice, and none: one key for both
         execution = dataclasses.replace(execution, modifiers=())
-    key = source.path, source.kind, source.sha256, execution
+    key = source.path, *source.key, execution
     return OPEN_MODELS.get(key, lambda: _load(source, device, execution))
 
 

@@ -12,11 +12,14 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..cache import private_folder
+from ..choices import PYTHON
 from ..errors import ModelFileError
 from ..files import obstacle
+from .trust import TRUSTED
 
 #: The last content that was read is kept up to this size, so that one file is not read and hashed for every question.
 _KEPT_BYTES = 64 << 20
@@ -57,12 +60,27 @@ class ModelSource:
         Hex digest of the file's content.
     size_bytes : int
         Size of the file.
+    interface : str
+        What a module takes and gives, see :mod:`openmm_nequip.models.modules.module_interface`; else empty.
     """
 
     path: str
     kind: str
     sha256: str
     size_bytes: int
+    interface: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells it from every other model: content and interface; for what depends on these alone."""
+        return self.kind, self.sha256, self.interface
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for files."""
+        data = asdict(self)
+        if not self.interface:
+            del data["interface"]  # earlier releases, which know none, read the rest
+        return data
 
     def read(self) -> bytes:
         """The content that was identified: bytes with the digest :attr:`sha256`, whatever the file holds by now.
@@ -133,6 +151,10 @@ def read_file(path: str) -> tuple[str, bytes]:
     ModelFileError
         If there is no such file, it is no ordinary one, or it cannot be read.
     """
+    if path.startswith(PYTHON):
+        from .modules.callables import source_of  # what it imports stands above files
+
+        return source_of(path)
     reason = obstacle(path)
     if reason:
         raise ModelFileError(f"model file {path} {reason}", path)
@@ -211,3 +233,5 @@ def check_trusted(source: ModelSource, trusted: str | None) -> None:
             "nothing of it was loaded",
             source.path,
         )
+    if wanted is not None:
+        TRUSTED.add(wanted)

@@ -15,6 +15,7 @@ from ...choices import KERNELS
 from ...errors import UsageError
 from ...files import folder_obstacle
 from ..answer import Answer
+from ..module_option import add_module_option
 
 if TYPE_CHECKING:
     from ...units import Units
@@ -64,6 +65,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--input", nargs="+", action="extend", metavar="NAME=VALUE",
         help="what the model takes beside the structure: charge=1",
     )  # fmt: skip
+    add_module_option(parser)
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=measure)
 
@@ -131,6 +133,7 @@ def measure(arguments: argparse.Namespace) -> Answer:
     ModelFileError, ValueError, RuntimeError, ImportError
         If the model cannot be used on it.
     """
+    from ...models.modules.declared_path import declared
     from ...potential import log_units
     from ...units import resolve_units
     from ..single_point import read_types
@@ -150,8 +153,10 @@ def measure(arguments: argparse.Namespace) -> Answer:
     frames = read_frames(arguments.data, arguments.frames, keys=keys)
     if not any(frame.is_labelled for frame in frames):
         raise no_references(arguments.data, frames)
+    arguments.model = declared(arguments.model, arguments.module_inputs)
     given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels
     model = load_for_frames(*given, inputs=read_inputs(arguments.input))
+    units = model.info.units_given(units)
     log_units(arguments.model, units)
     found = evaluate_frames(model, units, read_types(arguments.types), frames)
     figures = compare_all(found, arguments.group, arguments.worst)

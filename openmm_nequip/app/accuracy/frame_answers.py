@@ -150,6 +150,8 @@ class FrameEvaluator:
         periodic = structure.box_nm is not None
         key = id(structure.topology), periodic
         try:
+            self._model.info.check_box(periodic)
+            self._model.info.check_charges(None)
             if key not in self._made:
                 types = atom_types(self._model.info.type_names, list(structure.topology.atoms()), self._types)
                 self._made[key] = Evaluator(self._model, self._units, Placement(len(types), types), periodic, 0.0)

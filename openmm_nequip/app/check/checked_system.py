@@ -55,8 +55,8 @@ class CheckedSystem:
         self.simulation.context.setPositions(self.positions)
         self.masses = np.array([setup.system.getParticleMass(i)._value for i in range(setup.system.getNumParticles())])
         execution = Options(**model_options(config)).execution
-        self.model = open_model(locate(config.model or "", config.trusted), execution.on(execution.device or "cpu"))
-        self.units = self.model.info.units or resolve_units(config.length_unit, config.energy_unit)
+        self.model = open_model(locate(config.declared_model, config.trusted), execution.on(execution.device or "cpu"))
+        self.units = self.model.info.units_given(resolve_units(config.length_unit, config.energy_unit))
         self.types = np.asarray(
             atom_types(self.model.info.type_names, self.topology_atoms, read_types(config.types)), dtype=np.int64
         )

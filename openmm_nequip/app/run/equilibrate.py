@@ -8,9 +8,12 @@ import numpy as np
 import openmm
 import openmm.unit as unit
 
+from ...crystal import reduce_cell
 from ...errors import UnphysicalError
 from ...reporters import degrees_of_freedom
 from ...units import GAS_CONSTANT
+from ..structures.structure_files import read_structure
+from ..structures.velocity_files import read_velocities
 from .breakdown import save_frames
 from .equilibration import BLOCK_STEPS, RestSampler, scale_velocities, set_temperature, words_for
 from .interrupt import StopRequest
@@ -68,7 +71,7 @@ def equilibrate(
         if config.minimize and not minimize(simulation, folder, stop):
             return None
         _look_at_time_step(config, setup, folder, context, watch)
-        set_temperature(context, config.temperature, config.seed or 0)
+        set_velocities(config, setup, context)
     sampler = RestSampler(setup.system, config.temperature, setup.barostat is not None)
     simulation.reporters.extend([sampler, watch])
     automatic = config.equilibrate == AUTO
@@ -82,9 +85,39 @@ def equilibrate(
         words = words_for(rest, simulation.currentStep, automatic)
         if words is not None:
             watch.note([Finding("equilibration", words, 0.0, 0.0, NOTE)], simulation.currentStep)
-    if config.ensemble == "nve":
+    if config.ensemble == "nve" and (config.velocities is None or last > 0):
         _start_without_thermostat(config, setup, context, sampler.potential)
     return context.getState(positions=True, velocities=True)
+
+
+def set_velocities(config: RunConfig, setup: Setup, context: openmm.Context) -> None:
+    """Give a Context the velocities that a run starts with: those of a file, or drawn ones.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    setup : Setup
+        What is simulated.
+    context : openmm.Context
+        With positions.
+
+    Raises
+    ------
+    StructureError
+        If the file cannot be read, or has other atoms.
+    """
+    if config.velocities is None:
+        start = config.temperature if config.start_temperature is None else config.start_temperature
+        if start > 0:
+            set_temperature(context, start, config.seed or 0)
+        return
+    found = read_velocities(config.velocities, setup.system.getNumParticles())
+    stated = read_structure(config.structure or "", config.box, config.frame, elements=False, slabs=True).box_nm
+    if stated is not None and setup.structure.box_nm is not None:
+        found, _ = reduce_cell(found, stated)  # turned as the positions were
+    context.setVelocities(found)
+    context.applyVelocityConstraints(context.getIntegrator().getConstraintTolerance())
 
 
 def _look_at_time_step(

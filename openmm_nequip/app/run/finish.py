@@ -9,6 +9,7 @@ import openmm
 
 from ..model_facts import installed_versions
 from . import run_analysis, trajectory_files
+from .integrators import thermostat_rate
 from .md_system import Setup
 from .run_config import RunConfig
 from .run_folder import PRODUCTION, RunFolder
@@ -78,7 +79,7 @@ def _summary(config: RunConfig, setup: Setup, folder: RunFolder, done: Finished,
     n_atoms = setup.structure.topology.getNumAtoms()
     total = done.final.getStepCount() if done.produced else 0
     time_ps = total * config.timestep * 1e-3
-    means = run_analysis.averages(log, None if config.ensemble == "nve" else config.friction)
+    means = run_analysis.averages(log, thermostat_rate(config))
     drift = run_analysis.energy_drift(log, n_atoms) if config.ensemble == "nve" else None
     return {
         "ensemble": config.ensemble,

@@ -15,20 +15,26 @@ import openmm.unit as unit
 
 from ...files import obstacle, parser_reason
 from ...hybrid.bond_search import find_bonds
+from ...hybrid.builder import MixedSystem
 from ...potential import create_mixed_system
 from ..single_point import read_types
 from ..structures.bonds import Molecules, find_molecules, make_whole, nearest_images
+from ..structures.gromacs_topology import macros, read_topology
 from ..structures.same_atoms import check_bond_lengths, check_same_atoms
 from ..structures.structure_files import Structure, read_structure
 from ..typed_inputs import read_inputs
 from .density import relax_density
-from .run_config import RunConfig
+from .gromacs_system import gromacs_system, restrain
+from .nonbonded_settings import creation_settings, finish_system
+from .run_config import RunConfig, option_name
 
 logger = logging.getLogger(__name__)
 
-#: Largest non-bonded cutoff; smaller boxes get half their width, less what a barostat may take.
-CUTOFF_NM = 0.9
-_HALF_WIDTH = 0.45
+#: Settings that describe a force field, and mean nothing without one.
+_FORCE_FIELD_SETTINGS = (
+    "solvate", "define", "include", "restraint_reference", "cutoff", "switch", "dispersion_correction", "dielectric",
+    "ewald_alpha", "pme_spacing", "com_interval", "link_distance",
+)  # fmt: skip
 
 
 def is_hybrid(config: RunConfig) -> bool:
@@ -41,11 +47,11 @@ def is_hybrid(config: RunConfig) -> bool:
     """
     sources = [name for name in ("forcefield", "topology") if getattr(config, name) is not None]
     if config.ml_atoms is None:
-        extra = sources + (["solvate"] if config.solvate is not None else [])
+        extra = sources + [name for name in _FORCE_FIELD_SETTINGS if getattr(config, name) is not None]
         if extra:
             raise ValueError(
-                f"--{extra[0]} describes the force field of a hybrid run: say with --ml-atoms which atoms the model "
-                "describes (mdtraj selection text, e.g. 'resname ALA')"
+                f"--{option_name(extra[0])} describes the force field of a hybrid run: say with --ml-atoms which "
+                "atoms the model describes (mdtraj selection text, e.g. 'resname ALA')"
             )
         return False
     if len(sources) != 1:
@@ -66,6 +72,14 @@ def read_hybrid_structure(config: RunConfig) -> Structure:
     ValueError
         If a file is missing or cannot be read.
     """
+    structure = _read_hybrid_structure(config)
+    if config.periodic:
+        return structure
+    structure.topology.setPeriodicBoxVectors(None)
+    return replace(structure, box_nm=None)
+
+
+def _read_hybrid_structure(config: RunConfig) -> Structure:
     path = config.structure or ""
     if Path(path).suffix.lower() not in (".inpcrd", ".rst7", ".crd"):
         # A topology file has the elements and the bonds; what the structure's names say of them does not matter.
@@ -132,32 +146,56 @@ def make_hybrid(config: RunConfig, structure: Structure) -> tuple[Structure, ope
     ValueError
         If the force field does not know the structure, or for a bad selection, rule or element.
     """
+    structure, system = force_field_of(config, structure)
+    return structure, mix(config, structure, system).system
+
+
+def force_field_of(config: RunConfig, structure: Structure) -> tuple[Structure, openmm.System]:
+    """The structure with its solvent, and all of it under the force field; parameters and errors as
+    :func:`make_hybrid`."""
     if config.topology is not None:
-        structure, system = _from_topology(config, structure)
-    else:
-        structure, system = _from_forcefield(config, structure)
+        return _from_topology(config, structure)
+    return _from_forcefield(config, structure)
+
+
+def mix(config: RunConfig, structure: Structure, system: openmm.System) -> MixedSystem:
+    """Let the model describe the chosen atoms.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    structure : Structure
+        All atoms.
+    system : openmm.System
+        The force field's; left as it is.
+
+    Returns
+    -------
+    MixedSystem
+
+    Raises
+    ------
+    ValueError
+        For a bad selection, rule or element.
+    """
     mixed = create_mixed_system(
         structure.topology,
         system,
         config.ml_atoms,
-        config.model,
+        config.declared_model,
         rule=config.rule,
         positions=structure.positions_nm * unit.nanometer,
         trusted=config.trusted,
+        removeConstraints={"rule": None, "keep": False, "remove": True}[config.region_constraints],
+        linkElement=config.link_element,
+        linkDistance=config.link_distance,
         **model_options(config),
     )
     atoms = sum(len(region.atoms) for region in mixed.regions)
     links = sum(len(region.links) for region in mixed.regions)
     logger.info("the model describes %d of %d atoms, %d cut bonds", atoms, len(structure.positions_nm), links)
-    return structure, mixed.system
-
-
-def _settings(box_nm: np.ndarray | None) -> dict[str, Any]:
-    """Non-bonded settings that suit the box, and rigid bonds to hydrogen outside the model's atoms."""
-    if box_nm is None:
-        return {"nonbondedMethod": app.NoCutoff, "constraints": app.HBonds}
-    cutoff = min(CUTOFF_NM, _HALF_WIDTH * float(np.diag(box_nm).min()))
-    return {"nonbondedMethod": app.PME, "nonbondedCutoff": cutoff * unit.nanometer, "constraints": app.HBonds}
+    return mixed
 
 
 def force_field_system(config: RunConfig, structure: Structure) -> openmm.System:
@@ -175,7 +213,14 @@ def force_field_system(config: RunConfig, structure: Structure) -> openmm.System
     openmm.System
     """
     forcefield = app.ForceField(*(config.forcefield or ()))
-    return forcefield.createSystem(structure.topology, **_settings(structure.box_nm))
+    return _created(config, forcefield.createSystem, structure.topology, structure.box_nm)
+
+
+def _created(config: RunConfig, create: Any, topology: app.Topology, box: np.ndarray | None) -> openmm.System:
+    """What a force field makes of a topology with the settings of a run."""
+    system = create(topology, **creation_settings(config, box))
+    finish_system(config, system, box)
+    return system
 
 
 def _from_forcefield(config: RunConfig, structure: Structure) -> tuple[Structure, openmm.System]:
@@ -201,18 +246,18 @@ def _from_forcefield(config: RunConfig, structure: Structure) -> tuple[Structure
         # Waters of four and five sites, in the file or new, get the sites that are no atoms.
         modeller.addExtraParticles(forcefield)
         box = _box(modeller.topology)
-        system = forcefield.createSystem(modeller.topology, **_settings(box))
+        system = _created(config, forcefield.createSystem, modeller.topology, box)
     except (ValueError, KeyError) as error:
         raise ValueError(f"the force field does not fit {structure.path}: {error}") from error
     positions = np.array(modeller.positions.value_in_unit(unit.nanometer))
     if config.solvate is not None and box is not None:
 
         def make(narrow: np.ndarray) -> openmm.System:
-            return forcefield.createSystem(modeller.topology, **_settings(narrow))
+            return _created(config, forcefield.createSystem, modeller.topology, narrow)
 
         positions, box = relax_density(config, modeller.topology, make, positions, box)
         modeller.topology.setPeriodicBoxVectors([openmm.Vec3(*vector) for vector in box] * unit.nanometer)
-        system = forcefield.createSystem(modeller.topology, **_settings(box))
+        system = _created(config, forcefield.createSystem, modeller.topology, box)
     return replace(structure, topology=modeller.topology, positions_nm=positions, box_nm=box), system
 
 
@@ -257,22 +302,49 @@ def _from_topology(config: RunConfig, structure: Structure) -> tuple[Structure, 
     path = config.topology or ""
     suffix = Path(path).suffix.lower()
     box = structure.box_nm
-    vectors = None if box is None else [openmm.Vec3(*row) for row in box] * unit.nanometer
     reason = obstacle(path)
     if reason:
         raise ValueError(f"topology file {path} {reason}")
+    held = None
+    if suffix in (".prmtop", ".parm7"):
+        topology, system = _from_prmtop(config, path, box)
+    elif suffix == ".top":
+        held = read_topology(path, macros(config.define or ()), config.include or ())
+        topology, system = gromacs_system(held, box, creation_settings(config, box))
+    else:
+        raise ValueError(
+            f"topology file {path} cannot be used: its suffix is {suffix!r}; Amber's .prmtop or .parm7 and GROMACS' "
+            ".top are known"
+        )
+    check_same_atoms(structure.topology, topology, f"structure file {structure.path}", f"topology file {path}")
+    finish_system(config, system, box)
+    structure = _whole(structure, topology, system)
+    if held is not None:
+        restrain(system, held, _reference_positions(config, structure), box is not None)
+    return structure, system
+
+
+def _from_prmtop(config: RunConfig, path: str, box: np.ndarray | None) -> tuple[app.Topology, openmm.System]:
+    vectors = None if box is None else [openmm.Vec3(*row) for row in box] * unit.nanometer
+    settings = creation_settings(config, box)
     try:
-        if suffix in (".prmtop", ".parm7"):
-            file: Any = app.AmberPrmtopFile(path, periodicBoxVectors=vectors)
-        elif suffix == ".top":
-            file = app.GromacsTopFile(path, periodicBoxVectors=vectors)
-        else:
-            raise ValueError(f"its suffix is {suffix!r}; Amber's .prmtop or .parm7 and GROMACS' .top are known")
-        system = file.createSystem(**_settings(box))
-    except Exception as error:  # the readers raise anything on a foreign file
+        file = app.AmberPrmtopFile(path, periodicBoxVectors=vectors)
+        return file.topology, file.createSystem(**settings)
+    except Exception as error:  # the reader raises anything on a foreign file
         raise ValueError(f"topology file {path} cannot be used: {parser_reason(error)}") from error
-    check_same_atoms(structure.topology, file.topology, f"structure file {structure.path}", f"topology file {path}")
-    return _whole(structure, file.topology, system), system
+
+
+def _reference_positions(config: RunConfig, structure: Structure) -> np.ndarray:
+    """Where position restraints hold atoms, in nm."""
+    if config.restraint_reference is None:
+        return structure.positions_nm
+    reference = read_structure(config.restraint_reference, elements=False)
+    if len(reference.positions_nm) != len(structure.positions_nm):
+        raise ValueError(
+            f"restraint-reference {reference.path} has {len(reference.positions_nm)} atoms, {structure.path} has "
+            f"{len(structure.positions_nm)}; give the same atoms in the same order"
+        )
+    return reference.positions_nm
 
 
 def _whole(structure: Structure, topology: app.Topology, system: openmm.System) -> Structure:

@@ -28,6 +28,7 @@ from .run_folder import PRODUCTION, RunFolder
 from .run_lock import locked
 from .run_record import RunRecord
 from .setting_values import checked
+from .still_tasks import energy_of_structure, optimize_structure
 from .system_models import with_models_inside
 from .watch.finding import Record
 
@@ -205,6 +206,8 @@ def _run(config: RunConfig, setup: Setup, folder: RunFolder) -> Outcome:
     record = Record(folder.findings)
     with StopRequest() as stop, _threads(config.threads):
         try:
+            if config.task != "md":
+                return Outcome(_without_dynamics(config, setup, folder, stop), stop.signal)
             start = None
             if stage != PRODUCTION:
                 start = equilibrate(config, setup, folder, stop, record)
@@ -229,6 +232,12 @@ def _run(config: RunConfig, setup: Setup, folder: RunFolder) -> Outcome:
             raise
         raise failure from error
     return Outcome(summary, stop.signal)
+
+
+def _without_dynamics(config: RunConfig, setup: Setup, folder: RunFolder, stop: StopRequest) -> dict[str, Any]:
+    if config.task == "energy":
+        return energy_of_structure(config, setup, folder)
+    return optimize_structure(config, setup, folder, stop)
 
 
 def _stopped_early(stop: StopRequest) -> Outcome:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import openmm
 import openmm.app as app
-import openmm.unit as unit
 from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
 from ...models import locate, read_info
 from ...reading import read_system
 from ...units import resolve_units
+from ..structures.ase_files import read_masses
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
 from .bias import add_biases
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
+from .integrators import BAROSTAT_CLASSES, make_barostat, make_integrator
 from .run_config import RunConfig
 from .run_folder import RunFolder
 from .system_models import with_models_of
 
+__all__ = ["Setup", "make_integrator", "make_setup", "make_simulation"]
+
 logger = logging.getLogger(__name__)
 
-_BAROSTAT_INTERVAL = 25
 #: Friction while equilibrating, 1/ps, where production has less: heat comes in and goes out in a tenth of a picosecond.
 EQUILIBRATION_FRICTION = 10.0
 #: How OpenCL calls devices that are CPUs, and platforms that run on nothing else.
@@ -46,14 +48,14 @@ class Setup:
         Its molecules.
     system : openmm.System
         Forces, barostat included.
-    barostat : openmm.MonteCarloBarostat or None
+    barostat : openmm.Force or None
         The System's barostat.
     """
 
     structure: Structure
     molecules: Molecules
     system: openmm.System
-    barostat: openmm.MonteCarloBarostat | None
+    barostat: openmm.Force | None
 
 
 def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None) -> Setup:
@@ -85,12 +87,19 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
         raise ValueError(
             f"ensemble npt needs a periodic box, and {structure.path} has none; give --box, or choose nvt or nve"
         )
-    return _complete(config, done, structure, molecules, make_system(config, structure))
+    system = make_system(config, structure)
+    masses = read_masses(structure.path, config.frame)
+    for index, mass in enumerate(() if masses is None else masses.tolist()):
+        if system.getParticleMass(index)._value > 0:
+            system.setParticleMass(index, mass)
+    return _complete(config, done, structure, molecules, system)
 
 
 def _read_whole(config: RunConfig) -> Structure:
     """The structure of a run with a model alone, which may be a slab or wire."""
     structure = read_structure(config.structure or "", config.box, config.frame, slabs=True)
+    if not config.periodic:
+        return replace(structure, box_nm=None, open_directions=())
     if not structure.open_directions:
         return structure
     if config.ensemble == "npt":
@@ -98,9 +107,9 @@ def _read_whole(config: RunConfig) -> Structure:
             f"ensemble npt: {structure.path} is periodic in some directions only, and a barostat would press its "
             "vacuum; choose nvt or nve"
         )
-    cutoff = read_info(locate(config.model or "", config.trusted)).cutoff
-    units = resolve_units(config.length_unit, config.energy_unit)
-    return structure.filled(None if cutoff is None else cutoff * units.length)
+    info = read_info(locate(config.declared_model, config.trusted))
+    units = info.units_given(resolve_units(config.length_unit, config.energy_unit))
+    return structure.filled(None if info.cutoff is None else info.cutoff * units.length)
 
 
 def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Setup:
@@ -111,7 +120,7 @@ def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Set
         structure = read_structure(folder.start)
         system = read_system(with_models_of(folder.system.read_text(encoding="utf-8"), config))
         for index in reversed(range(system.getNumForces())):
-            if isinstance(system.getForce(index), openmm.MonteCarloBarostat):
+            if isinstance(system.getForce(index), BAROSTAT_CLASSES):
                 system.removeForce(index)
     if config.ensemble == "npt" and structure.box_nm is None:
         raise ValueError(f"ensemble npt needs a periodic box, and {structure.path} has none; give --solvate or --box")
@@ -125,9 +134,7 @@ def _complete(
     add_biases(system, config.bias, structure.box_nm is not None)
     barostat = None
     if config.ensemble == "npt":
-        temperature = config.temperature * unit.kelvin
-        barostat = openmm.MonteCarloBarostat(config.pressure * unit.bar, temperature, _BAROSTAT_INTERVAL)
-        barostat.setRandomNumberSeed(_seed(config, 3 + done))
+        barostat = make_barostat(config, 3 + done)
         system.addForce(barostat)
     logger.info(
         "%d atoms in %d molecules, %s",
@@ -152,39 +159,8 @@ def make_system(config: RunConfig, structure: Structure) -> openmm.System:
     -------
     openmm.System
     """
-    potential = MLPotential(POTENTIAL_NAME, modelPath=config.model, trusted=config.trusted)
+    potential = MLPotential(POTENTIAL_NAME, modelPath=config.declared_model, trusted=config.trusted)
     return potential.createSystem(structure.topology, **model_options(config))
-
-
-def _seed(config: RunConfig, offset: int) -> int:
-    """A seed for one of several generators; OpenMM reads 0 as a wish for a random one."""
-    return ((config.seed or 0) + offset) % (2**31 - 1) or 1
-
-
-def make_integrator(config: RunConfig, thermostat: bool, offset: int = 1) -> openmm.Integrator:
-    """Langevin dynamics (middle scheme) with a thermostat, leapfrog Verlet without.
-
-    Parameters
-    ----------
-    config : RunConfig
-        Settings.
-    thermostat : bool
-        Whether temperature is controlled.
-    offset : int
-        Added to the run's seed, so that the stages of a run draw different numbers.
-
-    Returns
-    -------
-    openmm.Integrator
-    """
-    step = config.timestep * unit.femtosecond
-    if not thermostat:
-        return openmm.VerletIntegrator(step)
-    integrator = openmm.LangevinMiddleIntegrator(
-        config.temperature * unit.kelvin, config.friction / unit.picosecond, step
-    )
-    integrator.setRandomNumberSeed(_seed(config, offset))
-    return integrator
 
 
 def has_plugin_force(system: openmm.System) -> bool:

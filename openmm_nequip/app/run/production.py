@@ -10,13 +10,14 @@ from collections.abc import Iterator
 import openmm
 import openmm.app as app
 
-from ...reporters import EnergyLog
+from ...reporters import EnergyLog, StressReporter
 from ...upstream.openmm_reporters import close_reporter
 from . import run_analysis, trajectory_files
 from .finish import Finished
 from .fresh_lists import likeness
+from .integrators import make_production_integrator
 from .interrupt import StopRequest
-from .md_system import Setup, has_plugin_force, make_integrator, make_simulation
+from .md_system import Setup, has_plugin_force, make_simulation
 from .molecule_placement import FrameReporter, MoleculePlacement
 from .run_config import RunConfig
 from .run_folder import PRODUCTION, RunFolder
@@ -59,7 +60,7 @@ def produce(
     OSError
         If something cannot be written.
     """
-    integrator = make_integrator(config, config.ensemble != "nve", offset=2)
+    integrator = make_production_integrator(config, setup.system)
     simulation = make_simulation(config, setup, integrator)
     if start is None:
         folder.load_checkpoint(simulation, PRODUCTION)
@@ -89,11 +90,13 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
     path = folder.trajectory(config.trajectory)
     expected = simulation.currentStep // config.report_interval
     frames = trajectory_files.truncate(path, expected)
-    rows = run_analysis.truncate_log(folder.log, expected)
-    if min(frames, max(rows, 0)) < expected:
+    every = config.log_interval or config.report_interval
+    expected_rows = simulation.currentStep // every
+    rows = run_analysis.truncate_log(folder.log, expected_rows)
+    if frames < expected or max(rows, 0) < expected_rows:
         logger.warning(
-            "the run is at step %d, yet %s has %d frames and %s %d rows of %d; what is missing stays missing",
-            simulation.currentStep, path.name, frames, folder.log.name, max(rows, 0), expected,
+            "the run is at step %d, yet %s has %d frames of %d and %s %d rows of %d; what is missing stays missing",
+            simulation.currentStep, path.name, frames, expected, folder.log.name, max(rows, 0), expected_rows,
         )  # fmt: skip
     with contextlib.ExitStack() as stack:
         periodic = setup.structure.box_nm is not None
@@ -102,9 +105,14 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
         frame_reporter = FrameReporter(writer, placement)
         stack.callback(frame_reporter.close)
         barostat = None if has_plugin_force(setup.system) else setup.barostat
-        log = EnergyLog(folder.log, config.report_interval, setup.system, rows >= 0, barostat)
+        log = EnergyLog(folder.log, every, setup.system, rows >= 0, barostat)
         stack.callback(close_reporter, log)
         simulation.reporters.extend([frame_reporter, log])
+        if config.stress_interval is not None and periodic:
+            done = run_analysis.truncate_log(folder.stress, simulation.currentStep // config.stress_interval)
+            stress = StressReporter(folder.stress, config.stress_interval, append=done >= 0)
+            stack.callback(close_reporter, stress)
+            simulation.reporters.append(stress)
         yield
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from ...errors import UsageError
 from ..answer import FAILED, OK, PROGRAM, SUSPICIOUS, Answer
+from ..inputs.engines import add_engine_options, read_engine_input
+from ..inputs.translation import Translation, python_of
 from .run_config import RunConfig, check_settings, make_config, option_name, read_toml
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = "Minimise, equilibrate and run dynamics. Everything is written to --output; Ctrl-C saves and ends."
 _TYPES: dict[str, Any] = {"float": float, "floats": float, "int": int, "count": int}
@@ -30,6 +35,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", action="store_true", help="go on from the last checkpoint in --output")
     parser.add_argument("--check", action="store_true", help="check model and structure first, and stop on a stop")
     add_settings(parser)
+    add_engine_options(parser)
     parser.set_defaults(command=run)
 
 
@@ -54,7 +60,7 @@ def add_settings(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -
         else:
             more |= {"type": _TYPES.get(facts["kind"], str), "metavar": facts.get("metavar")}
             more |= {"choices": facts["choices"]} if "choices" in facts else {}
-        if facts["kind"] in ("floats", "strings"):
+        if facts["kind"] in ("floats", "strings", "paths"):
             more["nargs"] = len(facts["metavar"]) if isinstance(facts["metavar"], tuple) else "+"
         if setting.name == "input":
             more["action"] = "extend"  # also one by one
@@ -107,20 +113,68 @@ def run(arguments: argparse.Namespace) -> Answer:
     """
     from .md_run import restart_run, start_run
 
+    translation = read_engine_input(arguments)
     given = stated_settings(arguments)
+    if translation is not None:
+        translation.override(given)
+        given = translation.all_settings()
     required = ("output",) if arguments.restart else ("model", "structure", "output")
     missing = [name for name in required if name not in given]
     if missing:
         options = ", ".join(f"--{name}" for name in missing)
         raise UsageError(f"run needs {options} (or {', '.join(missing)} in the --config file)")
-    if arguments.check and not arguments.restart:
+    if arguments.dry_run:
+        return _dry_run(given, translation, arguments.restart)
+    if arguments.restart:
+        outcome = restart_run(given["output"], given)
+        return run_answer(outcome.summary, outcome.signal, str(given["output"]))
+    config = make_config(given)
+    if translation is not None:
+        _begin(translation)
+    if arguments.check:
         from ..check.checking import check_run
 
-        report = check_run(make_config(given))
+        report = check_run(config)
         if report.level == "stop":
             return Answer(report.as_json(), str(report), FAILED)
-    outcome = restart_run(given["output"], given) if arguments.restart else start_run(make_config(given))
+    outcome = start_run(config)
+    if translation is not None:
+        _add_published(translation, outcome.summary)
     return run_answer(outcome.summary, outcome.signal, str(given["output"]))
+
+
+def _begin(translation: Translation) -> None:
+    """Take the run folder, and tell what becomes of another engine's input, also in there."""
+    from .run_folder import RunFolder
+
+    RunFolder(translation.output).claim()
+    for line in translation.report().splitlines():
+        logger.log(logging.WARNING if line.startswith("warning:") else logging.INFO, "%s", line)
+    translation.write_made()
+
+
+def _add_published(translation: Translation, summary: dict[str, Any]) -> None:
+    """Add what the other engine prints, in its units, to the summary and its file."""
+    from .run_folder import RunFolder
+
+    if translation.in_its_units is not None:
+        summary["engine"] = translation.in_its_units(summary, translation.settings)
+        folder = RunFolder(translation.output)
+        folder.write_json(folder.summary, summary)
+
+
+def _dry_run(given: Mapping[str, Any], translation: Translation | None, restart: bool) -> Answer:
+    """What would be run."""
+    if restart:
+        raise UsageError("--dry-run shows a run that is to be started; leave --restart out")
+    config = make_config(given)
+    document: dict[str, Any] = {"toml": config.to_toml(), "python": python_of(config, "A run of openmm-nequip.")}
+    report = []
+    if translation is not None:
+        document = translation.as_json()
+        report = [translation.report(), ""]
+    text = [*report, "as TOML, for --config:", "", document["toml"], "as Python:", "", document["python"]]
+    return Answer(document, "\n".join(text).rstrip())
 
 
 def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> Answer:
@@ -139,6 +193,8 @@ def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> An
     -------
     Answer
     """
+    if summary.get("task", "md") != "md":
+        return _still_answer(summary, ended_by, output)
     lines = [f"{summary['steps']} steps are in {output}"]
     if summary.get("ns_per_day"):
         lines[0] = f"{summary['steps']} steps, {summary['time_ps']:g} ps ({summary['ns_per_day']:.3g} ns/day)"
@@ -160,3 +216,30 @@ def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> An
         lines.append(f"stopped early: `{PROGRAM} run --restart --output {output}` continues")
         return Answer(summary, "\n".join(lines), 128 + ended_by)
     return Answer(summary, "\n".join(lines), SUSPICIOUS if summary.get("suspicions") else OK)
+
+
+def _still_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> Answer:
+    """What the terminal gets of a run without dynamics."""
+    lines = [f"energy: {summary['energy_kj_per_mol']:.6f} kJ/mol"]
+    if summary["task"] == "energy":
+        if "model_kj_per_mol" in summary:
+            lines.append(
+                f"of this the model: {summary['model_kj_per_mol']:.6f}, the force field: "
+                f"{summary['force_field_kj_per_mol']:.6f} kJ/mol"
+            )
+        lines.append(f"largest force: {summary['max_force_kj_per_mol_nm']:.4f} kJ/mol/nm")
+        if summary["pressure_bar"] is not None:
+            lines.append(f"pressure: {summary['pressure_bar']:.4f} bar (potential part: atoms at rest)")
+        lines.append(f"results: {output} (forces.extxyz, summary.json)")
+    else:
+        lines[0] += f", from {summary['energy_at_start_kj_per_mol']:.6f}"
+        lines.append(
+            f"largest force: {summary['largest_force_kj_per_mol_nm']:.4g} kJ/mol/nm, from "
+            f"{summary['largest_force_at_start_kj_per_mol_nm']:.4g}; {'' if summary['converged'] else 'not '}converged"
+        )
+        lines.append(f"results: {output} (final.pdb, final.cif, summary.json)")
+    lines += [f"{row['name']}: {row['text']}" for row in summary.get("engine", ())]
+    lines += [f"note: {words}" for words in summary["notes"]]
+    if ended_by is not None:
+        return Answer(summary, "\n".join(lines), 128 + ended_by)
+    return Answer(summary, "\n".join(lines), OK if summary.get("converged", True) else SUSPICIOUS)

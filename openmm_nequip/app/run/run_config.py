@@ -14,6 +14,13 @@ from ...files import obstacle
 from .setting_values import AUTO, absolute, checked, present_file
 
 ENSEMBLES = ("nve", "nvt", "npt")
+#: What a run does; how it keeps the temperature, and which way a box may change.
+TASKS = ("md", "minimize", "energy")
+THERMOSTATS = ("langevin", "csvr", "nose-hoover")
+BAROSTATS = ("isotropic", "semiisotropic", "anisotropic", "xy", "z", "flexible")
+#: How a force field treats distant pairs, and which bonds it makes rigid.
+NONBONDED = ("auto", "pme", "reaction-field", "no-cutoff")
+CONSTRAINTS = ("none", "h-bonds", "all-bonds", "h-angles")
 TRAJECTORIES = ("dcd", "xtc", "h5")
 #: How many folders above a run folder a file may lie and still be named relative to it.
 _MOST_UP = 3
@@ -39,11 +46,23 @@ class RunConfig:
 
     model: str | None = _option(None, "path", "model file or nequip.net: id", metavar="FILE")
     structure: str | None = _option(None, "path", "starting structure", metavar="FILE")
+    velocities: str | None = _option(
+        None, "path", "file with the velocities of the start, instead of drawn ones: .gro, "
+        "or .npy in nm/ps", metavar="FILE",
+    )  # fmt: skip
     output: str | None = _option(None, "path", "folder for everything the run writes", metavar="DIR")
+    task: str = _option(
+        "md", "str", "md: dynamics; minimize: a geometry optimisation alone; energy: energy, forces and stress of the "
+        "structure", choices=TASKS,
+    )  # fmt: skip
     ensemble: str = _option("nvt", "str", "what is kept constant", choices=ENSEMBLES)
     temperature: float = _option(
         300.0, "float", "temperature; for nve that of the start", metavar="K", above=0.0, most=1e6
     )
+    start_temperature: float | None = _option(
+        None, "float", "temperature of the drawn velocities at the start (default: --temperature)", metavar="K",
+        least=0.0, most=1e6,
+    )  # fmt: skip
     pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar", least=-1e7, most=1e7)
     timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0)
     steps: int = _option(
@@ -55,13 +74,39 @@ class RunConfig:
         "have settled, at most as many as --steps", metavar="N", most=MOST_STEPS,
     )  # fmt: skip
     friction: float = _option(1.0, "float", "friction of the Langevin thermostat", metavar="1/ps", least=0.0, most=1e6)
+    thermostat: str = _option(
+        "langevin", "str", "what keeps the temperature in production: Langevin dynamics, stochastic velocity rescaling "
+        "(v-rescale, CSVR) or a Nosé-Hoover chain", choices=THERMOSTATS,
+    )  # fmt: skip
+    thermostat_time: float = _option(
+        100.0, "float", "time constant of csvr, period of nose-hoover", metavar="fs", above=0.0, most=1e9
+    )
+    thermostat_chain: int = _option(3, "int", "length of the Nosé-Hoover chain", metavar="N", least=1, most=100)
+    barostat: str = _option(
+        "isotropic", "str", "what a Monte Carlo barostat changes in npt: the volume; x and y together, and z; the "
+        "three edges; x and y together alone; z alone; or all of the cell", choices=BAROSTATS,
+    )  # fmt: skip
+    force_tolerance: float = _option(
+        10.0, "float", "task minimize ends where no force on an atom is larger", metavar="kJ/mol/nm", above=0.0,
+        most=1e9,
+    )  # fmt: skip
+    iterations: int = _option(
+        1000, "int", "iterations that task minimize takes at most", metavar="N", least=1, most=MOST_STEPS
+    )
     seed: int | None = _option(
         None, "count", "seed of all random numbers (default: drawn)", metavar="N", most=2**31 - 1
     )
     report_interval: int = _option(
         100, "int", "steps between frames and log rows", metavar="N", least=1, most=MOST_STEPS
     )
+    log_interval: int | None = _option(
+        None, "int", "steps between log rows (default: --report-interval)", metavar="N", least=1, most=MOST_STEPS
+    )
     checkpoint_interval: int = _option(1000, "int", "steps between checkpoints", metavar="N", least=1, most=MOST_STEPS)
+    stress_interval: int | None = _option(
+        None, "int", "steps between rows of stress.csv, for periodic systems (default: none is written)", metavar="N",
+        least=1, most=MOST_STEPS,
+    )  # fmt: skip
     trajectory: str = _option("dcd", "str", "format of the trajectory", choices=TRAJECTORIES)
     wrap: str = _option(
         "none", "str", "molecules: put whole into the box in each frame; none: followed through its faces, as "
@@ -71,6 +116,7 @@ class RunConfig:
     box: tuple[float, ...] | None = _option(
         None, "floats", "3 edges or 9 vector components, instead of the file's box", metavar="Å"
     )
+    periodic: bool = _option(True, "bool", "use the box of the structure; --no-periodic: leave it out")
     frame: int = _option(-1, "int", "frame of the structure file, from 0; negative from the end", metavar="N")
     bonds: str = _option(
         "auto", "str", "which atoms form molecules: by the file, and by distance where it says nothing (auto), "
@@ -94,6 +140,60 @@ class RunConfig:
     topology: str | None = _option(
         None, "path", "Amber prmtop or GROMACS top for a hybrid run, instead of --forcefield", metavar="FILE"
     )
+    define: tuple[str, ...] | None = _option(
+        None, "strings", "macros of a GROMACS top, e.g. POSRES or NAME=VALUE", metavar="MACRO"
+    )
+    include: tuple[str, ...] | None = _option(
+        None, "paths", "folders with files that a GROMACS top includes, before those of GMXLIB and GMXDATA",
+        metavar="DIR",
+    )  # fmt: skip
+    restraint_reference: str | None = _option(
+        None, "path", "structure with the reference positions of a GROMACS top's position restraints (default: "
+        "--structure)", metavar="FILE",
+    )  # fmt: skip
+    nonbonded: str = _option(
+        "auto", "str", "distant pairs of the force field; auto: pme, or no-cutoff without a box", choices=NONBONDED
+    )
+    cutoff: float | None = _option(
+        None, "float", "non-bonded cutoff of the force field (default: 0.9, or less in a narrow box)", metavar="NM",
+        above=0.0,
+    )  # fmt: skip
+    switch: float | None = _option(
+        None, "float", "where Lennard-Jones interactions begin to be switched off", metavar="NM", above=0.0
+    )
+    switch_function: str = _option(
+        "potential", "str", "what goes to zero smoothly from --switch to the cutoff", choices=("potential", "force")
+    )
+    dispersion_correction: bool | None = _option(
+        None, "bool", "add the mean Lennard-Jones interaction beyond the cutoff (default: as OpenMM has it, on)"
+    )
+    dielectric: float | None = _option(
+        None, "float", "relative permittivity beyond the cutoff of a reaction field, 0 for infinite (default: "
+        "OpenMM's, 78.3)", metavar="EPSILON", least=0.0,
+    )  # fmt: skip
+    ewald_alpha: float | None = _option(
+        None, "float", "splitting of PME; with --pme-spacing (default: by OpenMM's error tolerance)", metavar="1/NM",
+        above=0.0,
+    )  # fmt: skip
+    pme_spacing: float | None = _option(
+        None, "float", "largest spacing of PME's mesh; with --ewald-alpha", metavar="NM", above=0.0
+    )
+    constraints: str = _option("h-bonds", "str", "rigid bonds of the force field", choices=CONSTRAINTS)
+    rigid_water: bool = _option(True, "bool", "rigid water, whatever --constraints says")
+    region_constraints: str = _option(
+        "rule", "str", "constraints between the model's atoms: as --rule has it (gromacs keeps, others remove them)",
+        choices=("rule", "keep", "remove"),
+    )  # fmt: skip
+    com_interval: int | None = _option(
+        None, "count", "steps between removals of the motion of the centre of mass in a hybrid run, 0 for never "
+        "(default: as the force field's reader has it, 1)", metavar="N", most=2**31 - 1,
+    )  # fmt: skip
+    link_element: str = _option(
+        "H", "str", "element of the caps on the bonds that the model's region cuts; none: no caps", metavar="ELEMENT"
+    )
+    link_distance: float | None = _option(
+        None, "float", "distance of these caps (default: the sum of covalent radii)", metavar="NM", above=0.0, most=1.0
+    )
     solvate: float | None = _option(
         None, "float", "add water around the structure, with this padding", metavar="NM", above=0.0
     )
@@ -112,6 +212,10 @@ class RunConfig:
     input: tuple[str, ...] | None = _option(
         None, "strings", "what the model takes beside the structure: charge=1", metavar="NAME=VALUE"
     )
+    module_inputs: tuple[str, ...] | None = _option(
+        None, "strings", "what a TorchScript module of no known format takes, in order: atom-positions atom-numbers "
+        "box pbc", metavar="NAME",
+    )  # fmt: skip
     bias: tuple[str, ...] | None = _option(
         None, "strings", "harmonic biases: 'distance I J CENTRE K' (Å, kJ/mol/Å²), 'angle I J L CENTRE K' or "
         "'torsion I J L M CENTRE K' (degrees, kJ/mol/rad²), atoms from 0", metavar="BIAS",
@@ -120,6 +224,13 @@ class RunConfig:
         None, "int", "CPU threads (default: all cores)", metavar="N", least=1, most=MOST_THREADS
     )
     trusted: str | None = _option(None, "str", "SHA-256 that the model file must have", metavar="SHA256")
+
+    @property
+    def declared_model(self) -> Any:
+        """The model, with what it takes where that is declared."""
+        from ...models.modules.declared_path import declared  # loads torch
+
+        return declared(self.model or "", self.module_inputs)
 
     @property
     def length_unit(self) -> str | None:
@@ -149,7 +260,7 @@ class RunConfig:
             facts = type(self).__dataclass_fields__[name].metadata
             if folder is not None and facts["kind"] == "path":
                 value = _relative(value, folder)
-            elif folder is not None and facts.get("files"):
+            elif folder is not None and (facts.get("files") or facts["kind"] == "paths"):
                 value = tuple(_relative(item, folder) for item in value)
             # JSON's strings, numbers, booleans and arrays of these are TOML's.
             written = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
@@ -204,6 +315,8 @@ def make_config(*layers: Mapping[str, Any]) -> RunConfig:
         import secrets
 
         merged["seed"] = secrets.randbelow(2**31 - 2) + 1
+    if (merged.get("ewald_alpha") is None) != (merged.get("pme_spacing") is None):
+        raise ValueError("ewald-alpha and pme-spacing belong together; give both or neither")
     if merged.get("units") is not None and len(merged["units"]) != 2:
         raise ValueError(f"units={list(merged['units'])}: give two, length and energy, e.g. angstrom eV")
     return RunConfig(**merged)
@@ -261,6 +374,11 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"config file {path} cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"config file {path} is no TOML: {error}") from error
+    return _with_paths(path, values)
+
+
+def _with_paths(path: str | os.PathLike[str], values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file with their paths absolute."""
     kinds = {setting.name: setting.metadata["kind"] for setting in fields(RunConfig)}
     with_files = {setting.name for setting in fields(RunConfig) if setting.metadata.get("files")}
     folder = Path(path).resolve().parent
@@ -271,6 +389,8 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise ValueError(f"config file {path} has the unknown key {key!r}; the keys are {known}")
         if kinds[name] == "path" and isinstance(value, str) and value.strip():
             values[key] = absolute(value, folder)
+        elif kinds[name] == "paths" and isinstance(value, list):
+            values[key] = [absolute(item, folder) if isinstance(item, str) and item.strip() else item for item in value]
         elif name in with_files and isinstance(value, list):
             values[key] = [present_file(item, folder) for item in value]
     return values

@@ -57,6 +57,7 @@ class RunFolder:
         self.system = self.path / "system.xml"
         self.start = self.path / "start.pdb"
         self.log = self.path / "log.csv"
+        self.stress = self.path / "stress.csv"
         self.text_log = self.path / "run.log"
         self.summary = self.path / "summary.json"
         self.final_pdb = self.path / "final.pdb"
@@ -70,7 +71,7 @@ class RunFolder:
         self.findings = self.path / "findings.json"
         #: Whether a checkpoint without a digest is taken for damaged; those of release 0.1 have none.
         self.sealed = True
-        self._written = AppendDigests([self.log, *(self.trajectory(suffix) for suffix in ("dcd", "xtc"))])
+        self._written = AppendDigests([self.log, self.stress, *(self.trajectory(suffix) for suffix in ("dcd", "xtc"))])
 
     def trajectory(self, suffix: str) -> Path:
         """The trajectory in the format of this suffix."""
@@ -80,7 +81,7 @@ class RunFolder:
     def results(self) -> list[Path]:
         """What a run leaves behind that is read by others."""
         trajectories = [self.trajectory(suffix) for suffix in ("dcd", "xtc", "h5")]
-        return [self.log, self.rdf_table, *trajectories, self.final_pdb, self.final_cif, self.final_state]
+        return [self.log, self.stress, self.rdf_table, *trajectories, self.final_pdb, self.final_cif, self.final_state]
 
     def sweep(self) -> None:
         """Remove what a process that was killed had half written; nobody else is in the folder."""
@@ -300,6 +301,8 @@ class RunFolder:
             simulation.context.loadCheckpoint(found.content)
             self._compare(found)
             settle(simulation)
+            # Questions for the energy draw random numbers, where the integrator is a CustomIntegrator.
+            simulation.context.loadCheckpoint(found.content)
             return True
         except (OSError, ValueError, openmm.OpenMMException) as error:
             reason = str(error)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...choices import NEQUIP_NET
+from ...choices import NEQUIP_NET, PYTHON
 from ...errors import RunFolderError
 from ...models import locate
 from .run_config import RunConfig, is_near, option_name
@@ -28,7 +28,7 @@ COPIES = "inputs"
 #: Larger files are not copied, nor larger models embedded in the System's XML.
 MOST_BYTES = 32 << 20
 #: Settings that name files, all of which a restart may find elsewhere.
-FILE_SETTINGS = ("model", "structure", "topology", "types", "forcefield")
+FILE_SETTINGS = ("model", "structure", "velocities", "topology", "restraint_reference", "types", "forcefield")
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,9 @@ def take_inputs(config: RunConfig, folder: Path) -> list[RunInput]:
     """
     found: list[RunInput] = []
     for setting, place, path in named_files(config):
+        if path.startswith(PYTHON):
+            found.append(RunInput(setting, place, path, None, locate(path).sha256, None))
+            continue
         there = locate(path).path if setting == "model" else path
         digest = sha256_of_file(there)
         relative = os.path.relpath(path, folder) if is_near(path, folder) else None
@@ -177,7 +180,7 @@ def find_inputs(
 
 def _find(item: RunInput, named: str, folder: Path, given: bool, optional: bool) -> str | None:
     """Where a file is now; None for one that is gone and not needed."""
-    if named.startswith(NEQUIP_NET):
+    if named.startswith((NEQUIP_NET, PYTHON)):
         locate(named, trusted=item.sha256)
         return named
     found = _digest(named)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...choices import NEQUIP_NET
+from ...choices import NEQUIP_NET, PYTHON
 
 #: What leaves a number to the run.
 AUTO = "auto"
@@ -41,7 +41,7 @@ def checked(name: str, value: Any, facts: Mapping[str, Any]) -> Any:
 
 
 def absolute(path: str, folder: Path) -> str:
-    """A path as an absolute one; a ``nequip.net:`` id stays as it is.
+    """A path as an absolute one; a ``nequip.net:`` id or ``python:`` name stays as it is.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def absolute(path: str, folder: Path) -> str:
     -------
     str
     """
-    return path if path.startswith(NEQUIP_NET) else os.path.abspath(folder / os.path.expanduser(path))
+    return path if path.startswith((NEQUIP_NET, PYTHON)) else os.path.abspath(folder / os.path.expanduser(path))
 
 
 def present_file(item: Any, folder: Path) -> Any:
@@ -96,6 +96,12 @@ def _strings(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[str, ...]
         raise _wrong(name, value, "names that are not empty")
     texts = tuple(str(item) for item in value)
     return tuple(present_file(item, Path.cwd()) for item in texts) if facts.get("files") else texts
+
+
+def _paths(name: str, value: Any, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    if not _is_list(value):
+        raise _wrong(name, value, "a list of paths")
+    return tuple(_path(name, item, facts) for item in value)
 
 
 def _bool(name: str, value: Any, facts: Mapping[str, Any]) -> bool:
@@ -163,6 +169,6 @@ def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
 
 
 _CHECKS: dict[str, Callable[[str, Any, Mapping[str, Any]], Any]] = {
-    "path": _path, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float, "int": _int,
-    "count": _count, "count_or_auto": _count_or_auto,
+    "path": _path, "paths": _paths, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float,
+    "int": _int, "count": _count, "count_or_auto": _count_or_auto,
 }  # fmt: skip

@@ -55,7 +55,7 @@ def with_models_of(text: str, config: RunConfig) -> str:
     -------
     str
     """
-    source = locate(config.model or "", config.trusted)
+    source = locate(config.declared_model, config.trusted)
     execution = Options(**model_options(config)).execution
     return _changed(text, lambda part: replace(part, source=source, content=None, execution=execution))
 

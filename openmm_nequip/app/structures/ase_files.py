@@ -88,6 +88,27 @@ def box_of_atoms(atoms: Any) -> tuple[np.ndarray | None, tuple[int, ...]]:
     return complete_box(atoms.positions * NM_PER_ANGSTROM, box, open_directions), open_directions
 
 
+def read_masses(path: str, frame: int) -> np.ndarray | None:
+    """Masses that an extended XYZ file states in its column ``masses``.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    frame : int
+        Counted from 0, or from the end if negative.
+
+    Returns
+    -------
+    numpy.ndarray, (n_atoms,) float64, or None
+        u; None for files of other formats and without the column.
+    """
+    if Path(path).suffix.lower() not in (".extxyz", ".xyz"):
+        return None
+    atoms = _read(path, frame)
+    return np.asarray(atoms.get_masses(), dtype=np.float64) if atoms.has("masses") else None
+
+
 def _read(path: str, frame: int) -> Any:
     """A frame as ASE reads it. It knows no deuterium, which becomes its X, an element that is none."""
     import ase.io

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from dataclasses import replace
+from typing import Any
 
+from ...choices import PYTHON
 from ...data import shipped_damage
-from ...errors import ModelFileError
+from ...errors import ModelFileError, ModuleError
 from ..archive import check_archive
-from ..format import Contents, Format
+from ..format import FUNCTION, MODULE, TORCHSCRIPT, Contents, Format
+from ..modules.module_interface import parse_interface
 from ..source import ModelSource, read_file
-from . import aotinductor, checkpoint, package, torchscript
+from . import aotinductor, checkpoint, module_file, module_function, package, torchscript
 
 #: In the order in which they are tried.
 FORMATS: tuple[Format, ...] = (
@@ -19,6 +23,8 @@ FORMATS: tuple[Format, ...] = (
     package.FORMAT,
     torchscript.FORMAT,
     checkpoint.FORMAT,
+    module_file.FORMAT,
+    module_function.FORMAT,
 )
 
 _EXPECTED = (
@@ -42,13 +48,16 @@ def format_of(kind: str) -> Format:
     raise ModelFileError(f"model format {kind!r} is unknown to this release, which knows {known}")
 
 
-def identify(path: str | os.PathLike[str]) -> ModelSource:
+def identify(path: str | os.PathLike[str], interface: Any = None) -> ModelSource:
     """Find out what a model file is.
 
     Parameters
     ----------
     path : str or path-like
-        A local file; ``nequip.net:`` ids must be resolved before (:func:`openmm_nequip.models.eager.fetch`).
+        A local file, or ``python:MODULE:NAME``; ``nequip.net:`` ids must be resolved before
+        (:func:`openmm_nequip.models.eager.fetch`).
+    interface : optional
+        What a module takes, see :func:`openmm_nequip.models.modules.module_interface.parse_interface`.
 
     Returns
     -------
@@ -58,8 +67,15 @@ def identify(path: str | os.PathLike[str]) -> ModelSource:
     ------
     ModelFileError
         If the file is missing, truncated, or not a model of a known kind; the message says which and what is expected.
+    ModuleError
+        If the interface is wrong, or given for a file that is no module.
     """
-    path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    text = "" if interface is None else parse_interface(interface).text
+    path = os.fspath(path)
+    if path.startswith(PYTHON):
+        digest, content = read_file(path)
+        return ModelSource(path, FUNCTION, digest, len(content), text)
+    path = os.path.abspath(os.path.expanduser(path))
     if os.path.isdir(path):
         raise ModelFileError(f"model file {path} is a folder; {_EXPECTED}", path)
     digest, content = read_file(path)
@@ -69,8 +85,22 @@ def identify(path: str | os.PathLike[str]) -> ModelSource:
     contents = _contents(path, content)
     for row in FORMATS:
         if row.recognise(contents):
-            return ModelSource(path, row.kind, digest, contents.size)
+            source = ModelSource(path, row.kind, digest, contents.size)
+            return _declared(source, contents, text) if text else source
     raise ModelFileError(f"{_near_miss(contents)}; {_EXPECTED}", path)
+
+
+def _declared(source: ModelSource, contents: Contents, interface: str) -> ModelSource:
+    """The file as a module with an interface."""
+    own = torchscript.states_facts(contents)
+    if source.kind != TORCHSCRIPT or own:
+        what = "a NequIP or Allegro model" if own else f"a {source.kind} file"
+        raise ModuleError(
+            f"moduleInputs={interface!r} was given, and {source.path} is {what}, which needs no declaration; leave "
+            "moduleInputs out",
+            path=source.path,
+        )
+    return replace(source, kind=MODULE, interface=interface)
 
 
 def _contents(path: str, content: bytes) -> Contents:

@@ -116,6 +116,21 @@ def class_names(thing: Any) -> set[str]:
     return {type(item).__name__ for item in walk(thing) if isinstance(item, Inert)}
 
 
+def module_names(thing: Any) -> set[str]:
+    """Python modules of the classes of all objects in a pickle, as the file names them.
+
+    Parameters
+    ----------
+    thing : object
+        What :func:`peek` gave.
+
+    Returns
+    -------
+    set of str
+    """
+    return {type(item).__module__ for item in walk(thing) if isinstance(item, Inert)}
+
+
 def embedded_fields(thing: Any) -> dict[str, tuple[int, int]]:
     """Fields of the graph that nequip embeds as categories beside the atom types, and their ranges.
 

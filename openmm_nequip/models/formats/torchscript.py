@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from ...choices import FAMILIES
 from ...errors import ModelFileError, NotFusableError
 from ...graph.fields import collect_outputs, model_inputs
 from ...graph.geometry import near_origin
 from ...graph.graph import Graph, Outputs
 from ...kernels.read.scripted import show
 from ...upstream.openmm_messages import first_line, says_damaged
+from ..ages import parse_version
 from ..archive import damaged, entries, read_end, read_entry
 from ..base import Model, ModelInfo, flat
 from ..eager import ALL_OUTPUTS
@@ -26,8 +28,10 @@ from ..format import TORCHSCRIPT, Contents, Format
 from ..graph_inputs import GraphInput, as_tensors, inputs_of_fields
 from ..metadata import make_info
 from ..scripted_inputs import ScriptedWithInputs
+from ..scripted_outputs import totalled
 from ..source import ModelSource
-from .peek import class_names, embedded_fields, parameter_dtype, peek, state_of, untagged
+from .module_file import takes
+from .peek import class_names, embedded_fields, module_names, parameter_dtype, peek, state_of, untagged
 
 #: Extra files of both generations; those that are present are read.
 EXTRA_FILES = (
@@ -42,6 +46,8 @@ EXTRA_FILES = (
     "torch_version",
 )
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+#: Python modules of nequip <= 0.6 that hold the roots of its files; later ones have none of these names.
+_EARLY_MODULES = ("nequip.nn._rescale", "nequip.nn._graph_model", "nequip.nn._grad_output")
 
 
 class TorchScriptModel(Model):
@@ -56,7 +62,7 @@ class TorchScriptModel(Model):
     module : torch.jit.ScriptModule
         Takes and returns a dictionary of tensors.
     input_dtype : torch.dtype
-        Precision of the floating-point inputs: float64 since nequip 0.7, the model's own before.
+        Precision of the floating-point inputs, see :func:`input_dtype`.
     """
 
     def __init__(
@@ -84,6 +90,11 @@ def recognise(contents: Contents) -> bool:
     return "constants.pkl" in contents.inner and contents.has("code/") and ".data/extern_modules" not in contents.inner
 
 
+def states_facts(contents: Contents) -> bool:
+    """Whether nequip's extra files lie beside a module."""
+    return any(name in ("extra/r_max", "extra/type_names") for name in contents.inner)
+
+
 def read_info(source: ModelSource) -> ModelInfo:
     """Facts from the extra files beside the module.
 
@@ -106,23 +117,51 @@ def read_info(source: ModelSource) -> ModelInfo:
     if missing:
         raise ModelFileError(
             f"TorchScript file {source.path} is no NequIP or Allegro potential: it lacks the extra files "
-            f"{', '.join(missing)} that nequip-compile and nequip-deploy write",
+            f"{', '.join(missing)} that nequip-compile and nequip-deploy write. As another potential it needs its "
+            f"inputs declared: give moduleInputs= (--module-inputs); {takes(source)}",
             source.path,
         )
-    # nequip 0.5 stated none: then that of the parameters.
-    dtype = facts["model_dtype"] or facts["default_dtype"] or parameter_dtype(_peeked(source)) or "float32"
-    if dtype not in DTYPES:
-        raise ModelFileError(
-            f"TorchScript file {source.path} states dtype {dtype!r}; expected float32 or float64", source.path
-        )
+    dtype = facts["model_dtype"] or facts["default_dtype"] or _parameters(source)
+    for stated in (dtype, facts["default_dtype"] or dtype):
+        if stated not in DTYPES:
+            raise ModelFileError(
+                f"TorchScript file {source.path} states dtype {stated!r}; expected float32 or float64", source.path
+            )
+    deployed = _is_deployed(source, facts)
     return make_info(
         facts | {"model_dtype": dtype},
         allow_tf32=facts["allow_tf32"].strip() in ("1", "True", "true"),
         compiled=True,
-        target="torchscript, deployed by nequip <= 0.6" if _is_deployed(facts) else "torchscript",
-        outputs=_outputs(source, _is_deployed(facts)),
+        target="torchscript, deployed by nequip <= 0.6" if deployed else "torchscript",
+        outputs=_outputs(source, deployed),
         inputs=_inputs(source),
     )
+
+
+def _parameters(source: ModelSource) -> str:
+    """Precision of a file's parameters: nequip 0.5 stated none."""
+    return parameter_dtype(_peeked(source)) or "float32"
+
+
+def input_dtype(source: ModelSource) -> torch.dtype:
+    """Precision in which a file takes positions, cell and shifts.
+
+    That of the weights is another thing: a file of nequip 0.6 with ``default_dtype`` float64 and ``model_dtype``
+    float32 takes positions in float64 and rounds the edge vectors.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A TorchScript file whose facts were read.
+
+    Returns
+    -------
+    torch.dtype
+    """
+    facts = _extra_files(source)
+    if not _is_deployed(source, facts):
+        return torch.float64
+    return DTYPES[facts["default_dtype"] or facts["model_dtype"] or _parameters(source)]
 
 
 def _extra_files(source: ModelSource) -> dict[str, str]:
@@ -131,7 +170,7 @@ def _extra_files(source: ModelSource) -> dict[str, str]:
     for name in entries(source):
         folder, _, key = name.rpartition("/extra/")
         if folder and key in facts:
-            facts[key] = read_entry(source, name).decode(errors="replace")
+            facts[key] = read_entry(source, name).decode(errors="replace").strip()
     return facts
 
 
@@ -161,9 +200,13 @@ def _inputs(source: ModelSource) -> tuple[GraphInput, ...]:
     return inputs_of_fields(fields if isinstance(fields, list) else (), embedded)
 
 
-def _is_deployed(facts: dict[str, str]) -> bool:
-    """Files of nequip <= 0.6 name their own version; later ones name the dtype of the model instead."""
-    return bool(facts["nequip_version"])
+def _is_deployed(source: ModelSource, facts: dict[str, str]) -> bool:
+    """Whether nequip <= 0.6 made a file: it named its own version, and where that was lost its modules tell."""
+    stated = parse_version(facts["nequip_version"])
+    if stated is not None:
+        return stated < (0, 7)
+    early = tuple(f"__torch__.{name}" for name in _EARLY_MODULES)
+    return any(name.startswith(early) for name in module_names(_peeked(source)))
 
 
 def open_torchscript(source: ModelSource, device: torch.device, execution: Execution) -> TorchScriptModel:
@@ -198,11 +241,31 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
             f"{first_line(str(error))}); compile or deploy the model again, with a torch of about this version",
             source.path,
         ) from error
-    module.eval()
+    module = totalled(module.eval(), source.path)
     if execution.inputs:
         module = torch.jit.script(ScriptedWithInputs(module, as_tensors(info.inputs, execution.inputs)).eval())
-    deployed = _is_deployed(_extra_files(source))
-    return TorchScriptModel(info, device, module, DTYPES[info.dtype] if deployed else torch.float64)
+    return TorchScriptModel(info, device, module, input_dtype(source))
+
+
+def family_of(source: ModelSource) -> str:
+    """What kind of model a file holds, by the Python modules that its parts came from.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A TorchScript file.
+
+    Returns
+    -------
+    str
+        One of :data:`openmm_nequip.choices.FAMILIES`; empty for what is neither.
+    """
+    names = module_names(_peeked(source))
+    # Allegro's modules stand on nequip's.
+    for family in reversed(FAMILIES):
+        if any(f"{family.lower()}." in name for name in names):
+            return family
+    return ""
 
 
 def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
@@ -225,12 +288,15 @@ def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
     ModelFileError
         If the file is damaged, or a TorchScript module that is not a NequIP or Allegro potential.
     NotFusableError
-        If nequip <= 0.6 deployed it.
+        If nequip <= 0.6 deployed it, or another module is around it.
     """
     model = open_torchscript(source, torch.device("cpu"), Execution(device="cpu"))
     facts = _extra_files(source)
-    if _is_deployed(facts):
+    if _is_deployed(source, facts):
         raise NotFusableError("it was deployed by nequip <= 0.6, whose modules they do not know")
+    root = model.module.original_name
+    if root != "GraphModel" and family_of(source):
+        raise NotFusableError(f"it is inside a module of another kind ({root}), which may convert units or types")
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
     module = show(model.module)

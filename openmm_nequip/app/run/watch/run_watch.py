@@ -13,6 +13,7 @@ import openmm.unit as unit
 
 from ....errors import UnphysicalError
 from ....reporters import degrees_of_freedom
+from ..integrators import thermostat_rate
 from ..md_system import EQUILIBRATION_FRICTION, Setup
 from ..run_config import RunConfig
 from ..run_folder import EQUILIBRATION, PRODUCTION
@@ -143,4 +144,5 @@ def _relaxed_at(config: RunConfig, record: Record, stage: str, thermostat: bool)
         missing = 0.0
     if missing <= 0.0:
         return 0.0
-    return missing / config.friction if thermostat and config.friction > 0 else math.inf
+    rate = thermostat_rate(config) if thermostat else None
+    return missing / rate if rate else math.inf

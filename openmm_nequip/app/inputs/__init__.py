@@ -1,0 +1,1 @@
+"""Set-ups of other engines, read into settings of a run."""

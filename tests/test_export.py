@@ -1,0 +1,310 @@
+"""Models and structures for GROMACS, CP2K, LAMMPS and ASE: the files, evaluated as engines do, give our numbers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import warnings
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+import torch
+from conftest import DATA
+
+from openmm_nequip import load_model
+from openmm_nequip.app.cli import main
+from openmm_nequip.evaluate.evaluator import Evaluator
+from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.units import KJ_PER_MOL_PER_EV, resolve_units
+
+MODELS = {"NequIP": DATA / "tiny-nequip.nequip.pth", "Allegro": DATA / "tiny-allegro.nequip.pth"}
+FLOAT64_RELATIVE, FLOAT32_RELATIVE = 1e-9, 1e-6
+FORCE_RELATIVE = 1e-7
+FLOAT32_FORCE_RELATIVE = 1e-4
+#: Skewed and with edges shorter than two cutoffs of the models: several images of a pair count.
+TRICLINIC = np.array([[5.0, 0.0, 0.0], [1.0, 5.2, 0.0], [-0.7, 0.6, 5.5]])
+SYMBOLS = "OHHCHHNHCH"
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    """Three structure files of the same atoms, in another order than the models' types: triclinic, turned, open."""
+    folder = tmp_path_factory.mktemp("frames")
+    generator = np.random.default_rng(5)
+    positions: list[np.ndarray] = []
+    while len(positions) < len(SYMBOLS):
+        trial = generator.random(3) @ TRICLINIC
+        images = [trial + np.array(n) @ TRICLINIC for n in itertools.product((-1, 0, 1), repeat=3)]
+        if all(np.linalg.norm(image - other) > 1.2 for image in images for other in positions):
+            positions.append(trial)
+    # Some atoms lie in other cells, as programs write them.
+    positions[3], positions[7] = positions[3] + TRICLINIC[0], positions[7] - 2 * TRICLINIC[2]
+    atoms = ase.Atoms(list(SYMBOLS), positions, cell=TRICLINIC, pbc=True)
+    ase.io.write(folder / "triclinic.extxyz", atoms)
+    turned = atoms.copy()
+    turned.rotate(40, (1, 2, 3), rotate_cell=True)
+    ase.io.write(folder / "turned.extxyz", turned)
+    atoms.wrap()
+    ase.io.write(folder / "open.xyz", ase.Atoms(SYMBOLS, atoms.positions))
+    return folder
+
+
+def answer(model, atoms, length="angstrom", energy="eV"):
+    """Energy in kJ/mol and forces in kJ/mol/nm by the package itself."""
+    opened = load_model(model, kernels="none")
+    types = np.array([opened.info.type_names.index(symbol) for symbol in atoms.get_chemical_symbols()])
+    periodic = bool(atoms.pbc.any())
+    evaluator = Evaluator(opened, resolve_units(length, energy), Placement(len(types), types), periodic, 0.0)
+    out = evaluator.evaluate(atoms.positions / 10, atoms.cell.array / 10 if periodic else None)
+    return out["energy"], out["forces"]
+
+
+def export(*arguments):
+    assert main(["export", *map(str, arguments), "--quiet"]) == 0
+
+
+def loaded(path):
+    facts = dict.fromkeys(("r_max", "type_names", "num_types", "model_dtype", "default_dtype", "allow_tf32"), "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = torch.jit.load(str(path), _extra_files=facts)
+    return torch.jit.freeze(module.eval()), {k: v.decode() if isinstance(v, bytes) else v for k, v in facts.items()}
+
+
+def edges(positions, cell, cutoff):
+    """Directed edges by brute force: centre, neighbour and whole numbers of cells."""
+    reach = range(-3, 4) if cell is not None else (0,)
+    found = []
+    for n in itertools.product(reach, repeat=3):
+        shift = np.array(n) @ cell if cell is not None else np.zeros(3)
+        distances = np.linalg.norm(positions[None] + shift - positions[:, None], axis=2)
+        for i, j in np.argwhere(distances < cutoff):
+            if i != j or any(n):
+                found.append((i, j, *n))
+    return np.array(found).reshape(-1, 5)
+
+
+def gromacs_tensors(atoms, cutoff_nm):
+    """What GROMACS hands over by the names of its inputs, with its half list: x[first] - x[second] + shift."""
+    positions = atoms.positions / 10
+    cell = atoms.cell.array / 10 if atoms.pbc.any() else None
+    half = [row for row in edges(positions, cell, cutoff_nm).tolist() if (row[0], *row[2:]) < (row[1], 0, 0, 0)]
+    half = np.array(half).reshape(-1, 5)
+    box = np.zeros((3, 3)) if cell is None else cell
+    return {
+        "atom-positions": torch.tensor(positions, dtype=torch.float32, requires_grad=True),
+        "atom-numbers": torch.tensor(atoms.numbers, dtype=torch.int32),
+        "box": torch.tensor(box, dtype=torch.float32),
+        "pbc": torch.tensor([cell is not None] * 3),
+        "atom-pairs": torch.tensor(half[:, [1, 0]], dtype=torch.int32),
+        "pair-shifts": torch.tensor(half[:, 2:] @ box, dtype=torch.float32),
+    }
+
+
+MODULE_INPUTS = [
+    ("atom-positions", "atom-numbers", "box", "atom-pairs", "pair-shifts"),
+    ("atom-positions", "pair-shifts", "atom-pairs", "atom-numbers"),
+    ("atom-positions", "pbc", "box", "atom-numbers"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "frame", "inputs"), [
+    ("NequIP", "triclinic.extxyz", MODULE_INPUTS[0]), ("NequIP", "triclinic.extxyz", MODULE_INPUTS[2]),
+    ("Allegro", "triclinic.extxyz", MODULE_INPUTS[1]), ("Allegro", "open.xyz", ("atom-positions", "atom-numbers")),
+])  # fmt: skip
+def test_gromacs_modules(tmp_path, frames, family, frame, inputs):
+    target = ["--format", "gromacs", "--output", tmp_path / "g"]
+    export(MODELS[family], frames / frame, *target, "--module-inputs", *inputs)
+    atoms = ase.io.read(frames / frame)
+    tensors = gromacs_tensors(atoms, 0.4)
+    module, _ = loaded(tmp_path / "g" / "model.pt")
+    energy, forces = module(*(tensors[name].clone() for name in inputs))
+    assert energy.dim() == 0 and energy.dtype == forces.dtype == torch.float32
+    right, right_forces = answer(MODELS[family], atoms)
+    assert float(energy.detach()) == pytest.approx(right, rel=FLOAT32_RELATIVE)
+    allowed = FLOAT32_FORCE_RELATIVE * np.abs(right_forces).max()
+    np.testing.assert_allclose(forces.detach().numpy(), right_forces, atol=allowed)
+    lines = (tmp_path / "g" / "nnpot.mdp").read_text()
+    assert [name for _, name in re.findall(r"nnpot-model-input(\d) = (\S+)", lines)] == list(inputs)
+    assert ("nnpot-pair-cutoff   = 0.4" in lines) == ("atom-pairs" in inputs)
+
+
+@pytest.mark.slow
+def test_a_gromacs_module_of_the_published_water(cp2k, tmp_path):
+    path = cp2k / "waterscan-neq0.16.nequip.pth"
+    box = ["--box", "9.8528", "9.8528", "9.8528"]
+    export(path, cp2k / "water-bulk.xyz", *box, "--format", "gromacs", "--output", tmp_path / "g")
+    atoms = ase.io.read(cp2k / "water-bulk.xyz")
+    atoms.cell, atoms.pbc = [9.8528] * 3, True
+    tensors = gromacs_tensors(atoms, 0.5)
+    energy, _ = loaded(tmp_path / "g" / "model.pt")[0](*(tensors[name] for name in MODULE_INPUTS[0]))
+    assert float(energy.detach()) == pytest.approx(-1445692.0287, rel=FLOAT32_RELATIVE)
+
+
+def test_gromacs_modules_know_one_atom_and_say_what_they_do_not(tmp_path, frames):
+    export(MODELS["NequIP"], "--format", "gromacs", "--output", tmp_path / "g",
+           "--module-inputs", "atom-positions", "atom-numbers")  # fmt: skip
+    module, _ = loaded(tmp_path / "g" / "model.pt")
+    one = ase.Atoms("N", [[1.0, 2.0, 3.0]])
+    energy, forces = module(torch.tensor(one.positions / 10), torch.tensor([7]))
+    assert float(energy.detach()) == pytest.approx(answer(MODELS["NequIP"], one)[0], rel=FLOAT32_RELATIVE)
+    assert forces.shape == (1, 3)
+    with pytest.raises(Exception, match="does not know an element"):
+        module(torch.zeros((2, 3)), torch.tensor([7, 17]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "frame", "dialect"), [
+    ("NequIP", "triclinic.extxyz", "new"), ("NequIP", "turned.extxyz", "old"),
+    ("Allegro", "turned.extxyz", "new"), ("Allegro", "open.xyz", "old"),
+])  # fmt: skip
+def test_cp2k_files(tmp_path, frames, family, frame, dialect):
+    export(MODELS[family], frames / frame, "--format", "cp2k", "--dialect", dialect, "--output", tmp_path / "c")
+    text = (tmp_path / "c" / "input.inp").read_text()
+    module, facts = loaded(tmp_path / "c" / "model.nequip.pth")
+    rows = [line.split() for line in re.search(r"&COORD\n(.*?)\n *&END COORD", text, re.DOTALL)[1].splitlines()]
+    section = re.search(r"&CELL\n(.*?)&END CELL", text, re.DOTALL)[1]
+    cell = np.array([row.split()[1:] for row in re.findall(r"^ +[ABC] .*$", section, re.MULTILINE)], dtype=float)
+    periodic = "PERIODIC NONE" not in text
+    symbols, positions = [row[0] for row in rows], np.array([row[1:] for row in rows], dtype=float)
+    names = facts["type_names"].split()
+    if dialect == "old":
+        # CP2K numbered kinds in the order in which they come.
+        assert names == list(dict.fromkeys(symbols))
+        assert facts["default_dtype"] == facts["model_dtype"] == "float64"
+        assert f"&{family.upper()}" in text and "PARM_FILE_NAME model.nequip.pth" in text
+    else:
+        assert int(facts["num_types"]) == len(names)
+        assert "&NEQUIP" in text and f"MODEL_TYPE {family.upper()}" in text and "UNIT_LENGTH angstrom" in text
+    assert "UNIT_FORCES eV*angstrom^-1" in text
+    found = edges(positions, cell if periodic else None, float(facts["r_max"]))
+    if family == "NequIP" and dialect == "new":  # it has cutoffs by type, of which CP2K of 2026 reads the table
+        cutoffs = load_model(MODELS[family], kernels="none").info
+        table = np.array(cutoffs.per_edge_type_cutoff)
+        kinds = np.array([cutoffs.type_names.index(symbol) for symbol in symbols])
+        vectors = positions[found[:, 1]] - positions[found[:, 0]] + found[:, 2:] @ cell * periodic
+        found = found[np.linalg.norm(vectors, axis=1) < table[kinds[found[:, 0]], kinds[found[:, 1]]]]
+    out = module({
+        "pos": torch.tensor(positions), "cell": torch.tensor(cell),
+        "edge_index": torch.tensor(found[:, :2].T.copy()), "edge_cell_shift": torch.tensor(found[:, 2:]).double(),
+        "atom_types": torch.tensor([names.index(symbol) for symbol in symbols]),
+    })  # fmt: skip
+    atoms = ase.Atoms(symbols, positions, cell=cell if periodic else None, pbc=periodic)
+    right, forces = answer(MODELS[family], atoms)
+    assert right == pytest.approx(answer(MODELS[family], ase.io.read(frames / frame))[0], rel=FLOAT64_RELATIVE)
+    for energy in (out["total_energy"][0, 0], out["atomic_energy"].sum()):
+        assert float(energy.detach()) * KJ_PER_MOL_PER_EV == pytest.approx(right, rel=FLOAT64_RELATIVE)
+    given = out["forces"].detach().numpy() * KJ_PER_MOL_PER_EV * 10
+    np.testing.assert_allclose(given, forces, atol=FORCE_RELATIVE * np.abs(forces).max())
+    assert out["virial"].shape == (1, 3, 3) and out["virial"].dtype == torch.float64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "frame"), [
+    ("NequIP", "turned.extxyz"), ("Allegro", "triclinic.extxyz"), ("Allegro", "open.xyz"),
+])  # fmt: skip
+def test_lammps_files(tmp_path, frames, family, frame):
+    export(MODELS[family], frames / frame, "--format", "lammps", "--output", tmp_path / "l")
+    script = (tmp_path / "l" / "in.lammps").read_text()
+    assert "units        metal" in script and f"pair_style   {family.lower()}" in script
+    assert f"newton       {'off' if family == 'NequIP' else 'on'}" in script
+    assert f"boundary     {'f f f' if frame == 'open.xyz' else 'p p p'}" in script
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        atoms = ase.io.read(tmp_path / "l" / "structure.data", format="lammps-data", atom_style="atomic", units="metal")
+    names = re.search(r"pair_coeff   \* \* model.nequip.pth (.*)", script)[1].split()
+    assert [names[kind - 1] for kind in atoms.arrays["type"]] == list(SYMBOLS)
+    atoms.set_chemical_symbols(list(SYMBOLS))
+    atoms.pbc = frame != "open.xyz"
+    scaled = atoms.get_scaled_positions(wrap=False)
+    assert (scaled >= -1e-9).all() and (scaled <= 1 + 1e-9).all()
+    assert np.allclose(atoms.cell.array, np.tril(atoms.cell.array))
+    right, _ = answer(MODELS[family], atoms)
+    assert right == pytest.approx(answer(MODELS[family], ase.io.read(frames / frame))[0], rel=FLOAT64_RELATIVE)
+    module, facts = loaded(tmp_path / "l" / "model.nequip.pth")
+    assert int(facts["num_types"]) == 4 and facts["allow_tf32"] in ("0", "1")
+
+
+@pytest.mark.slow
+def test_lammps_files_of_a_model_in_other_units(tmp_path, frames):
+    """The model is taken to be in bohr and hartree: LAMMPS gets Å and eV."""
+    export(MODELS["Allegro"], frames / "triclinic.extxyz", "--format", "lammps", "--units", "bohr", "hartree",
+           "--output", tmp_path / "l")  # fmt: skip
+    _, facts = loaded(tmp_path / "l" / "model.nequip.pth")
+    assert float(facts["r_max"]) == pytest.approx(4.0 * 0.529177210903, rel=1e-9)
+    right, _ = answer(MODELS["Allegro"], ase.io.read(frames / "triclinic.extxyz"), "bohr", "hartree")
+    assert answer(tmp_path / "l" / "model.nequip.pth", ase.io.read(frames / "triclinic.extxyz"))[0] == pytest.approx(
+        right, rel=FLOAT64_RELATIVE
+    )
+
+
+@pytest.mark.slow
+def test_ase_script_runs_by_itself(tmp_path, frames):
+    export(MODELS["NequIP"], frames / "triclinic.extxyz", "--format", "ase", "--output", tmp_path / "a")
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "run.py"], cwd=tmp_path / "a", capture_output=True, text=True, check=True
+    )
+    right, _ = answer(MODELS["NequIP"], ase.io.read(frames / "triclinic.extxyz"))
+    printed = re.search(r"^-?\d+\.\d+(e[+-]?\d+)?$", run.stdout, re.MULTILINE)[0]
+    assert float(printed) * KJ_PER_MOL_PER_EV == pytest.approx(right, rel=FLOAT64_RELATIVE)
+
+
+def test_files_that_are_there_stay(tmp_path, frames, capsys):
+    arguments = ["export", str(MODELS["NequIP"]), str(frames / "open.xyz"), "--format", "lammps", "--output"]
+    folder = tmp_path / "l"
+    folder.mkdir()
+    (folder / "in.lammps").write_text("mine")
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, str(folder)])
+    assert stopped.value.code == 2 and "--overwrite" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["in.lammps"]
+    assert main([*arguments, str(folder), "--overwrite", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["family"] == "NequIP" and document["differences"]["energy"] < FLOAT64_RELATIVE
+    assert sorted(path.name for path in folder.iterdir()) == sorted(document["files"])
+    assert "mine" not in (folder / "in.lammps").read_text()
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--format", "cp2k"], "give STRUCTURE"),
+    (["open.xyz", "--format", "lammps", "--dialect", "old"], "--dialect belongs to --format cp2k"),
+    (["open.xyz", "--format", "gromacs", "--module-inputs", "atom-numbers", "atom-positions"], "comes first"),
+    (["open.xyz", "--format", "gromacs", "--module-inputs", "atom-positions"], "lacks atom-numbers"),
+    (["--format", "gromacs", "--module-inputs", "atom-positions", "atom-charges-mm"], "mechanical embedding"),
+    (["--format", "gromacs", "--module-inputs", "atom-positions", "atom-numbers", "mass"], "is no input"),
+])  # fmt: skip
+def test_wrong_options(tmp_path, frames, capsys, arguments, words):
+    given = [str(frames / word) if word == "open.xyz" else word for word in arguments]
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", str(MODELS["NequIP"]), *given, "--output", str(tmp_path / "x")])
+    assert stopped.value.code == 2 and words in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_models_that_are_not_exported(cp2k, tmp_path, capsys):
+    mace = cp2k / "inputs" / "mace"
+    arguments = [str(mace / "MACE" / "MACE_scratch_run-3.model-cp2k.pth"), str(mace / "mace-test.xyz")]
+    for engine in ("gromacs", "cp2k", "lammps", "ase"):
+        assert main(["export", *arguments, "--format", engine, "--output", str(tmp_path / "x")]) == 1
+        assert "neither a NequIP nor an Allegro model" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.torchforce_stack
+@pytest.mark.parametrize("name", ["torch213-nequip.nnpot.pt", "torch213-nequip.nequip.pth"])
+def test_files_of_torch_213_load_here(name):
+    """Written with torch 2.13; whatever torch runs this test reads them."""
+    atoms = ase.Atoms("OHH", [[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+    right, forces = answer(MODELS["NequIP"], atoms)
+    if name.endswith(".pth"):
+        assert answer(DATA / name, atoms)[0] == pytest.approx(right, rel=FLOAT64_RELATIVE)
+        return
+    energy, given = loaded(DATA / name)[0](torch.tensor(atoms.positions / 10), torch.tensor(atoms.numbers))
+    assert float(energy.detach()) == pytest.approx(right, rel=FLOAT32_RELATIVE)
+    np.testing.assert_allclose(given.detach().numpy(), forces, atol=FLOAT32_FORCE_RELATIVE * np.abs(forces).max())
