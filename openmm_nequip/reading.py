@@ -57,7 +57,10 @@ def read_system(source: str | os.PathLike[str]) -> openmm.System:
     try:
         system = openmm.XmlSerializer.deserialize(text)
     except (openmm.OpenMMException, ValueError) as error:
-        raise SavedSystemError(f"OpenMM cannot read the System: {error}") from error
+        raise SavedSystemError(
+            f"OpenMM cannot read the System ({error}): the XML is damaged, or of another release of OpenMM; copy the "
+            "file again, or save the System again"
+        ) from error
     if not isinstance(system, openmm.System):
         raise SavedSystemError(f"the XML holds a {type(system).__name__}, expected a System")
     return system

@@ -931,6 +931,7 @@ def direct() -> list[Case]:
         ("read nothing", lambda b: openmm_nequip.read_system(None), "read_system got 'None'; give the text"),
         ("read bytes", lambda b: openmm_nequip.read_system(b"<System/>"), "read_system got .*; give the text"),
         ("read an empty text", lambda b: openmm_nequip.read_system(""), "read_system got an empty text"),
+        ("read another form", lambda b: openmm_nequip.read_system("<System/>"), "the XML is damaged, or of another"),
         ("read a changed one", changed_system, "is damaged: its content is not that of its SHA-256; copy the file"),
         ("shipped model, replaced", replaced_model, "is damaged or was replaced: .* install the package again"),
         ("shipped structure, replaced", replaced_structure, "is damaged or was replaced"),
