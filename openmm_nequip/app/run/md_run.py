@@ -204,7 +204,7 @@ def _threads(count: int | None) -> Iterator[None]:
 def _run(config: RunConfig, setup: Setup, folder: RunFolder) -> Outcome:
     stage = folder.latest_stage()
     record = Record(folder.findings)
-    with StopRequest() as stop, _threads(config.threads):
+    with contextlib.closing(setup), StopRequest() as stop, _threads(config.threads):
         try:
             if config.task != "md":
                 return Outcome(_without_dynamics(config, setup, folder, stop), stop.signal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import openmm
 import openmm.app as app
@@ -20,9 +21,12 @@ from ..structures.structure_files import Structure, read_structure
 from .bias import add_biases
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
 from .integrators import BAROSTAT_CLASSES, make_barostat, make_integrator
-from .run_config import RunConfig
+from .run_config import LAMMPS, RunConfig
 from .run_folder import RunFolder
 from .system_models import with_models_of
+
+if TYPE_CHECKING:
+    from ..engines.lammps.rank_processes import RankProcesses
 
 __all__ = ["Setup", "make_integrator", "make_setup", "make_simulation"]
 
@@ -50,12 +54,20 @@ class Setup:
         Forces, barostat included.
     barostat : openmm.Force or None
         The System's barostat.
+    ranks : RankProcesses or None
+        Who compute the forces that the System lacks, for the engine lammps.
     """
 
     structure: Structure
     molecules: Molecules
     system: openmm.System
     barostat: openmm.Force | None
+    ranks: RankProcesses | None = None
+
+    def close(self) -> None:
+        """End what was started for it."""
+        if self.ranks is not None:
+            self.ranks.close()
 
 
 def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None) -> Setup:
@@ -80,19 +92,44 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
         For a bad structure, element, unit, device or backend, or constant pressure without a box.
     """
     find_platform(config.platform)
+    if config.engine == LAMMPS:
+        return _ranked_setup(config, done)
+    if config.ranks != 1:
+        raise ValueError(f"ranks = {config.ranks}: the engine openmm has one; give --engine lammps with it")
     if is_hybrid(config):
         return _hybrid_setup(config, done, folder)
+    structure, molecules = _whole_for_dynamics(config)
+    system = make_system(config, structure)
+    _set_masses(config, structure, system)
+    return _complete(config, done, structure, molecules, system)
+
+
+def _set_masses(config: RunConfig, structure: Structure, system: openmm.System) -> None:
+    """Give particles the masses that the structure file states, if it does."""
+    masses = read_masses(structure.path, config.frame)
+    for index, mass in enumerate(() if masses is None else masses.tolist()):
+        if system.getParticleMass(index)._value > 0:
+            system.setParticleMass(index, mass)
+
+
+def _ranked_setup(config: RunConfig, done: int) -> Setup:
+    """A run on ranks, which LAMMPS takes the steps of."""
+    from ..engines.lammps.ranked_system import check_settings, ranked_system
+
+    check_settings(config)
+    structure, molecules = _whole_for_dynamics(config)
+    system, ranks = ranked_system(config, structure, read_masses(structure.path, config.frame))
+    return replace(_complete(config, done, structure, molecules, system), ranks=ranks)
+
+
+def _whole_for_dynamics(config: RunConfig) -> tuple[Structure, Molecules]:
+    """The structure of a run with a model alone, as OpenMM wants it."""
     structure, molecules = _read_whole(config).for_dynamics(config.bonds)
     if config.ensemble == "npt" and structure.box_nm is None:
         raise ValueError(
             f"ensemble npt needs a periodic box, and {structure.path} has none; give --box, or choose nvt or nve"
         )
-    system = make_system(config, structure)
-    masses = read_masses(structure.path, config.frame)
-    for index, mass in enumerate(() if masses is None else masses.tolist()):
-        if system.getParticleMass(index)._value > 0:
-            system.setParticleMass(index, mass)
-    return _complete(config, done, structure, molecules, system)
+    return structure, molecules
 
 
 def _read_whole(config: RunConfig) -> Structure:
@@ -212,6 +249,10 @@ def make_simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrat
     ValueError
         If the platform asked for does not work here.
     """
+    if setup.ranks is not None:
+        from ..engines.lammps.ranked_simulation import RankedSimulation
+
+        return RankedSimulation(setup.structure.topology, setup.system, integrator, setup.ranks)
     chosen = find_platform(config.platform)
     if chosen is not None:
         try:

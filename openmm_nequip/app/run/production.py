@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import openmm
 import openmm.app as app
@@ -104,8 +105,7 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
         writer = trajectory_files.make_reporter(path, config.report_interval, frames > 0, periodic)
         frame_reporter = FrameReporter(writer, placement)
         stack.callback(frame_reporter.close)
-        barostat = None if has_plugin_force(setup.system) else setup.barostat
-        log = EnergyLog(folder.log, every, setup.system, rows >= 0, barostat)
+        log = EnergyLog(folder.log, every, setup.system, rows >= 0, _gauge(setup))
         stack.callback(close_reporter, log)
         simulation.reporters.extend([frame_reporter, log])
         if config.stress_interval is not None and periodic:
@@ -114,6 +114,15 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
             stack.callback(close_reporter, stress)
             simulation.reporters.append(stress)
         yield
+
+
+def _gauge(setup: Setup) -> Any:
+    """Who tells the pressure: the barostat, if it can, or the ranks."""
+    if setup.ranks is not None and setup.barostat is not None:
+        from ..engines.lammps.ranked_simulation import PressureGauge
+
+        return PressureGauge()
+    return None if has_plugin_force(setup.system) else setup.barostat
 
 
 def _placement(config: RunConfig, setup: Setup, folder: RunFolder, frames: int) -> MoleculePlacement:

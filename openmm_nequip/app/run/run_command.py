@@ -175,6 +175,15 @@ def _dry_run(given: Mapping[str, Any], translation: Translation | None, restart:
         report = [translation.report(), ""]
     text = [*report, "as TOML, for --config:", "", document["toml"], "as Python:", "", document["python"]]
     return Answer(document, "\n".join(text).rstrip())
+def _words_for_ranks(ranks: list[dict[str, Any]]) -> str:
+    """How a system was shared."""
+    atoms, ghosts = ([rank[name] for rank in ranks] for name in ("atoms", "ghosts"))
+    kinds = ("features", "gradients", "forces")
+    received = [sum(rank[f"{kind}_bytes_per_step"] for kind in kinds) for rank in ranks]
+    return (
+        f"ranks: {len(ranks)}, with {min(atoms)} to {max(atoms)} atoms, at most {max(ghosts)} ghosts, and at most "
+        f"{max(received) / 1e3:.0f} kB received in a step"
+    )
 
 
 def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> Answer:
@@ -206,6 +215,8 @@ def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> An
         )
     if summary.get("drift_kj_per_mol_per_atom_per_ns") is not None:
         lines.append(f"total-energy drift: {summary['drift_kj_per_mol_per_atom_per_ns']:.3g} kJ/mol per atom and ns")
+    if summary.get("ranks"):
+        lines.append(_words_for_ranks(summary["ranks"]))
     if summary.get("pictures"):
         lines.append("pictures: " + ", ".join(f"{output}/{name}" for name in summary["pictures"]))
     lines += [f"note: {words.removeprefix('note: ')}" for words in summary.get("notes", ())]

@@ -14,6 +14,8 @@ from ...files import obstacle
 from .setting_values import AUTO, absolute, checked, present_file
 
 ENSEMBLES = ("nve", "nvt", "npt")
+OPENMM, LAMMPS = "openmm", "lammps"
+ENGINES = (OPENMM, LAMMPS)
 #: What a run does; how it keeps the temperature, and which way a box may change.
 TASKS = ("md", "minimize", "energy")
 THERMOSTATS = ("langevin", "csvr", "nose-hoover")
@@ -27,6 +29,7 @@ _MOST_UP = 3
 #: A million million steps of a tenth of a millisecond take three years.
 MOST_STEPS = 10**12
 #: More threads than this for each core only wait for each other.
+MOST_RANKS = 10**6
 MOST_THREADS = 4 * max(16, os.cpu_count() or 1)
 
 
@@ -129,6 +132,13 @@ class RunConfig:
         None, "strings", "model type (name or index) of each atom, or one file with them (default: by element)",
         metavar="TYPE", files=True,
     )  # fmt: skip
+    engine: str = _option(
+        OPENMM, "str", "who takes the steps; lammps: on many ranks, for systems that one machine is too small for",
+        choices=ENGINES,
+    )  # fmt: skip
+    ranks: int = _option(
+        1, "int", "MPI processes that share the system, for the engine lammps", metavar="N", least=1, most=MOST_RANKS
+    )
     ml_atoms: str | None = _option(
         None, "str", "atoms that the model describes, in mdtraj's language; a force field describes the rest",
         metavar="SELECTION",

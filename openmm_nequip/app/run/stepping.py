@@ -13,7 +13,7 @@ import openmm.app as app
 import openmm.unit as unit
 from tqdm.auto import tqdm
 
-from ...errors import NonFiniteError, UnphysicalError
+from ...errors import NonFiniteError, RankError, UnphysicalError
 from .breakdown import broken_down, save_frames
 from .equilibration import BLOCK_STEPS
 from .failures import is_not_finite
@@ -129,6 +129,10 @@ class StageRunner:
             error.state, error.stage = context.getState(positions=True, velocities=True), self._stage
             save_frames(self.simulation.topology, self._folder, self._good, error.state)
             raise
+        except RankError as error:
+            saved = save_frames(self.simulation.topology, self._folder, self._good, None)
+            frames = f"; the last good frame is in {saved[0]}" if saved else ""
+            raise RankError(f"{error}{frames}", error.indices, error.rank) from error
         except (openmm.OpenMMException, ValueError, ArithmeticError, NonFiniteError) as error:
             if not is_not_finite(error):
                 raise
@@ -145,7 +149,7 @@ class StageRunner:
     def _current(self) -> openmm.State | None:
         try:
             return self.simulation.context.getState(positions=True)
-        except openmm.OpenMMException:
+        except (openmm.OpenMMException, RankError):
             return None
 
 
@@ -194,7 +198,7 @@ def minimize(simulation: app.Simulation, folder: RunFolder, stop: StopRequest) -
             watch = None if has_plugin_force(simulation.system) else _MinimizerWatch(bar, stop)
             simulation.minimizeEnergy(_MINIMIZER_TOLERANCE, _MINIMIZER_ITERATIONS, watch)
         end = _energy(simulation)
-    except openmm.OpenMMException as error:
+    except (openmm.OpenMMException, NonFiniteError) as error:
         if not is_not_finite(error):
             raise
         raise broken_down(error, simulation.topology, folder, before, None) from error

@@ -1,0 +1,1 @@
+"""Other engines that run dynamics from the settings of a run."""

@@ -1,0 +1,86 @@
+"""Run under mpiexec: evaluates a data file on the first 1, 2, ... ranks and keeps what each number of them found.
+
+    mpiexec -n 4 python rank_probe.py JOB.json
+
+The job names the model, its cutoff and rules, the data file, dynamics, the numbers of ranks, the steps to take, and the
+file for the answers.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+from mpi4py import MPI
+
+from openmm_nequip.app.engines.lammps.domain_model import DomainModel
+from openmm_nequip.app.engines.lammps.lammps_domain import LammpsDomain, Rules
+from openmm_nequip.app.engines.lammps.lammps_input import Dynamics
+from openmm_nequip.models import locate
+
+
+def fail(error):
+    import traceback
+
+    traceback.print_exception(error)
+    MPI.COMM_WORLD.Abort(1)
+
+
+def wait(comm):
+    """A barrier at which nobody keeps a core busy."""
+    request = comm.Ibarrier()
+    while not request.Test():
+        time.sleep(0.001)
+
+
+def gathered(comm, domain):
+    """Energies, and all atoms in their order, on rank 0."""
+    state = domain.state()
+    rows = comm.gather(np.concatenate([state.tags[:, None], state.positions, state.velocities, state.forces], axis=1))
+    # Atoms, ghosts, those in use; then bytes of features, gradients, forces and plans; evaluations.
+    here = [domain.n_local, domain.n_ghosts, domain.n_used_ghosts, *vars(domain.traffic).values()]
+    facts = comm.gather(here)
+    if comm.rank:
+        return {}
+    rows = np.concatenate(rows)
+    return {"energy": domain.energy, "rows": rows[np.argsort(rows[:, 0])], "ranks": np.array(facts)}
+
+
+def main():
+    job = json.load(open(sys.argv[1]))
+    torch.set_num_threads(1)
+    world, kept = MPI.COMM_WORLD, {}
+    for name, model in job["models"].items():
+        evaluator = DomainModel(locate(model["path"]), model["cutoff"])
+        for size in job["sizes"]:
+            comm = world.Split(world.rank >= size, world.rank)
+            if world.rank < size:
+                domain = LammpsDomain(comm, evaluator, Rules(**model["rules"]), fail)
+                domain.load(job["data"], job["periodic"], 0, Dynamics(**job["dynamics"]))
+                pressure = domain.pressure
+                found = gathered(comm, domain)
+                found["pressure"] = pressure
+                energies, seconds = [], []
+                for _ in range(job["blocks"]):
+                    began = time.perf_counter()
+                    domain.run(job["steps"])
+                    seconds.append(time.perf_counter() - began)
+                    energies.append(domain.total_energy)
+                after = gathered(comm, domain)
+                for key, value in found.items():
+                    kept[f"{name}-{size}-{key}"] = value
+                kept[f"{name}-{size}-after"] = after.get("rows", 0)
+                kept[f"{name}-{size}-traffic"] = after.get("ranks", 0)
+                kept[f"{name}-{size}-energies"] = np.array(energies)
+                kept[f"{name}-{size}-seconds"] = np.array(seconds)
+                domain.close()
+            wait(world)
+    if world.rank == 0:
+        np.savez(job["answers"], **kept)
+
+
+try:
+    main()
+except BaseException as error:
+    fail(error)
