@@ -193,7 +193,7 @@ def model_files() -> list[Case]:
         ("r_max", "four", "r_max = 'four'; expected a number"),
         ("r_max", None, "lacks the extra files r_max"),
         ("type_names", "", "lacks the extra files type_names|no atom types"),
-        ("type_names", " ", "no atom types"),
+        ("type_names", " ", "no atom types|lacks the extra files type_names"),
         ("type_names", None, "lacks the extra files type_names"),
         ("type_names", "H H", "the type 'H' twice"),
         ("type_names", "H C H", "the type 'H' twice"),

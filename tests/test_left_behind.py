@@ -14,6 +14,7 @@ from toy import evaluate, make_topology, write_toy
 
 import openmm_nequip
 from openmm_nequip import ModelFileError
+from openmm_nequip.app.run.run_analysis import read_log, truncate_log
 from openmm_nequip.app.run.watch.finding import Finding, Record
 from openmm_nequip.data import SHIPPED
 from openmm_nequip.errors import SavedSystemError
@@ -125,3 +126,11 @@ def test_findings_that_were_changed_are_not_believed(tmp_path, caplog):
     assert len(Record(path).findings) == 1
     path.write_text(path.read_text().replace("2.5 A", "1.5 A"))
     assert not Record(path).findings and "findings.json is damaged" in caplog.text
+
+
+def test_a_log_that_is_damaged_behind_the_checkpoint_goes_on(tmp_path):
+    """What lies there is cut off, whatever it is; a damaged row before it is left out of the means."""
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"step,energy\n10,1.5\n20,x.5\n30,2.5\n40,\xb2.5\n50,\r\x00")
+    assert truncate_log(path, 3) == 3 and path.read_bytes().endswith(b"30,2.5\n")
+    assert read_log(path)["energy"].tolist() == [1.5, 2.5]

@@ -350,16 +350,11 @@ def check_settings(layer: Mapping[str, Any]) -> dict[str, Any]:
     ValueError
         For an unknown name, or a value of the wrong kind or out of range.
     """
-    known = {setting.name: setting for setting in fields(RunConfig)}
-    found = {}
-    for key, value in layer.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise ValueError(
-                f"setting {key!r} is unknown; the settings are {', '.join(option_name(name) for name in known)}"
-            )
-        found[name] = checked(option_name(name), value, known[name].metadata)
-    return found
+    known = {setting.name: setting.metadata for setting in fields(RunConfig)}
+    named = {key: key.replace("-", "_") for key in layer}
+    for key in (key for key, name in named.items() if name not in known):
+        raise ValueError(f"setting {key!r} is unknown; the settings are {', '.join(map(option_name, known))}")
+    return {name: checked(option_name(name), layer[key], known[name]) for key, name in named.items()}
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
