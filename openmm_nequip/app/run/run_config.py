@@ -343,7 +343,6 @@ def check_settings(layer: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        By name with ``_``.
 
     Raises
     ------
