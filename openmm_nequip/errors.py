@@ -340,3 +340,28 @@ class UsageError(OpenMMNequIPError, ValueError):
 
 class UnavailableError(OpenMMNequIPError, RuntimeError):
     """A contender of a benchmark cannot run here; the message has the reason."""
+
+
+class NeighborLimitError(OpenMMNequIPError, RuntimeError):
+    """A structure has more neighbours than a model has room for.
+
+    Parameters
+    ----------
+    limit : int
+        Neighbours of an atom that there is room for, on average over the atoms (``max_num_neighbors``).
+    found : int
+        Directed pairs of the structure, each atom with itself included where the model counts it.
+    n_atoms : int
+        Number of atoms.
+    """
+
+    def __init__(self, limit: int, found: int, n_atoms: int) -> None:
+        super().__init__(
+            f"the structure has {found} pairs for {n_atoms} atoms, {found / max(n_atoms, 1):.1f} for each, and the "
+            f"model has room for max_num_neighbors = {limit} for each; give maxNeighbors={-(-found // max(n_atoms, 1))}"
+            " or more (--max-neighbors on the command line), which does not change its energies"
+        )
+        self.limit, self.found, self.n_atoms = limit, found, n_atoms
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.limit, self.found, self.n_atoms)

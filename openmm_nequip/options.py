@@ -11,10 +11,13 @@ import openmm.unit as unit
 
 from .choices import BACKENDS
 from .graph.neighbors import DEFAULT_SKIN_NM
+from .models.base import ModelInfo
 from .models.execution import Execution
 from .models.graph_inputs import parse_inputs
 from .models.modules.module_interface import parse_interface
+from .models.rebuilding import Settings, make_settings
 from .models.source import digest_given
+from .models.units_in_force import units_of
 from .units import Units, resolve_units
 
 #: A skin beyond this is a slip of the unit: a list takes memory with the third power of cutoff and skin.
@@ -35,6 +38,9 @@ class Options:
         ``"auto"``, ``"PythonForce"``, ``"TorchForce"`` or ``"PythonTorchForce"``.
     compile : bool, optional
         See :func:`openmm_nequip.load_model`.
+    coulombCutoff : float or openmm.unit.Quantity, optional
+        For TorchMD-Net checkpoints: cutoff of the model's own Coulomb term, nm if a plain number, in place of the
+        file's; a periodic System needs one.
     cudaGraphs : bool or str
         Whether steps on a CUDA device are replayed from a CUDA graph: ``"auto"``, True (an error where it cannot be) or
         False, see :mod:`openmm_nequip.evaluate.cuda_graphs`.
@@ -50,9 +56,13 @@ class Options:
     energyScale, lengthScale : float, optional
         One model energy in kJ/mol and one model length in nm.
     energyUnit, lengthUnit : str or openmm.unit.Unit, optional
-        The same by name; eV and angstrom by default.
+        The same by name; by default what the file states, else eV and angstrom. TorchMD-Net checkpoints have no such
+        default.
     linkType : int or str, optional
         Model type of the caps of cut bonds; the link element's symbol by default.
+    maxNeighbors : int, optional
+        For TorchMD-Net checkpoints: neighbours of an atom for which there is room, in place of the file's
+        ``max_num_neighbors``; it does not change energies.
     modelInputs : mapping of str to number, optional
         What the model takes beside the structure, such as ``{"charge": 1}``; with several models in one hybrid System
         each gets those it knows, or a list has a mapping for each.
@@ -65,6 +75,9 @@ class Options:
         ``"single"`` or ``"double"``; must be the model's own.
     properties : dict of str to str, optional
         Properties of the TorchForce: ``useCUDAGraphs``, ``CUDAGraphWarmupSteps``.
+    removeReferenceEnergy : bool, optional
+        For TorchMD-Net checkpoints trained on energies less those of the free atoms (``remove_ref_energy``): False adds
+        the atoms' energies again, True does not; None leaves it to the file.
     skin : float or openmm.unit.Quantity, optional
         Verlet skin, nm if a plain number.
     tables : bool
@@ -77,6 +90,7 @@ class Options:
     atomTypes: Sequence[int | str] | None = None
     backend: str = "auto"
     compile: bool | None = None
+    coulombCutoff: Any = None
     cudaGraphs: bool | str = "auto"
     declareMolecules: bool = True
     device: Any = None
@@ -87,11 +101,13 @@ class Options:
     lengthScale: float | None = None
     lengthUnit: Any = None
     linkType: int | str | None = None
+    maxNeighbors: int | None = None
     modelInputs: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None
     modifiers: Sequence[str] | None = None
     moduleInputs: Any = None
     precision: str | None = None
     properties: dict[str, str] | None = None
+    removeReferenceEnergy: bool | None = None
     skin: Any = None
     tables: bool = True
     trusted: str | None = None
@@ -139,11 +155,25 @@ class Options:
             for each in inputs:
                 parse_inputs(each)
             inputs = None  # of several models, each has its own: NequIPPotentialImpl.execution
-        return Execution(self.device, self.compile, self.kernels, self.tables, modifiers, self.cudaGraphs, inputs)
+        settings = self.settings
+        return Execution(
+            self.device, self.compile, self.kernels, self.tables, modifiers, self.cudaGraphs, inputs, settings
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """Hyperparameters of the model that are set otherwise.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :func:`openmm_nequip.models.rebuilding.make_settings`.
+        """
+        return make_settings(self.removeReferenceEnergy, self.maxNeighbors, self.coulombCutoff)
 
     @property
     def units(self) -> Units:
-        """The model's units.
+        """The model's units as far as the options say, see :meth:`units_for`.
 
         Raises
         ------
@@ -151,6 +181,16 @@ class Options:
             As :func:`openmm_nequip.units.resolve_units`.
         """
         return resolve_units(self.lengthUnit, self.energyUnit, self.lengthScale, self.energyScale)
+
+    def units_for(self, info: ModelInfo) -> Units:
+        """The units of a model: those of the options, else those that its file states.
+
+        Raises
+        ------
+        ModuleError, ValueError
+            As :func:`openmm_nequip.models.units_in_force.units_of`.
+        """
+        return units_of(info, self.lengthUnit, self.energyUnit, self.lengthScale, self.energyScale)
 
     @classmethod
     def names(cls) -> list[str]:

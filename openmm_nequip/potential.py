@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,9 +29,9 @@ from .models import (
     read_info,
     share_inputs,
 )  # fmt: skip
+from .models.units_in_force import log_units
 from .options import Options, check_keywords, check_precision, skin_in_nm
 from .topology import atom_types, charges_of, check_box, check_density, declare_molecules, is_periodic, topology_box
-from .units import Units
 from .upstream.openmm_ml import asked_to_remove_constraints
 
 logger = logging.getLogger(__name__)
@@ -50,18 +49,20 @@ class NequIPPotentialImpl(MLPotentialImpl):
     ----------
     name : str
         Name given to MLPotential.
-    modelPath : str or path-like
-        Model file or ``nequip.net:`` id.
+    modelPath : str, path-like or sequence of these
+        Model file or ``nequip.net:`` id; several TorchMD-Net checkpoints are an ensemble.
     options
         Fields of :class:`Options`; those given to ``createSystem`` take precedence.
     """
 
-    def __init__(self, name: str, modelPath: str | os.PathLike[str], **options: Any) -> None:
+    def __init__(self, name: str, modelPath: Any, **options: Any) -> None:
         self.name = name
         self.modelPath = modelPath
         self._options = options
         Options(**options)  # refuses what cannot be, before the file is looked at
         self.source = locate(modelPath, options.get("trusted"), options.get("moduleInputs"))
+        #: A list of checkpoints is one file in the cache, which may be emptied: such a System carries it.
+        self._bundled = isinstance(modelPath, (list, tuple))
         #: Values of the model's inputs in a hybrid System, which may have several models.
         self.inputs: Any = None
 
@@ -151,8 +152,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
         info.check_box(periodic)
         if periodic:
             box = system.getDefaultPeriodicBoxVectors()
-            units = info.units_given(options.units)
-            check_density(len(members), box, info.reach * units.length + skin_in_nm(options.skin))
+            reach = info.reach * options.units_for(info).length
+            check_density(len(members), box, reach + skin_in_nm(options.skin))
         info.check_charges(options.atomCharges)
         placement = Placement(len(members), types, own_charges=charges_of(len(members), options.atomCharges))
         spec = self.spec(options, placement, periodic)
@@ -216,7 +217,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         builder |= {key: value for key, value in given.items() if key in _BUILDER_KEYWORDS}
         # The report compares the distance of a region's images with the reach of the model.
         info = self.read_info(options)
-        length = info.units_given(options.units).length
+        length = options.units_for(info).length
         builder.setdefault("cutoff_nm", None if info.cutoff is None else info.cutoff * length)
         builder["embedsElectrostatics"] = any(read_info(each.source).embeds for each in potentials)
         builder["declareMolecules"] = options.declareMolecules
@@ -247,7 +248,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         check_execution(self.source, execution)
         if execution.device is not None:
             parse_device(execution.device)
-        info = read_info(self.source)
+        info = read_info(self.source, settings=execution.settings)
         check_precision(options.precision, info.dtype)
         check_inputs(info.inputs, execution.inputs, self.source.path)
         return info
@@ -272,8 +273,10 @@ class NequIPPotentialImpl(MLPotentialImpl):
         -------
         PotentialSpec
         """
-        units, execution = read_info(self.source).units_given(options.units), self.execution(options)
-        log_units(self.source.path, units)
+        info, execution = self.read_info(options), self.execution(options)
+        info.check_periodic(periodic, self.source.path)
+        units = options.units_for(info)
+        log_units(self.source.path, units, info)
         spec = PotentialSpec(
             source=self.source,
             units=units,
@@ -283,12 +286,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
             execution=execution if execution.device is None else execution.on(parse_device(execution.device)),
             lambda_name=lambda_name,
         )
-        return spec.embed() if options.embedModel else spec
-
-
-def log_units(path: str, units: Units) -> None:
-    """Say at INFO which units are in force and whether they were assumed."""
-    logger.info("units of %s: %s%s", path, units.describe(), " (assumed; NequIP files state none)" * units.assumed)
+        return spec.embed() if options.embedModel or self._bundled else spec
 
 
 def create_mixed_system(
@@ -312,7 +310,7 @@ def create_mixed_system(
     atoms : iterable of int, str, or list of these
         The region: atom indices or mdtraj selection text; a list of them for several regions.
     modelPath : str, path-like or list of these
-        The model, or one for each region.
+        The model, or one for each region; a list in the list is an ensemble of TorchMD-Net checkpoints.
     removeConstraints : bool, optional
         Whether constraints inside the regions are removed; by default as the rule has it: ``"gromacs"`` keeps them, the
         others remove them.

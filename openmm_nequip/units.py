@@ -125,7 +125,11 @@ def _scale(value: Any, what: str) -> float:
 
 
 def resolve_units(
-    length_unit: Any = None, energy_unit: Any = None, length_scale: Any = None, energy_scale: Any = None
+    length_unit: Any = None,
+    energy_unit: Any = None,
+    length_scale: Any = None,
+    energy_scale: Any = None,
+    stated: Units | None = None,
 ) -> Units:
     """Turn what a user may say about a model's units into factors.
 
@@ -137,6 +141,8 @@ def resolve_units(
         ``"eV"`` (default), ``"kJ/mol"``, ``"kcal/mol"``, ``"hartree"`` or a unit of energy per amount.
     length_scale, energy_scale : float, optional
         One model length in nm and one model energy in kJ/mol: OpenMM-ML's way to say the same.
+    stated : Units, optional
+        Those that the model's file states: they stand where the user says nothing, in place of Å and eV.
 
     Returns
     -------
@@ -156,17 +162,21 @@ def resolve_units(
         raise ValueError(f"both energyUnit={energy_unit!r} and energyScale={energy_scale!r} were given; give only one")
     if length_scale is not None:
         length = _scale(length_scale, "lengthScale")
+    elif length_unit is None and stated is not None:
+        length = stated.length
     else:
-        stated = DEFAULT_LENGTH_UNIT if length_unit is None else length_unit
-        length = _factor(stated, LENGTHS_NM, unit.nanometer, "lengthUnit")
+        named = DEFAULT_LENGTH_UNIT if length_unit is None else length_unit
+        length = _factor(named, LENGTHS_NM, unit.nanometer, "lengthUnit")
     if energy_scale is not None:
         energy = _scale(energy_scale, "energyScale")
     elif energy_unit is not None and hasattr(energy_unit, "is_compatible") and energy_unit.is_compatible(unit.joule):
         # openmm.unit.hartree and electronvolt-like units count one particle, kJ/mol counts a mole of them.
         energy = float(energy_unit.conversion_factor_to(unit.joule)) * AVOGADRO * 1e-3
+    elif energy_unit is None and stated is not None:
+        energy = stated.energy
     else:
-        stated = DEFAULT_ENERGY_UNIT if energy_unit is None else energy_unit
-        energy = _factor(stated, ENERGIES_KJ_PER_MOL, unit.kilojoule_per_mole, "energyUnit")
+        named = DEFAULT_ENERGY_UNIT if energy_unit is None else energy_unit
+        energy = _factor(named, ENERGIES_KJ_PER_MOL, unit.kilojoule_per_mole, "energyUnit")
     given = (length_unit, length_scale), (energy_unit, energy_scale)
-    assumed = any(a is None and b is None for a, b in given)
+    assumed = stated is None and any(a is None and b is None for a, b in given)
     return Units(length, energy, assumed)

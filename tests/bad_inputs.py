@@ -147,7 +147,7 @@ def model_files() -> list[Case]:
         ("no path", lambda b: openmm_nequip.load_model(None), "modelPath=None is no path"),
         ("number", lambda b: openmm_nequip.load_model(5), "modelPath=5 is no path"),
         ("bytes", lambda b: openmm_nequip.load_model(b"x.pth"), "modelPath=b'x.pth' is no path"),
-        ("list", lambda b: openmm_nequip.load_model(["x.pth"]), "is no path; give a model file"),
+        ("list", lambda b: openmm_nequip.load_model([5]), "modelPath=5 is no path; give a model file"),
         ("null in path", lambda b: openmm_nequip.load_model("a\0b"), "cannot be read: embedded null"),
         ("long path", lambda b: openmm_nequip.load_model("x" * 5000), "cannot be read: File name too long"),
         ("file as folder", lambda b: openmm_nequip.load_model(b.toy + "/x"), "cannot be read: Not a directory"),

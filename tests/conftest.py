@@ -18,6 +18,9 @@ from filelock import FileLock
 if "OPENMM_NEQUIP_CACHE" not in os.environ:
     os.environ["OPENMM_NEQUIP_CACHE"] = tempfile.mkdtemp(prefix="openmm-nequip-tests-")
 
+# TorchMD-Net's kernels are compiled at first use: kept beside what this package compiles.
+os.environ.setdefault("WARP_CACHE_PATH", os.path.join(os.environ["OPENMM_NEQUIP_CACHE"], "warp"))
+
 import openmm
 import torch
 
@@ -175,6 +178,6 @@ def _third_party_warnings():
         # OpenMM's file readers leave closing to the garbage collector, which complains at some later time.
         for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning, ResourceWarning):
             warnings.simplefilter("ignore", category)
-        for module in ("torch", "nequip", "e3nn", "lightning", "allegro", "matscipy", "ase"):
+        for module in ("torch", "nequip", "e3nn", "lightning", "allegro", "matscipy", "ase", "torchmdnet"):
             warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
         yield

@@ -33,12 +33,12 @@ requirements() { # requirements STACK: its environment with everything but this 
   "${pip[@]}" --upgrade pip
   case "$1" in
     pythonforce)
-      "${pip[@]}" -c constraints.txt -e ".[test,conda,docs,publish]"
+      "${pip[@]}" -c constraints.txt -e ".[test,conda,docs,publish,torchmdnet]"
       ;;
     torchforce)
       # openmmml 1.8 asks for OpenMM >= 8.6.1 but runs with 8.5.2, which openmmtorch 1.5 needs: hence --no-deps.
       "${pip[@]}" -c constraints-torchforce.txt torch openmm openmmtorch nequip nequip-allegro ase matplotlib mdtraj \
-        numpy pymbar scipy tqdm vesin vesin-torch tblite filelock pytest pytest-xdist pyyaml "setuptools>=68" wheel
+        numpy pymbar scipy tqdm vesin vesin-torch tblite filelock pytest pytest-xdist pyyaml torchmd-net wheel
       "${pip[@]}" --no-deps openmmml==1.8
       ;;
   esac
@@ -66,6 +66,7 @@ run_tests() { # run_tests STACK
       unset OPENMM_NEQUIP_REQUIRE_CONDA
       ;;
   esac
+  export OPENMM_NEQUIP_REQUIRE_TORCHMDNET=1
   # Whole files go to a process, as their tests share what they made; the longest files first (tests/stacks.py).
   ".venv-$1/bin/python" -m pytest -q --durations=10 --stack "$1" ${fast[@]+"${fast[@]}"} \
     -n "$processes" --dist loadfile --no-loadscope-reorder

@@ -21,6 +21,7 @@ NEWEST_TORCH_FIXTURES = ("compiled", "packages")
 #: Files that take long, the longest first: begun first, they do not end alone while other processes are idle.
 LONGEST_FIRST = (
     "test_artefacts.py", "test_models.py", "test_tutorial_molecules.py", "test_ase.py", "test_tutorial_crystals.py",
+    "test_torchmdnet.py",
 )  # fmt: skip
 
 

@@ -77,6 +77,7 @@ def assert_within_errors(values, expected):
     assert error < 0.08 * expected  # an error bar that hides nothing
 
 
+@pytest.mark.torchforce_stack
 @pytest.mark.parametrize("build", [oscillators, rigid_water])
 def test_kinetic_energy_is_that_of_the_canonical_ensemble(build):
     system, positions, step = build()

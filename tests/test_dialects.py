@@ -17,15 +17,16 @@ from openmm_nequip import ModelFileError, load_model
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.models import locate, read_info
-from openmm_nequip.units import KJ_PER_MOL_PER_EV, Units
+from openmm_nequip.units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, Units
 
 #: CODATA 2006, which CP2K uses.
 EV_PER_HARTREE = 27.211383856556
 FLOAT64_RELATIVE, FLOAT32_RELATIVE = 1e-8, 1e-6
-#: Differences of energies over forces and stress, relative to the largest component.
-DERIVATIVE_RELATIVE = 1e-5
-STEP_NM = 1e-5
-STRAIN = 1e-6
+#: The MACE file's model is soft (forces of 0.3 kJ/mol/nm) on a total of -4e6 kJ/mol, whose last digits are what
+#: differences of energies are made of: kJ/mol/nm and kJ/mol.
+DERIVATIVE_NOISE = 5e-5
+STEP_NM = 1e-4
+STRAIN = 1e-4
 THREE_ATOMS = [
     [42.88616967, -0.05568166, 38.32916112], [34.20258872, -0.6185484, 37.36556808],
     [43.20990872, -0.06284565, 47.25931559],
@@ -128,11 +129,11 @@ def test_forces_and_stress_of_the_mace_file(cp2k):
         return evaluator.evaluate(positions * (1 + step), box * (1 + step))["energy"]
 
     forces = out["forces"]
-    assert -slope(moved, STEP_NM) == pytest.approx(forces[3, 1], abs=DERIVATIVE_RELATIVE * np.abs(forces).max() + 1e-3)
-    bar_nm3 = np.trace(out["stress"]) * np.linalg.det(box) / 16.605390671738466
-    assert slope(strained, STRAIN) == pytest.approx(bar_nm3, rel=1e-5)
+    assert abs(forces[3, 1]) > 0.1
+    assert -slope(moved, STEP_NM) == pytest.approx(forces[3, 1], abs=DERIVATIVE_NOISE)
+    by_strain = np.trace(out["stress"]) * np.linalg.det(box) / BAR_PER_KJ_PER_MOL_PER_NM3
+    assert abs(by_strain) > 0.1 and slope(strained, STRAIN) == pytest.approx(by_strain, abs=DERIVATIVE_NOISE)
     assert out["atomic_energies"].sum() == pytest.approx(out["energy"], rel=1e-12)
-    assert "LAMMPS" not in evaluator.model.info.kernels
 
 
 def resave(source, target, **changes):

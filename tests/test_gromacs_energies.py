@@ -4,8 +4,9 @@ import warnings
 
 import openmm
 import pytest
-from gromacs_folders import alanine, shared, waters
+from gromacs_folders import DATA, alanine, shared, waters
 
+from openmm_nequip.errors import EngineInputError
 from openmm_nequip.inputs import make_force_field, make_mixed_system, make_simulation, read_gromacs
 
 #: gmx with PME, rc 1.2, no modifiers, ewald-rtol 1e-7, spacing 0.06, order 6; kJ/mol.
@@ -161,3 +162,22 @@ def test_exclusions_are_those_of_gromacs(tmp_path):
     rows = [force.getExceptionParameters(index) for index in range(force.getNumExceptions())]
     pairs = {tuple(sorted(row[:2])): row[2]._value for row in rows}
     assert pairs[(15, 18)] == 0.0 and pairs[(15, 17)] != 0.0
+
+
+def test_what_no_system_can_exclude_is_refused(tmp_path):
+    """With nrexcl 1 the hydrogens of a flexible water interact; OpenMM's reader would exclude them."""
+    paths = waters(tmp_path, define="-DFLEXIBLE")
+    own = tmp_path / "oplsaa.ff" / "tip3p.itp"
+    own.parent.mkdir()
+    own.write_text((DATA / "oplsaa.ff" / "tip3p.itp").read_text().replace("SOL  2", "SOL  1"))
+    with pytest.raises(EngineInputError, match="nrexcl 1 of SOL lets atoms 2 and 3 interact") as caught:
+        make_force_field(settings(paths, tmp_path))
+    assert (caught.value.path, caught.value.line) == (str(own), 3)
+
+
+def test_other_reference_positions(tmp_path):
+    given = settings(waters(tmp_path, define="-DPOSRES_WATER"), tmp_path)
+    (tmp_path / "reference.gro").write_text((tmp_path / "conf.gro").read_text().replace("   0.800", "   0.900"))
+    _, system, positions = make_force_field(given | {"restraint_reference": str(tmp_path / "reference.gro")})
+    kept = [force.getName() for force in system.getForces() if force.getName() != "PositionRestraints"]
+    assert energy(system, positions, without=kept) == pytest.approx(0.5 * 3000 * 0.1**2, abs=EXACT)

@@ -156,7 +156,7 @@ made = openmm_nequip.potential_from
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: made(potentials.springs, "positions"), "units of the module are not known"),
+        (lambda path: made(potentials.springs, "positions"), "units of the model are not known"),
         (lambda path: made(potentials.springs, "positions", "nm"), "give units="),
         (lambda path: made(potentials.springs, "positions", lengthUnit="nm"), "both of them"),
         (lambda path: made(7, "positions", UNITS), "got a int"),

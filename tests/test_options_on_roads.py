@@ -20,6 +20,7 @@ WRONG = {
     "atomTypes": (["Xe"], "atomTypes"),
     "backend": ("Torch", "backend='Torch'"),
     "compile": ("no", "compile='no'"),
+    "coulombCutoff": (1.2, "coulombCutoff"),
     "cudaGraphs": ("perhaps", "cudaGraphs='perhaps'"),
     "declareMolecules": ("no", "declareMolecules"),
     "device": ("tpu", "device='tpu'"),
@@ -30,11 +31,13 @@ WRONG = {
     "lengthScale": (0, "lengthScale"),
     "lengthUnit": ("parsec", "lengthUnit='parsec'"),
     "linkType": ("Xe", "linkType"),
+    "maxNeighbors": (100, "maxNeighbors"),
     "modelInputs": ({"charge": 1}, "charge"),
     "modifiers": ("enable_A", "modifiers='enable_A'"),
     "moduleInputs": ("positions,foo", "moduleInputs: there is no input 'foo'"),
     "precision": ("half", "precision='half'"),
     "properties": ({"useCudaGraphs": "true"}, "useCudaGraphs"),
+    "removeReferenceEnergy": (False, "removeReferenceEnergy"),
     "skin": (True, "skin=True"),
     "tables": ("no", "tables='no'"),
     "trusted": ("0" * 64, "is not the trusted one"),
@@ -132,8 +135,11 @@ SETTINGS = {
     "compile": ("no", "compile = 'no'"),
     "cuda_graphs": ("perhaps", "cuda-graphs = 'perhaps'"),
     "device": (3, "device = 3"),
+    "coulomb_cutoff": (-1.0, "coulomb-cutoff"),
     "kernels": ("fast", "kernels = 'fast'"),
+    "max_neighbors": (0, "max-neighbors"),
     "modifiers": ("enable_A", "modifiers = 'enable_A'"),
+    "remove_reference_energy": ("no", "remove-reference-energy = 'no'"),
     "tables": ("no", "tables = 'no'"),
     "trusted": (5, "trusted = 5"),
     "types": ("H", "types = 'H'"),
@@ -152,11 +158,13 @@ def test_a_run_hands_every_setting_of_the_model_on():
     """What a user sets arrives as an option of the potential; trust goes its own way beside them."""
     config = RunConfig(model="m", structure="s", output="o", units=("nm", "kJ/mol"), types=("0", "C"),
                        backend="PythonForce", compile=False, kernels="none", tables=False, modifiers=("enable_A",),
-                       cuda_graphs="off", device="cpu", input=("charge=1",))  # fmt: skip
+                       cuda_graphs="off", device="cpu", input=("charge=1",), remove_reference_energy=False,
+                       max_neighbors=99, coulomb_cutoff=12.0)  # fmt: skip
     assert model_options(config) == {
         "lengthUnit": "nm", "energyUnit": "kJ/mol", "atomTypes": [0, "C"], "backend": "PythonForce", "compile": False,
         "kernels": "none", "tables": False, "modifiers": ("enable_A",), "cudaGraphs": False, "device": "cpu",
-        "modelInputs": {"charge": 1},
+        "modelInputs": {"charge": 1}, "removeReferenceEnergy": False, "maxNeighbors": 99,
+        "coulombCutoff": pytest.approx(1.2),
     }  # fmt: skip
 
 

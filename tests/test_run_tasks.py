@@ -43,7 +43,7 @@ def settings(structure, output, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("thermostat", ["csvr", "nose-hoover"])
+@pytest.mark.parametrize("thermostat", [pytest.param("csvr", marks=pytest.mark.torchforce_stack), "nose-hoover"])
 def test_restart_with_other_thermostats_is_the_run_that_was_not_stopped(waters, tmp_path, thermostat):
     change = {"thermostat": thermostat, "thermostat_time": 20.0, "platform": "Reference"}
     start_run(make_config(settings(waters, tmp_path / "whole", steps=40, **change)))

@@ -58,7 +58,7 @@ def test_the_shipped_model_in_float32(tmp_path):
 def test_differences_are_found():
     """The comparison sees another model, and a file that does not agree is not given out."""
     model, other = (load_model(DATA / f"tiny-{kind}.nequip.pth", kernels="none") for kind in ("nequip", "allegro"))
-    assert compare(model, model).worst == 0.0
+    assert compare(model, model).worst <= FLOAT64_NOISE
     assert compare(other, model).worst > TOLERANCES["float32"]
 
 

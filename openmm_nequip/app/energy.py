@@ -12,6 +12,7 @@ from ..files import output_obstacle
 from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_frames, reference_keys, table_of
 from .answer import Answer
 from .module_option import add_module_option
+from .typed_inputs import add_rebuilding_options
 
 #: Options that mean something with ``--frames`` alone, and what they are if nobody gives them.
 _OF_FRAMES = {
@@ -66,6 +67,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--input", nargs="+", action="extend", metavar="NAME=VALUE",
         help="what the model takes beside the structure: charge=1",
     )  # fmt: skip
+    add_rebuilding_options(parser)
     add_module_option(parser)
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=energy)
@@ -91,30 +93,32 @@ def energy(arguments: argparse.Namespace) -> Answer:
         If the model or the structure cannot be used, or the forces not be written.
     """
     from ..models.modules.declared_path import declared
-    from ..potential import log_units
+    from ..models.units_in_force import log_units, units_of
     from ..units import resolve_units
     from . import single_point
     from .accuracy.frame_answers import load_for_frames
     from .structures.structure_files import read_structure
-    from .typed_inputs import read_inputs
+    from .typed_inputs import read_inputs, read_settings
 
     length_unit, energy_unit = arguments.length_unit, arguments.energy_unit
     if arguments.units is not None:
         if length_unit is not None or energy_unit is not None:
             raise UsageError("give --units or --length-unit and --energy-unit, not both")
         length_unit, energy_unit = arguments.units
-    units = resolve_units(length_unit, energy_unit)
+    typed = resolve_units(length_unit, energy_unit)  # a slip in them is told before the model is read
     _check_files(arguments)
-    inputs = read_inputs(arguments.input)
     arguments.model = declared(arguments.model, arguments.module_inputs)
-    given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels, inputs
+    given = (
+        arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels,
+        read_inputs(arguments.input), read_settings(arguments),
+    )  # fmt: skip
     types = single_point.read_types(arguments.types)
     if arguments.frames is not None:
-        return _all_frames(arguments, given, units, types)
+        return _all_frames(arguments, given, (length_unit, energy_unit), types)
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
-    model = load_for_frames(*given, largest=structure, units=units)
-    units = model.info.units_given(units)
-    log_units(arguments.model, units)
+    model = load_for_frames(*given, largest=structure, units=typed)
+    units = units_of(model.info, length_unit, energy_unit)
+    log_units(arguments.model, units, model.info)
     cutoff = model.info.cutoff
     structure = structure.filled(None if cutoff is None else cutoff * units.length)
     result = single_point.evaluate(model, structure, units, types)
@@ -156,9 +160,10 @@ def _check_files(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--csv {arguments.csv!r} {reason}")
 
 
-def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], units: Any, types: Any) -> Answer:
+def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], typed: tuple[Any, Any], types: Any) -> Answer:
     """Several frames as a table."""
-    from ..potential import log_units
+    from ..models.units_in_force import log_units, units_of
+    from ..units import resolve_units
     from .accuracy.frame_answers import load_for_frames
     from .accuracy.labelled_frames import read_frames
     from .single_point import to_ase
@@ -166,9 +171,9 @@ def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], units: An
     keys = reference_keys(arguments)
     frames = read_frames(arguments.structure, arguments.frames, arguments.box, keys)
     largest = max((frame.structure for frame in frames), key=lambda each: len(each.positions_nm))
-    model = load_for_frames(*given, largest=largest, units=units)
-    units = model.info.units_given(units)
-    log_units(arguments.model, units)
+    model = load_for_frames(*given, largest=largest, units=resolve_units(*typed))
+    units = units_of(model.info, *typed)
+    log_units(arguments.model, units, model.info)
     found = evaluate_frames(model, units, types, frames)
     rows = [each.as_row() for each in found]
     document = {
@@ -197,6 +202,8 @@ _TABLE = (
     ("frame", "frame", "d"), ("atoms", "atoms", "d"), ("periodic", "periodic", ""),
     ("energy (kJ/mol)", "energy_kj_per_mol", ".4f"), ("energy (eV)", "energy_ev", ".6f"),
     ("largest force (kJ/mol/nm)", "max_force_kj_per_mol_nm", ".2f"), ("pressure (bar)", "pressure_bar", ".1f"),
+    ("spread (kJ/mol)", "energy_spread_kj_per_mol", ".4f"),
+    ("of forces (kJ/mol/nm)", "max_forces_spread_kj_per_mol_nm", ".2f"),
     ("reference (eV)", "reference_energy_ev", ".6f"), ("error (meV/atom)", "energy_error_mev_per_atom", ".3f"),
     ("forces MAE (meV/Å)", "force_mae_mev_per_angstrom", ".2f"),
     ("stress MAE (meV/Å³)", "stress_mae_mev_per_angstrom3", ".4f"),
@@ -205,12 +212,12 @@ _TABLE = (
 
 def _columns(rows: list[dict[str, Any]]) -> list[list[str]]:
     """The table of frames, without columns that have no value."""
-    shown = [column for column in _TABLE if any(row[column[1]] is not None for row in rows)]
+    shown = [column for column in _TABLE if any(row.get(column[1]) is not None for row in rows)]
     table = [[heading for heading, _, _ in shown]]
     for row in rows:
         cells = []
         for _, key, form in shown:
-            value = row[key]
+            value = row.get(key)
             written = "-" if value is None else ("yes" if value else "no") if form == "" else format(value, form)
             cells.append(written)
         table.append(cells)
@@ -224,6 +231,12 @@ def _lines(result: Any) -> list[str]:
         f"{'energy':14} {document['energy_kj_per_mol']:.6f} kJ/mol = {document['energy_ev']:.8f} eV",
         f"{'largest force':14} {document['max_force_kj_per_mol_nm']:.4f} kJ/mol/nm",
     ]
+    if result.forces_spread is not None:
+        largest, atom = result.forces_spread.max(), result.forces_spread.argmax()
+        text.append(
+            f"{'spread':14} {result.energy_spread:.6f} kJ/mol of the energy; of the forces at most {largest:.4f} "
+            f"kJ/mol/nm (atom {atom}), standard deviations of the models"
+        )
     if result.stress is not None:
         text.append(f"{'pressure':14} {document['pressure_bar']:.3f} bar (potential part: atoms at rest)")
         rows = ["  ".join(f"{value:14.3f}" for value in row) for row in result.stress]

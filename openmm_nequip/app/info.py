@@ -42,6 +42,8 @@ def info(arguments: argparse.Namespace) -> Answer:
     facts = describe_model(path, arguments.device, arguments.trusted, arguments.load)
     units = facts["units"] or "to be stated with --units"
     length = "of its unit of length" if facts["units"] is None else facts["units"].partition(",")[0]
+    if facts["units_source"]:
+        units += f" (by its {facts['units_source']})"
     later = ": compiled at first use" if facts["can_compile"] else ""
     lines = [
         ("file", facts["path"]),

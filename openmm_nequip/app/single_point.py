@@ -38,17 +38,32 @@ class SinglePoint:
         kJ/mol.
     stress : numpy.ndarray, (3, 3) float64, or None
         bar, dE/d(strain)/V in the frame of the structure, positive under tension; None without a box.
+    energy_spread : float, optional
+        Standard deviation of the energies of an ensemble, kJ/mol.
+    forces_spread : numpy.ndarray, (n_atoms,) float64, optional
+        And of the force on each atom, kJ/mol/nm.
     """
 
     energy: float
     forces: np.ndarray
     atomic_energies: np.ndarray | None
     stress: np.ndarray | None
+    energy_spread: float | None = None
+    forces_spread: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, out: dict[str, Any]) -> SinglePoint:
+        """What :meth:`openmm_nequip.evaluate.evaluator.Evaluator.evaluate` gives."""
+        names = "atomic_energies", "stress", "energy_spread", "forces_spread"
+        return cls(out["energy"], out["forces"], **{name: out.get(name) for name in names})
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the forces, with units in the keys; None for what the model or the structure lacks."""
-        stress = self.stress
-        return {
+        stress, spread = self.stress, self.forces_spread
+        spreads = {} if spread is None else {
+            "energy_spread_kj_per_mol": self.energy_spread, "forces_spread_kj_per_mol_nm": spread.tolist(),
+        }  # fmt: skip
+        return spreads | {
             "energy_kj_per_mol": self.energy,
             "energy_ev": self.energy / KJ_PER_MOL_PER_EV,
             "max_force_kj_per_mol_nm": float(np.linalg.norm(self.forces, axis=1).max()),
@@ -104,8 +119,7 @@ def evaluate(model: Model, structure: Structure, units: Units, types: Sequence[i
     model.info.check_box(periodic)
     model.info.check_charges(None)
     evaluator = Evaluator(model, units, Placement(len(indices), indices), periodic, 0.0)
-    out = evaluator.evaluate(structure.positions_nm, structure.box_nm)
-    return SinglePoint(out["energy"], out["forces"], out.get("atomic_energies"), out.get("stress"))
+    return SinglePoint.of(evaluator.evaluate(structure.positions_nm, structure.box_nm))
 
 
 def check_forces_path(path: str | os.PathLike[str]) -> None:

@@ -54,6 +54,7 @@ class Evaluator:
     """
 
     def __init__(self, model: Model, units: Units, placement: Placement, periodic: bool, skin_nm: float) -> None:
+        model.info.check_periodic(periodic, "the model" if model.source is None else model.source.path)
         self.model = model
         self.units = units
         self.placement = placement
@@ -155,8 +156,9 @@ class Evaluator:
         -------
         dict
             ``energy`` float, kJ/mol; ``forces`` (n_particles, 3) float64, kJ/mol/nm; where the model gives them
-            ``atomic_energies`` (n_nodes,), kJ/mol, and, in a periodic box, ``stress`` (3, 3) in bar with the sign of
-            dE/d(strain)/V: positive under tension.
+            ``atomic_energies`` (n_nodes,), kJ/mol; of several models, their standard deviations ``energy_spread``
+            float, kJ/mol, and ``forces_spread`` (n_nodes,), kJ/mol/nm; and, in a periodic box, ``stress`` (3, 3) in bar
+            with the sign of dE/d(strain)/V: positive under tension.
 
         Raises
         ------
@@ -172,6 +174,10 @@ class Evaluator:
         result: dict = {"energy": energy, "forces": forces}
         if out.atomic_energies is not None:
             result["atomic_energies"] = out.atomic_energies.cpu().numpy() * self.units.energy
+        if out.energy_spread is not None:
+            result["energy_spread"] = float(out.energy_spread) * self.units.energy
+        if out.spread is not None:
+            result["forces_spread"] = out.spread.cpu().numpy() * self.units.force
         if out.virial is not None and box is not None:
             result["stress"] = -out.virial.cpu().numpy() / abs(np.linalg.det(cell)) * self.units.stress_bar
         return result

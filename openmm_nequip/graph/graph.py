@@ -145,6 +145,8 @@ class Outputs:
         -dE/d(strain).
     spread : torch.Tensor, (n_atoms,), optional
         Standard deviation of the forces among the members of a committee.
+    energy_spread : torch.Tensor, (), optional
+        Standard deviation of the energy among them.
     surroundings_forces : torch.Tensor, (n_charges, 3), optional
         Forces on the charges around the structure.
     """
@@ -154,13 +156,15 @@ class Outputs:
     atomic_energies: torch.Tensor | None = None
     virial: torch.Tensor | None = None
     spread: torch.Tensor | None = None
+    energy_spread: torch.Tensor | None = None
     surroundings_forces: torch.Tensor | None = None
 
     def as_dict(self) -> dict[str, torch.Tensor]:
         """The outputs that are there, by name."""
         named = {
             "energy": self.energy, "forces": self.forces, "atomic_energies": self.atomic_energies,
-            "virial": self.virial, "spread": self.spread, "surroundings_forces": self.surroundings_forces,
+            "virial": self.virial, "spread": self.spread, "energy_spread": self.energy_spread,
+            "surroundings_forces": self.surroundings_forces,
         }  # fmt: skip
         return {name: value for name, value in named.items() if value is not None}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ..choices import NEQUIP_NET, PYTHON
@@ -11,12 +12,15 @@ from ..errors import CompileError, KernelsError, ModelFileError, ModelInputError
 from .base import Model, ModelInfo
 from .eager import fetch
 from .execution import Execution
+from .format import TORCHMDNET
 from .formats import FORMATS, format_of, identify
-from .graph_inputs import check_inputs, share_inputs
+from .graph_inputs import check_inputs, parse_inputs, share_inputs
 from .modules.declared_path import DeclaredPath
 from .opening import check_execution, open_model, read_info
+from .rebuilding import OPTIONS, make_settings
 from .source import ModelSource, check_trusted, digest_given
 from .torch_device import parse_device
+from .torchmdnet.ensemble import bundle
 from .trust import TRUSTED, trust
 
 #: A group, a model and a version; none of them leads anywhere else.
@@ -29,14 +33,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-def locate(path: str | os.PathLike[str], trusted: str | None = None, interface: Any = None) -> ModelSource:
+def locate(
+    path: str | os.PathLike[str] | Sequence[str], trusted: str | None = None, interface: Any = None
+) -> ModelSource:
     """Find a model file, or the local copy of a ``nequip.net:`` id, and tell its kind without running its code.
 
     Parameters
     ----------
-    path : str or path-like
+    path : str, path-like or sequence of these
         Local file, ``nequip.net:group/model:version`` or ``python:MODULE:NAME``; a :class:`DeclaredPath` of these
-        brings its interface.
+        brings its interface. Several TorchMD-Net checkpoints are an ensemble, which is put into one file in the cache.
     trusted : str, optional
         SHA-256 that the file must have.
     interface : optional
@@ -56,19 +62,38 @@ def locate(path: str | os.PathLike[str], trusted: str | None = None, interface: 
         If ``path`` is no path, or ``trusted`` no SHA-256.
     """
     digest_given(trusted)  # a slip in it is told before a download
-    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-        raise TypeError(f"modelPath={path!r} is no path; give a model file or a nequip.net:group/model:version id")
+    if isinstance(path, (list, tuple)):
+        path = bundle([_member(each) for each in path])
     if isinstance(path, DeclaredPath):
-        interface, path = path.interface if interface is None else interface, os.fspath(path)
-    if isinstance(path, str) and path.startswith(NEQUIP_NET):
-        if not _ID.fullmatch(path.removeprefix(NEQUIP_NET)):
-            raise ModelFileError(f"{path!r} is no id of a model; give {NEQUIP_NET}group/model:version, or a file", path)
-        path = fetch(path)
-    if isinstance(path, str) and path.startswith(PYTHON):
-        TRUSTED.add(path)  # the user of this process has named it
-    source = identify(path, interface)
+        interface = path.interface if interface is None else interface
+    given: str = os.fspath(_given_path(path))
+    if given.startswith(NEQUIP_NET):
+        if not _ID.fullmatch(given.removeprefix(NEQUIP_NET)):
+            raise ModelFileError(f"{given!r} is no id of a model; give {NEQUIP_NET}group/model:version, or a file", given)
+        given = fetch(given)
+    if given.startswith(PYTHON):
+        TRUSTED.add(given)  # the user of this process has named it
+    source = identify(given, interface)
     check_trusted(source, trusted)
     return source
+
+
+def _member(path: Any) -> str:
+    """The path of a member of an ensemble."""
+    source = identify(os.fspath(_given_path(path)))
+    if source.kind != TORCHMDNET:
+        raise ModelFileError(
+            f"a list of files is an ensemble of TorchMD-Net checkpoints, and {source.path} is a {source.kind} file; "
+            "give one file",
+            source.path,
+        )
+    return source.path
+
+
+def _given_path(path: Any) -> Any:
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise TypeError(f"modelPath={path!r} is no path; give a model file or a nequip.net:group/model:version id")
+    return path
 
 
 def load_model(
@@ -86,7 +111,8 @@ def load_model(
     ----------
     path : str or path-like
         A training checkpoint (``.ckpt``), a package (``.nequip.zip``), a compiled model (``.nequip.pth``,
-        ``.nequip.pt2``), a model deployed by nequip <= 0.6 (``.pth``), or a ``nequip.net:group/model:version`` id.
+        ``.nequip.pt2``), a model deployed by nequip <= 0.6 (``.pth``), a TorchMD-Net checkpoint (``.ckpt``) or ensemble
+        (``.zip``, or a list of checkpoints), or a ``nequip.net:group/model:version`` id.
         The kind is told by the content. Loading a checkpoint or package runs code stored in it.
     device : str or torch.device, optional
         ``"cpu"`` (default), ``"cuda"`` or ``"cuda:N"``.
@@ -103,13 +129,15 @@ def load_model(
         Whether fused kernels tabulate the radial networks (default; the error is rounding noise, see
         :mod:`openmm_nequip.kernels.tables`) or evaluate them.
     more
-        ``modifiers``, ``modelInputs`` and ``moduleInputs``, below.
+        ``modifiers``, ``modelInputs``, ``moduleInputs`` and the options of TorchMD-Net checkpoints, below.
     modifiers : sequence of str, optional
         For checkpoints and packages: nequip's modifiers to apply, such as ``enable_OpenEquivariance``; they take the
         place of fused kernels. By default, where it is compiled for CUDA, the fastest of those whose library is
         installed, see :mod:`openmm_nequip.models.compiling.modifiers`; ``()`` for none.
     modelInputs : mapping of str to number, optional
         What the model takes beside the structure, such as ``{"charge": 1}``; :attr:`ModelInfo.inputs` names it.
+    removeReferenceEnergy, maxNeighbors, coulombCutoff : optional
+        For TorchMD-Net checkpoints, see :func:`openmm_nequip.models.rebuilding.make_settings`.
     moduleInputs : str or sequence of str, optional
         For TorchScript files of no known format: what the module takes, in order, see ``docs/modules.md``.
 
@@ -136,12 +164,15 @@ def load_model(
     ValueError, TypeError
         If the device is not there, or an option has none of its values.
     """
-    unknown = [name for name in more if name not in ("modifiers", "modelInputs", "moduleInputs")]
+    rebuilding = tuple(OPTIONS.values())
+    known = "modifiers", "modelInputs", "moduleInputs", *rebuilding
+    unknown = [name for name in more if name not in known]
     if unknown:
         raise TypeError(
-            f"load_model got an unexpected keyword argument {', '.join(unknown)}; it takes modifiers, "
-            "modelInputs and moduleInputs beside the arguments of its signature"
+            f"load_model got an unexpected keyword argument {', '.join(unknown)}; it takes {', '.join(known)} "
+            "beside the arguments of its signature"
         )
-    modifiers, inputs = more.get("modifiers"), more.get("modelInputs")
-    execution = Execution(device, compile, kernels, tables, modifiers, inputs=inputs)  # type: ignore[arg-type]
+    settings = make_settings(**{name: more[name] for name in rebuilding if name in more})
+    modifiers, inputs = more.get("modifiers"), parse_inputs(more.get("modelInputs"))
+    execution = Execution(device, compile, kernels, tables, modifiers, inputs=inputs, settings=settings)
     return open_model(locate(path, trusted, more.get("moduleInputs")), execution)

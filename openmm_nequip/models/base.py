@@ -57,6 +57,10 @@ class ModelInfo:
         Fused kernels that run the model; ``"none"``, with the reason where they were wanted.
     inputs : tuple of GraphInput
         What the model takes beside the structure.
+    units_source : str
+        What states the units, in words.
+    open_only, periodic_only : str
+        Why the model cannot have a periodic box, or cannot do without; empty if it can.
     """
 
     type_names: tuple[str, ...]
@@ -75,6 +79,9 @@ class ModelInfo:
     embeds: bool = False
     takes_charges: bool = False
     units_needed: bool = False
+    units_source: str = ""
+    open_only: str = ""
+    periodic_only: str = ""
 
     def __post_init__(self) -> None:
         """Refuse facts with which no structure can be evaluated.
@@ -110,7 +117,27 @@ class ModelInfo:
     @property
     def sample_inputs(self) -> dict[str, int]:
         """A value for each input beside the structure, where any will do: to look at the model or to time it."""
-        return {each.name: each.sample for each in self.inputs}
+        return {each.name: each.sample for each in self.inputs if not each.optional}
+
+    def check_periodic(self, periodic: bool, path: str) -> None:
+        """Refuse a structure with a box, or without one, that the model does not have an energy for.
+
+        Parameters
+        ----------
+        periodic : bool
+            Whether there is a box.
+        path : str
+            The model file, for the message.
+
+        Raises
+        ------
+        ModelFileError
+            With the model's reason.
+        """
+        reason = self.open_only if periodic else self.periodic_only
+        if reason:
+            word = "with" if periodic else "without"
+            raise ModelFileError(f"{path} cannot run {word} a periodic box: {reason}", path)
 
     def units_given(self, units: Units) -> Units:
         """Units in force, from what a user gave.
@@ -136,8 +163,8 @@ class ModelInfo:
             return self.units
         if self.units_needed:
             raise ModuleError(
-                "the units of the module are not known, and none are assumed: give lengthUnit= and energyUnit= "
-                "(--units LENGTH ENERGY), both of them",
+                "the units of the model are not known, and none are assumed: give lengthUnit= and energyUnit=, both of "
+                'them, such as lengthUnit="angstrom" and energyUnit="eV" (--units LENGTH ENERGY on the command line)',
                 "units",
             )
         return units

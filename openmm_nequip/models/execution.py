@@ -10,6 +10,7 @@ from typing import Any
 from ..choices import CUDA_GRAPHS, KERNELS
 from ..errors import CudaGraphError, ModifierError
 from .graph_inputs import InputValues, parse_inputs
+from .rebuilding import Settings, parse_settings
 
 _DEVICE = re.compile(r"(cpu|cuda)(:\d+)?")
 
@@ -36,6 +37,8 @@ class Execution:
         Whether steps on a CUDA device are replayed from a CUDA graph: ``"auto"``, True or False.
     inputs : mapping of str to number, optional
         Inputs of the model beside the structure, such as ``{"charge": 1}``; kept as pairs in the order of the names.
+    settings : mapping of str to value, optional
+        Hyperparameters of a checkpoint to set otherwise, see :mod:`openmm_nequip.models.rebuilding`.
 
     Raises
     ------
@@ -56,11 +59,13 @@ class Execution:
     modifiers: tuple[str, ...] | None = None
     cuda_graphs: bool | str = "auto"
     inputs: InputValues = ()
+    settings: Settings = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", _device(self.device))
         object.__setattr__(self, "modifiers", _modifiers(self.modifiers))
         object.__setattr__(self, "inputs", parse_inputs(self.inputs))
+        object.__setattr__(self, "settings", parse_settings(self.settings))
         _flag("compile", self.compile, optional=True)
         _flag("tables", self.tables)
         if self.kernels not in KERNELS:
@@ -99,10 +104,11 @@ class Execution:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for files."""
         data = asdict(self)
-        if not self.inputs:
-            del data["inputs"]  # earlier releases, which know none, read the rest
-        else:
-            data["inputs"] = dict(self.inputs)
+        for name in ("inputs", "settings"):
+            if data[name]:
+                data[name] = dict(data[name])
+            else:
+                del data[name]  # earlier releases, which know none, read the rest
         return data | {"modifiers": None if self.modifiers is None else list(self.modifiers)}
 
     @classmethod

@@ -12,11 +12,14 @@ import torch
 from .archive import damaged
 from .base import Model, ModelInfo
 from .execution import Execution
+from .rebuilding import Settings
 from .source import ModelSource
 
 CHECKPOINT = "checkpoint"  #: training checkpoint of nequip >= 0.7 (``.ckpt``)
 PACKAGE = "package"  #: ``nequip-package`` file (``.nequip.zip``)
 TORCHSCRIPT = "torchscript"  #: ``nequip-compile --mode torchscript`` file (``.nequip.pth``) or an older deployed one
+TORCHMDNET = "torchmdnet"  #: training checkpoint of TorchMD-Net (``.ckpt``)
+TORCHMDNET_ENSEMBLE = "torchmdnet-ensemble"  #: several of these in one archive (``.zip``)
 AOTINDUCTOR = "aotinductor"  #: ``nequip-compile --mode aotinductor`` file (``.nequip.pt2``)
 MODULE = "module"  #: any other TorchScript module (``.pt``), with declared inputs
 FUNCTION = "function"  #: a function or class of a Python program (``python:MODULE:NAME``), with declared inputs
@@ -97,6 +100,10 @@ class Format:
     open : callable
         :class:`ModelSource`, ``torch.device`` and :class:`Execution` -> :class:`Model`, as the file is: neither
         compiled nor fused.
+    settings : tuple of str
+        Hyperparameters that :attr:`Execution.settings` may set otherwise.
+    read_info_as_run : callable, optional
+        As ``read_info``, with these settings; None where there are none.
     """
 
     kind: str
@@ -108,3 +115,5 @@ class Format:
     read_info: Callable[[ModelSource], ModelInfo | None]
     open: Callable[[ModelSource, torch.device, Execution], Model]
     obstacle: Callable[[ModelSource, Execution], str] = lambda source, execution: ""
+    settings: tuple[str, ...] = ()
+    read_info_as_run: Callable[[ModelSource, Settings], ModelInfo] | None = None

@@ -21,8 +21,8 @@ import torch
 from ..errors import ModelInputError
 from ..graph.fields import LARGER_INPUTS, POSITIONS, STRUCTURE_FIELDS, WHOLE_INPUTS
 
-#: Values by name, in the order of the names: hashable.
-InputValues = tuple[tuple[str, "int | float"], ...]
+#: Values by name, in the order of the names: hashable. A value is a number, or a tuple of one for each atom.
+InputValues = tuple[tuple[str, Any], ...]
 
 _EMBED = "NodeTypeEmbed"
 
@@ -36,11 +36,17 @@ class GraphInput(NamedTuple):
         nequip's name of the field.
     lowest, highest : int or None
         Range of the whole numbers that the model embeds; None where it states none.
+    optional : bool
+        Whether the model runs without a value.
+    per_atom : bool
+        Whether each atom may have a value of its own.
     """
 
     name: str
     lowest: int | None = None
     highest: int | None = None
+    optional: bool = False
+    per_atom: bool = False
 
     @property
     def sample(self) -> int:
@@ -48,6 +54,10 @@ class GraphInput(NamedTuple):
         return 0 if self.lowest is None or self.highest is None else min(max(0, self.lowest), self.highest)
 
     def __str__(self) -> str:
+        if self.per_atom:
+            return f"{self.name} (one number for each atom, or one for all)"
+        if self.optional:
+            return f"{self.name} (one {'whole ' * (self.name in WHOLE_INPUTS)}number; may be left out)"
         if self.name in LARGER_INPUTS:
             return f"{self.name} (not one number: cannot be given here)"
         if self.lowest is None:
@@ -92,9 +102,13 @@ def _name(name: Any) -> str:
     return name
 
 
-def _number(name: str, value: Any) -> int | float:
+def _number(name: str, value: Any) -> Any:
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(_number(name, each) for each in value)  # one for each atom
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"modelInputs: {name}={value!r} is a {type(value).__name__}; give one number")
     if isinstance(value, numbers.Integral):
@@ -120,6 +134,8 @@ def check_inputs(wanted: Sequence[GraphInput], given: InputValues, path: str) ->
     ------
     ModelInputError
         If a value is missing, not known to the model, or out of its range, or if the model takes more than numbers.
+    TypeError
+        If several values are given for one number.
     """
     values, known = dict(given), {each.name: each for each in wanted}
     for name in known:
@@ -136,7 +152,7 @@ def check_inputs(wanted: Sequence[GraphInput], given: InputValues, path: str) ->
             raise ModelInputError(f"{path} has no input {name!r}; its inputs: {takes}", name)
         _check_range(known[name], value, path)
     for name, each in known.items():
-        if name not in values:
+        if name not in values and not each.optional:
             raise ModelInputError(
                 f"{path} needs the input {each} beside the structure, and no value was given: give "
                 f"modelInputs={{{name!r}: {each.sample}}} (in Python) or --input {name}={each.sample} (on the command "
@@ -179,7 +195,11 @@ def share_inputs(wanted: Sequence[Sequence[GraphInput]], given: Any) -> list[Inp
     return shares
 
 
-def _check_range(wanted: GraphInput, value: int | float, path: str) -> None:
+def _check_range(wanted: GraphInput, value: Any, path: str) -> None:
+    if isinstance(value, tuple):
+        if wanted.per_atom:
+            return
+        raise TypeError(f"modelInputs: {wanted.name}={list(value)} is a list, and {path} takes {wanted}")
     ranged = wanted.lowest is not None and wanted.highest is not None
     if ranged and not wanted.lowest <= value <= wanted.highest:  # type: ignore[operator]
         raise ModelInputError(f"{path} takes {wanted}, and {wanted.name}={value!r} was given", wanted.name)

@@ -25,6 +25,7 @@ from .formats.aotinductor import open_aotinductor
 from .formats.checkpoint import warn_of_age
 from .fused import fused_model
 from .graph_inputs import check_inputs
+from .rebuilding import Settings, check_settings
 from .source import ModelSource
 from .torch_device import parse_device
 
@@ -81,6 +82,7 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
     reason = row.obstacle(source, execution)
     if reason:
         raise ModelFileError(reason, source.path)
+    check_settings(execution.settings, row.settings, source.path, source.kind)
     if execution.modifiers and not row.can_compile:
         raise ModifierError(
             f"modifiers={list(execution.modifiers)} are applied before a model is compiled, and {source.path} is a "
@@ -103,7 +105,7 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
             raise KernelsError(f"{refused}they run on CPUs, and the device is {execution.device}")
 
 
-def read_info(source: ModelSource, run_code: bool = True) -> ModelInfo:
+def read_info(source: ModelSource, run_code: bool = True, settings: Settings = ()) -> ModelInfo:
     """Facts about a model file; nothing is compiled.
 
     Parameters
@@ -112,6 +114,8 @@ def read_info(source: ModelSource, run_code: bool = True) -> ModelInfo:
         The file.
     run_code : bool
         Whether the file may be loaded, and its code run, where its facts cannot be read otherwise.
+    settings : tuple of (str, value), optional
+        Hyperparameters that are set otherwise, as :attr:`Execution.settings`.
 
     Returns
     -------
@@ -122,7 +126,11 @@ def read_info(source: ModelSource, run_code: bool = True) -> ModelInfo:
     ModelFileError
         If the file is damaged or no potential, or its facts cannot be read without running its code and must be.
     """
-    return _facts(format_of(source.kind), source, run_code)
+    row = format_of(source.kind)
+    if settings and row.read_info_as_run is not None:
+        as_run = row.read_info_as_run
+        return _named(source, lambda: as_run(source, settings))
+    return _facts(row, source, run_code)
 
 
 def _facts(row: Format, source: ModelSource, run_code: bool = True) -> ModelInfo:

@@ -16,6 +16,7 @@ from ...errors import UsageError
 from ...files import folder_obstacle
 from ..answer import Answer
 from ..module_option import add_module_option
+from ..typed_inputs import add_rebuilding_options
 
 if TYPE_CHECKING:
     from ...units import Units
@@ -67,6 +68,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_module_option(parser)
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
+    add_rebuilding_options(parser)
     parser.set_defaults(command=measure)
 
 
@@ -134,10 +136,10 @@ def measure(arguments: argparse.Namespace) -> Answer:
         If the model cannot be used on it.
     """
     from ...models.modules.declared_path import declared
-    from ...potential import log_units
+    from ...models.units_in_force import log_units, units_of
     from ...units import resolve_units
     from ..single_point import read_types
-    from ..typed_inputs import read_inputs
+    from ..typed_inputs import read_inputs, read_settings
     from .error_figures import compare_all, values_of
     from .frame_answers import load_for_frames
     from .labelled_frames import no_references, read_frames
@@ -147,7 +149,7 @@ def measure(arguments: argparse.Namespace) -> Answer:
         raise UsageError(f"--worst {arguments.worst}: give a number >= 0")
     if not arguments.group.strip():
         raise UsageError(f"--group {arguments.group!r}: give the name of a value that the frames have")
-    units = resolve_units(*(arguments.units or (None, None)))
+    resolve_units(*(arguments.units or (None, None)))  # a slip in them is told before the frames are read
     keys = reference_keys(arguments)
     folder = free_folder(arguments.output)
     frames = read_frames(arguments.data, arguments.frames, keys=keys)
@@ -155,9 +157,9 @@ def measure(arguments: argparse.Namespace) -> Answer:
         raise no_references(arguments.data, frames)
     arguments.model = declared(arguments.model, arguments.module_inputs)
     given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels
-    model = load_for_frames(*given, inputs=read_inputs(arguments.input))
-    units = model.info.units_given(units)
-    log_units(arguments.model, units)
+    model = load_for_frames(*given, inputs=read_inputs(arguments.input), settings=read_settings(arguments))
+    units = units_of(model.info, *(arguments.units or (None, None)))
+    log_units(arguments.model, units, model.info)
     found = evaluate_frames(model, units, read_types(arguments.types), frames)
     figures = compare_all(found, arguments.group, arguments.worst)
     document = {

@@ -70,6 +70,9 @@ class FrameErrors:
             "reference_energy_ev": None if reference is None else reference / KJ_PER_MOL_PER_EV,
             "energy_error_mev_per_atom": None if reference is None else self.energy_per_atom,
         }
+        if self.answer.forces_spread is not None:  # of an ensemble
+            row["energy_spread_kj_per_mol"] = self.answer.energy_spread
+            row["max_forces_spread_kj_per_mol_nm"] = float(self.answer.forces_spread.max())
         for name, errors in (("force", forces), ("stress", stress)):
             unit = "mev_per_angstrom" + "3" * (name == "stress")
             row[f"{name}_mae_{unit}"] = float(np.abs(errors).mean()) if errors.size else None

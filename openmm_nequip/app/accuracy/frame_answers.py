@@ -36,6 +36,7 @@ def load_for_frames(
     trusted: str | None,
     kernels: str,
     inputs: Mapping[str, float] | None = None,
+    settings: Mapping[str, Any] | None = None,
     **memory: Any,
 ) -> Model:
     """Load a model for a few evaluations: nothing is compiled unless asked for, but what the cache has is used.
@@ -54,6 +55,8 @@ def load_for_frames(
         ``"auto"`` takes the fused kernels where they lie compiled in the cache.
     inputs : mapping of str to float, optional
         What the model takes beside the structure.
+    settings : mapping of str to value, optional
+        Options of TorchMD-Net checkpoints, as of :func:`openmm_nequip.load_model`.
     memory
         ``largest``: the :class:`Structure` with most atoms, and ``units`` of the model, to tell the memory by.
 
@@ -84,7 +87,7 @@ def load_for_frames(
                 return model
             except KernelsError as error:
                 logger.warning("%s, and %s", needs, error)
-    return load_model(path, device, bool(compile), trusted, kernels, modelInputs=inputs)
+    return load_model(path, device, bool(compile), trusted, kernels, modelInputs=inputs, **(settings or {}))
 
 
 def much_memory(source: ModelSource, largest: Structure, units: Units) -> str:
@@ -160,4 +163,4 @@ class FrameEvaluator:
             raise SimulationError(f"frame {frame.index} of {structure.path}: {error}", error.indices) from error
         except ValueError as error:
             raise ValueError(f"frame {frame.index} of {structure.path}: {error}") from error
-        return SinglePoint(out["energy"], out["forces"], out.get("atomic_energies"), out.get("stress"))
+        return SinglePoint.of(out)

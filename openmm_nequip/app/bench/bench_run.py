@@ -23,9 +23,9 @@ from ...evaluate.placement import Placement
 from ...files import folder_obstacle
 from ...forces import choose_backend
 from ...forces.spec import PotentialSpec
-from ...models import ModelInfo, format_of, locate
+from ...models import ModelInfo, format_of, locate, read_info
+from ...models.units_in_force import units_of
 from ...options import skin_in_nm
-from ...units import resolve_units
 from .bench_environment import describe_environment
 from .bench_picture import draw
 from .bench_report import table
@@ -83,7 +83,7 @@ def run_bench(settings: BenchSettings, stop: Callable[[], bool] = lambda: False)
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(as_file(shipped)) if settings.model is None else settings.model
         source = locate(path, settings.trusted)
-        units = resolve_units(*(settings.units or (None, None)))
+        units = units_of(read_info(source), *(settings.units or (None, None)))
         folder = _claim(settings.output)
         threads = torch.get_num_threads()
         stack.callback(torch.set_num_threads, threads)

@@ -11,9 +11,10 @@ from ...evaluate.placement import Placement
 from ...hybrid.selection_text import select_text
 from ...models import locate
 from ...models.opening import open_model
+from ...models.units_in_force import units_of
 from ...options import Options
 from ...topology import atom_types
-from ...units import Units, resolve_units
+from ...units import Units
 from ..run.hybrid_system import is_hybrid, model_options
 from ..run.md_system import Setup, make_integrator, make_simulation
 from ..run.run_config import RunConfig
@@ -56,7 +57,7 @@ class CheckedSystem:
         self.masses = np.array([setup.system.getParticleMass(i)._value for i in range(setup.system.getNumParticles())])
         execution = Options(**model_options(config)).execution
         self.model = open_model(locate(config.declared_model, config.trusted), execution.on(execution.device or "cpu"))
-        self.units = self.model.info.units_given(resolve_units(config.length_unit, config.energy_unit))
+        self.units = units_of(self.model.info, config.length_unit, config.energy_unit)
         self.types = np.asarray(
             atom_types(self.model.info.type_names, self.topology_atoms, read_types(config.types)), dtype=np.int64
         )

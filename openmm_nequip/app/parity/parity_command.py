@@ -70,7 +70,7 @@ def parity(arguments: argparse.Namespace) -> Answer:
     import torch
 
     from ...models import locate, read_info
-    from ...units import resolve_units
+    from ...models.units_in_force import units_of
     from ..bench.contenders import Subject
     from ..structures.structure_files import read_structure
     from .answers import HEADINGS, Difference, Tolerance, markdown
@@ -81,8 +81,8 @@ def parity(arguments: argparse.Namespace) -> Answer:
     if reason:
         raise UsageError(f"--markdown {target!r} {reason}")
     source = locate(arguments.model, arguments.trusted)
-    units = resolve_units(*(arguments.units or (None, None)))
     info = read_info(source)
+    units = units_of(info, *(arguments.units or (None, None)))
     structure = read_structure(arguments.structure, arguments.box, arguments.frame, slabs=True)
     structure = structure.filled(None if info.cutoff is None else info.cutoff * units.length)
     structure = structure.for_dynamics("none")[0]

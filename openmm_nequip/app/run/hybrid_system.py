@@ -17,6 +17,7 @@ from ...files import obstacle, parser_reason
 from ...hybrid.bond_search import find_bonds
 from ...hybrid.builder import MixedSystem
 from ...potential import create_mixed_system
+from ...units import NM_PER_ANGSTROM
 from ..single_point import read_types
 from ..structures.bonds import Molecules, find_molecules, make_whole, nearest_images
 from ..structures.gromacs_topology import macros, read_topology
@@ -121,6 +122,9 @@ def model_options(config: RunConfig) -> dict[str, Any]:
         "modifiers": config.modifiers,
         "cudaGraphs": {"auto": "auto", "on": True, "off": False}[config.cuda_graphs],
         "device": config.device,
+        "removeReferenceEnergy": config.remove_reference_energy,
+        "maxNeighbors": config.max_neighbors,
+        "coulombCutoff": None if config.coulomb_cutoff is None else config.coulomb_cutoff * NM_PER_ANGSTROM,
     }
 
 

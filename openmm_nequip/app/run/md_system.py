@@ -13,8 +13,8 @@ from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
 from ...models import locate, read_info
+from ...options import Options
 from ...reading import read_system
-from ...units import resolve_units
 from ..structures.ase_files import read_masses
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
@@ -144,9 +144,11 @@ def _read_whole(config: RunConfig) -> Structure:
             f"ensemble npt: {structure.path} is periodic in some directions only, and a barostat would press its "
             "vacuum; choose nvt or nve"
         )
-    info = read_info(locate(config.declared_model, config.trusted))
-    units = info.units_given(resolve_units(config.length_unit, config.energy_unit))
-    return structure.filled(None if info.cutoff is None else info.cutoff * units.length)
+    source = locate(config.declared_model, config.trusted)
+    options = Options(**model_options(config))
+    info = read_info(source, settings=options.settings)
+    length = options.units_for(info).length
+    return structure.filled(None if info.cutoff is None else info.cutoff * length)
 
 
 def _hybrid_setup(config: RunConfig, done: int, folder: RunFolder | None) -> Setup:

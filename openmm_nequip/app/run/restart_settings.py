@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 #: Settings that a restart may change: they decide how far and on what to run, not what is simulated.
 CHANGEABLE = (
     "steps", "output", "platform", "device", "compile", "kernels", "tables", "modifiers", "cuda_graphs", "threads",
-    "checkpoint_interval", "trusted", "ranks",
+    "checkpoint_interval", "trusted", "ranks", "max_neighbors",
 )  # fmt: skip
 
 

@@ -126,8 +126,9 @@ class RunConfig:
         "by the file only, or none", choices=("auto", "file", "none"),
     )  # fmt: skip
     units: tuple[str, ...] | None = _option(
-        None, "strings", "the model's units of length and energy (default: angstrom eV)", metavar=("LENGTH", "ENERGY")
-    )
+        None, "strings", "the model's units of length and energy (default: those its file states, else angstrom eV)",
+        metavar=("LENGTH", "ENERGY"),
+    )  # fmt: skip
     types: tuple[str, ...] | None = _option(
         None, "strings", "model type (name or index) of each atom, or one file with them (default: by element)",
         metavar="TYPE", files=True,
@@ -221,6 +222,17 @@ class RunConfig:
     cuda_graphs: str = _option("auto", "str", "replay steps on a GPU from a CUDA graph", choices=("auto", "on", "off"))
     input: tuple[str, ...] | None = _option(
         None, "strings", "what the model takes beside the structure: charge=1", metavar="NAME=VALUE"
+    )
+    remove_reference_energy: bool | None = _option(
+        None, "bool", "TorchMD-Net models trained on energies less those of free atoms: give these, or (no-) the whole "
+        "energies (default: as the file says)",
+    )  # fmt: skip
+    max_neighbors: int | None = _option(
+        None, "int", "TorchMD-Net: neighbours of an atom there is room for (default: the file's)", metavar="N",
+        least=1, most=10**6,
+    )  # fmt: skip
+    coulomb_cutoff: float | None = _option(
+        None, "float", "TorchMD-Net: cutoff of the model's own Coulomb term", metavar="Å", above=0.0
     )
     module_inputs: tuple[str, ...] | None = _option(
         None, "strings", "what a TorchScript module of no known format takes, in order: atom-positions atom-numbers "

@@ -30,7 +30,7 @@ _TABLES: dict[str, tuple[int, tuple[str, ...]]] = {
     "cmaptypes": (5, ("1",)),
     "nonbond_params": (2, ("1",)),
 }
-_PLAIN = ("defaults", "atomtypes", "dihedraltypes")
+_PLAIN = ("defaults", "atomtypes")
 _OF_MOLECULE = ("atoms", "exclusions")
 #: Sections that act on nothing here, with the reason.
 _INERT = {
@@ -182,6 +182,10 @@ class _Reading:
             self._type.sections.setdefault(self._section, []).append(line)
         elif self._section in _TABLES:
             self._take_table_row(line, *_TABLES[self._section])
+        elif self._section == "dihedraltypes":
+            # Two types may stand for the two atoms in the middle.
+            middle = line.text.split()[2:3]
+            self._take_table_row(line, 2 if middle and middle[0].isdigit() else 4, _FUNCTIONS["dihedrals"][1])
         elif self._section in _PLAIN:
             self._tables.append((self._section, line))
         elif self._section != "system":
@@ -191,7 +195,7 @@ class _Reading:
             self._type.sections.setdefault(self._section, []).append(line)
 
     def _check_section(self, line: TopLine) -> None:
-        known = {*_FUNCTIONS, *_TABLES, *_PLAIN, *_OF_MOLECULE, *_INERT, *_REFUSED}
+        known = {"dihedraltypes", *_FUNCTIONS, *_TABLES, *_PLAIN, *_OF_MOLECULE, *_INERT, *_REFUSED}
         known |= {"moleculetype", "molecules", "system"}
         if self._section not in known:
             raise line.error(

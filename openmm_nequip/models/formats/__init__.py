@@ -15,7 +15,7 @@ from ..archive import check_archive
 from ..format import FUNCTION, MODULE, TORCHSCRIPT, Contents, Format
 from ..modules.module_interface import parse_interface
 from ..source import ModelSource, read_file
-from . import aotinductor, checkpoint, module_file, module_function, package, torchscript
+from . import aotinductor, checkpoint, module_file, module_function, package, torchmdnet, torchscript
 
 #: In the order in which they are tried.
 FORMATS: tuple[Format, ...] = (
@@ -23,13 +23,15 @@ FORMATS: tuple[Format, ...] = (
     package.FORMAT,
     torchscript.FORMAT,
     checkpoint.FORMAT,
+    torchmdnet.FORMAT,
+    torchmdnet.ENSEMBLE_FORMAT,
     module_file.FORMAT,
     module_function.FORMAT,
 )
 
 _EXPECTED = (
     "expected a nequip checkpoint (.ckpt), a nequip-package file (.nequip.zip), a compiled model (.nequip.pth or "
-    ".nequip.pt2) or a deployed model of nequip <= 0.6 (.pth)"
+    ".nequip.pt2), a deployed model of nequip <= 0.6 (.pth), or a TorchMD-Net checkpoint (.ckpt) or ensemble (.zip)"
 )
 
 
@@ -128,5 +130,5 @@ def _near_miss(contents: Contents) -> str:
     if ".data/extern_modules" in contents.inner:
         return f"{path} is a torch.package archive, but not one of nequip-package"
     if any(name.endswith("/data.pkl") and name.count("/") == 1 for name in contents.names):
-        return f"{path} is a file of torch.save, but no nequip training checkpoint"
+        return f"{path} is a file of torch.save, but no nequip training checkpoint, and none of TorchMD-Net"
     return f"model file {path} is a zip archive, but not a model ({len(contents.names)} entries)"

@@ -128,7 +128,8 @@ def module_names(thing: Any) -> set[str]:
     -------
     set of str
     """
-    return {type(item).__module__ for item in walk(thing) if isinstance(item, Inert)}
+    # Tensors are plain Inert objects, of this module.
+    return {type(item).__module__ for item in walk(thing) if isinstance(item, Inert) and type(item) is not Inert}
 
 
 def embedded_fields(thing: Any) -> dict[str, tuple[int, int]]:

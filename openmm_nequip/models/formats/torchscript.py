@@ -263,7 +263,7 @@ def family_of(source: ModelSource) -> str:
     names = module_names(_peeked(source))
     # Allegro's modules stand on nequip's.
     for family in reversed(FAMILIES):
-        if any(f"{family.lower()}." in name for name in names):
+        if any(family.lower() in name.split(".") for name in names):
             return family
     return ""
 
