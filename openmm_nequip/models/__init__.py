@@ -69,7 +69,7 @@ def locate(
     given: str = os.fspath(_given_path(path))
     if given.startswith(NEQUIP_NET):
         if not _ID.fullmatch(given.removeprefix(NEQUIP_NET)):
-            raise ModelFileError(f"{given!r} is no id of a model; give {NEQUIP_NET}group/model:version, or a file", given)
+            raise ModelFileError(f"{given!r} is no id of a model; give {NEQUIP_NET}group/model:version", given)
         given = fetch(given)
     if given.startswith(PYTHON):
         TRUSTED.add(given)  # the user of this process has named it

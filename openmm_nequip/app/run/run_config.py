@@ -11,7 +11,7 @@ from typing import Any
 
 from ...choices import BACKENDS, KERNELS, RULES
 from ...files import obstacle
-from .setting_values import AUTO, absolute, checked, present_file
+from .setting_values import AUTO, absolute, checked, present_file, relative
 
 ENSEMBLES = ("nve", "nvt", "npt")
 OPENMM, LAMMPS = "openmm", "lammps"
@@ -24,8 +24,6 @@ BAROSTATS = ("isotropic", "semiisotropic", "anisotropic", "xy", "z", "flexible")
 NONBONDED = ("auto", "pme", "reaction-field", "no-cutoff")
 CONSTRAINTS = ("none", "h-bonds", "all-bonds", "h-angles")
 TRAJECTORIES = ("dcd", "xtc", "h5")
-#: How many folders above a run folder a file may lie and still be named relative to it.
-_MOST_UP = 3
 #: A million million steps of a tenth of a millisecond take three years.
 MOST_STEPS = 10**12
 #: More threads than this for each core only wait for each other.
@@ -281,26 +279,13 @@ class RunConfig:
         for name, value in self.as_settings().items():
             facts = type(self).__dataclass_fields__[name].metadata
             if folder is not None and facts["kind"] == "path":
-                value = _relative(value, folder)
+                value = relative(value, folder)
             elif folder is not None and (facts.get("files") or facts["kind"] == "paths"):
-                value = tuple(_relative(item, folder) for item in value)
+                value = tuple(relative(item, folder) for item in value)
             # JSON's strings, numbers, booleans and arrays of these are TOML's.
             written = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
             lines.append(f"{name.replace('_', '-')} = {written}")
         return "\n".join(lines) + "\n"
-
-
-def is_near(path: str, folder: Path) -> bool:
-    """Whether a file and a folder lie near each other, so that they may well be moved together."""
-    if not os.path.isabs(path):
-        return False
-    up = os.path.relpath(path, folder).split(os.sep).count(os.pardir)
-    return up <= _MOST_UP and os.path.commonpath([path, os.path.abspath(folder)]) != os.path.abspath(os.sep)
-
-
-def _relative(path: str, folder: Path) -> str:
-    """A path as it is written into a file of this folder."""
-    return Path(os.path.relpath(path, folder)).as_posix() if is_near(path, folder) else path
 
 
 def option_name(name: str) -> str:
