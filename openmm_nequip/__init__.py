@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .models import Model, ModelInfo, load_model, trust
     from .module_potential import potential_from
     from .potential import NequIPPotentialImpl, create_mixed_system
-    from .reading import read_system
+    from .reading import read_system, write_system
     from .registration import register
     from .units import Units, resolve_units
 
@@ -53,6 +53,7 @@ __all__ = [
     "reporters",
     "resolve_units",
     "trust",
+    "write_system",
 ]
 
 #: Module of each public name; None for modules.
@@ -88,6 +89,7 @@ _HOMES = {
     "stress": None,
     "trust": "models",
     "units": None,
+    "write_system": "reading",
 }
 
 

@@ -202,6 +202,27 @@ def scratch(folder: Path, name: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder for files that other libraries are to read, gone afterwards.
+
+    It is in the cache folder, where the next process sweeps away what a killed one has left; where that cannot be used,
+    among the system's temporary files.
+
+    Yields
+    ------
+    pathlib.Path
+        Nobody else can write to it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch(shelf("opening"), "open"))
+        except OSError:
+            named = tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(named))
+        yield folder
+
+
+@contextlib.contextmanager
 def _claimed(path: str) -> Iterator[None]:
     """Hold a lock on a folder: it ends with the process, in whatever way that ends."""
     handle = os.open(path, os.O_RDONLY) if fcntl else -1

@@ -49,6 +49,61 @@ def obstacle(path: str | os.PathLike[str]) -> str:
     return ""
 
 
+def folder_obstacle(path: str | os.PathLike[str]) -> str:
+    """Why a folder cannot be made, or not be written to; nothing is made.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The folder; it need not exist.
+
+    Returns
+    -------
+    str
+        Words that follow the folder's name in a sentence; empty if nothing speaks against it.
+    """
+    place = Path(path).absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            what = "is" if place == Path(path).absolute() else f"cannot be made: {place} is"
+            return f"{what} a file; give another --output"
+    except (OSError, ValueError) as error:
+        return f"cannot be made: {getattr(error, 'strerror', None) or error}; give another --output"
+    if not os.access(place, os.W_OK | os.X_OK) or place.parts[:2] in ((os.sep, "proc"), (os.sep, "sys")):
+        return f"cannot be written to: {place} allows no new files; check its permissions, or give another --output"
+    return ""
+
+
+def output_obstacle(path: str | os.PathLike[str]) -> str:
+    """Why a file cannot be written; nothing is opened.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; one that is there is replaced.
+
+    Returns
+    -------
+    str
+        Words that follow the file's name in a sentence; empty if nothing speaks against it.
+    """
+    if not os.fspath(path).strip():
+        return "is no name; give a file"
+    place = Path(path).absolute()
+    try:
+        if place.exists() and not place.is_file():
+            return "is there and is no ordinary file; give another name"
+        if not place.parent.is_dir():
+            return f"cannot be written: the folder {place.parent} does not exist"
+        if not os.access(place if place.exists() else place.parent, os.W_OK):
+            return "cannot be written to; check its permissions, or give another name"
+    except (OSError, ValueError) as error:
+        return f"cannot be written: {getattr(error, 'strerror', None) or error}; give another name"
+    return ""
+
+
 def memory_bytes() -> float:
     """Memory of this machine in bytes."""
     return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")

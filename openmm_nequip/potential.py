@@ -115,6 +115,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         system: openmm.System,
         atoms: Iterable[int] | None,
         forceGroup: int,
+        /,
         **args: Any,
     ) -> None:
         """Add the model, and zero-strength bonds that keep molecules whole, to a System.
@@ -144,6 +145,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
             check_box(system.getDefaultPeriodicBoxVectors())
         members = list(topology.atoms())
         members = members if selected is None else [members[i] for i in selected]
+        if not members:
+            raise ValueError("the topology has no atoms; give one with atoms that the model is to describe")
         info = self.read_info(options)
         types = atom_types(info.type_names, members, options.atomTypes)
         info.check_box(periodic)

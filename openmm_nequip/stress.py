@@ -125,6 +125,8 @@ class StressCalculator:
         self, system: openmm.System, scaled: str = "atoms", platform: str = "CPU", strain: float | None = None
     ) -> None:
         check_scaled(scaled)
+        if not isinstance(system, openmm.System):
+            raise TypeError(f"StressCalculator got a {type(system).__name__}; give an openmm.System")
         if not system.usesPeriodicBoundaryConditions():
             raise ValueError(
                 "the System has no periodic force, so no box, no volume and no pressure; create it from a topology "

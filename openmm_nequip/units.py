@@ -65,11 +65,20 @@ class Units:
         One model energy in kJ/mol, > 0.
     assumed : bool
         True when nobody stated the units and the default (Å and eV) is in force.
+
+    Raises
+    ------
+    ValueError
+        If a factor is not positive and finite.
     """
 
     length: float = NM_PER_ANGSTROM
     energy: float = KJ_PER_MOL_PER_EV
     assumed: bool = False
+
+    def __post_init__(self) -> None:
+        _scale(self.length, "length")
+        _scale(self.energy, "energy")
 
     @property
     def force(self) -> float:

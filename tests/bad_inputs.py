@@ -6,6 +6,7 @@ model is compiled, none runs but a Lennard-Jones toy. ``test_bad_inputs.py`` run
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -26,6 +27,8 @@ from test_mixed_standin import dipeptide, vacuum_system
 from toy import LennardJones, lattice, make_topology, write_toy
 
 import openmm_nequip
+from openmm_nequip import data as shipped
+from openmm_nequip.app.cli import main
 from openmm_nequip.app.run.run_config import make_config, read_toml
 from openmm_nequip.app.structures.structure_files import read_structure
 from openmm_nequip.app.structures.typed_box import parse_box
@@ -98,6 +101,17 @@ class Bench:
         """A hybrid System."""
         atoms = REGION if atoms is None else atoms
         return openmm_nequip.create_mixed_system(dipeptide()[0], vacuum_system(), atoms, self.toy, **options)
+
+    def command(self, *given: str) -> None:
+        """A command line; what it ends with is raised: its last line, where it says that it failed."""
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            try:
+                code: Any = main([str(word) for word in given])
+            except SystemExit as ended:
+                code = ended.code
+        if code:
+            raise RuntimeError(next((line for line in reversed(said.getvalue().splitlines()) if line.strip()), ""))
 
     def run(self, **settings: Any) -> Any:
         """Settings of a run."""
@@ -179,7 +193,7 @@ def model_files() -> list[Case]:
         ("r_max", "four", "r_max = 'four'; expected a number"),
         ("r_max", None, "lacks the extra files r_max"),
         ("type_names", "", "lacks the extra files type_names|no atom types"),
-        ("type_names", " ", "no atom types"),
+        ("type_names", " ", "no atom types|lacks the extra files type_names"),
         ("type_names", None, "lacks the extra files type_names"),
         ("type_names", "H H", "the type 'H' twice"),
         ("type_names", "H C H", "the type 'H' twice"),
@@ -768,9 +782,201 @@ def crystals() -> list[Case]:
     return [Case("crystals", *row) for row in rows]
 
 
+def commands() -> list[Case]:
+    """The command line: places to write to, frames, options of each command, files of settings."""
+    energies = '2\nProperties=species:S:1:pos:R:3:forces:R:3 energy={}\nH 0 0 0 0 0 0\nC 1.5 0 0 0 0 0\n'
+    pair = pdb(("H1", 0, 0, 0, "H"), ("C1", 1.5, 0, 0, "C"))
+    rows: list[tuple[str, Callable[[Bench], Any], str]] = []
+
+    def add(words: str, *given: str, name: str = "", **files: Any) -> None:
+        """A command line; TOY, FRAMES, PAIR, FOLDER, PIPE and names of files stand for paths."""
+
+        def call(b: Bench) -> None:
+            places = {
+                "TOY": b.toy, "FRAMES": b.file("frames.extxyz", energies.format("-1.0")), "PIPE": b.special("fifo"),
+                "PAIR": b.file("p.pdb", pair), "INSIDE": b.file("p.pdb", pair) + "/x", "FOLDER": b.special("folder"),
+                "NOWHERE": str(b.folder / "no" / "x.csv"), "CKPT": str(DATA / "tiny-nequip.ckpt"),
+            }  # fmt: skip
+            places |= {key: b.file(f"{key}.{kind}", text) for key, (kind, text) in files.items()}
+            b.command(*[places.get(word, word) for word in given])
+
+        rows.append((name or " ".join(given), call, words))
+
+    for words, *frames in (
+        ("frames '': give all, a number, or a range", "energy", ""),
+        ("frames '1:2:3:4'", "test", "1:2:3:4"),
+        ("frames '::0'", "energy", "::0"),
+        ("frames '1.5'", "test", "1.5"),
+        ("has 1 frames, and --frames 5 is none", "test", "5"),
+        ("has 1 frames, and --frames 10:5 is none", "energy", "10:5"),
+    ):
+        add(words, frames[0], "TOY", "FRAMES", "--frames", frames[1])
+    add("is there and is no ordinary file", "energy", "TOY", "FRAMES", "--frames", "all", "--csv", "FOLDER")
+    add("the folder .* does not exist", "energy", "TOY", "FRAMES", "--frames", "all", "--csv", "NOWHERE")
+    add("--csv '' is no name", "energy", "TOY", "FRAMES", "--frames", "all", "--csv", "")
+    add("belongs to --frames", "energy", "TOY", "FRAMES", "--energy-key", "e")
+    add("--energy-key 'e': no frame .* has it; its frames have", "energy", "TOY", "FRAMES", "--frames", "all",
+        "--energy-key", "e")  # fmt: skip
+    add("--energy-key 'e': no frame", "test", "TOY", "FRAMES", "--energy-key", "e")
+    add("--forces-key 'f': no frame", "test", "TOY", "FRAMES", "--forces-key", "f")
+    add("--stress-key '': give the name", "test", "TOY", "FRAMES", "--stress-key", "")
+    add("--group '': give the name", "test", "TOY", "FRAMES", "--group", "")
+    add("--worst -1", "test", "TOY", "FRAMES", "--worst", "-1")
+    add("lengthUnit='kg' is not a known unit", "test", "TOY", "FRAMES", "--reference-units", "kg", "eV")
+    add("energy is 1e\\+308, and no reference value", "test", "TOY", "DATA", DATA=("extxyz", energies.format("1e308")),
+        name="test, energy too large")  # fmt: skip
+    add("energy is NaN or infinite; remove this frame", "test", "TOY", "DATA", DATA=("extxyz", energies.format("nan")),
+        name="test, energy NaN")  # fmt: skip
+    add("energy is 'abc', expected numbers", "test", "TOY", "DATA", DATA=("extxyz", energies.format("abc")),
+        name="test, energy a word")  # fmt: skip
+    add("has no reference energies", "test", "TOY", "DATA", DATA=("extxyz", "1\n\nH 0 0 0\n"),
+        name="test, no labels")  # fmt: skip
+    add("cannot be read to its end", "test", "TOY", "DATA",
+        DATA=("extxyz", energies.format("-1") + "2\nProperties=species:S:1:pos:R:3\nH 0 0 0\n"),
+        name="test, half a frame")  # fmt: skip
+    for command in (("test", "TOY", "FRAMES"), ("bench", "--model", "TOY"), ("demo",),
+                    ("run", "--model", "TOY", "--structure", "PAIR")):  # fmt: skip
+        add("is a file; give another --output", *command, "--output", "PAIR")
+        add("cannot be made: .* is a file; give another", *command, "--output", "INSIDE")
+        add("output = '': give a path", *command, "--output", "")
+        add("allows no new files", *command, "--output", "/proc/x")
+    add("is a file; give another --output", "pmf", "FOLDER", "--output", "PAIR")
+    add("is there and is no ordinary file", "parity", "TOY", "PAIR", "--markdown", "FOLDER")
+    add("the folder .* does not exist", "parity", "TOY", "PAIR", "--markdown", "NOWHERE")
+    add("file of atom types .* is a folder", "energy", "TOY", "PAIR", "--types", "FOLDER")
+    add("file of atom types .* is a named pipe", "energy", "TOY", "PAIR", "--types", "PIPE")
+    add("file of atom types .* is a device", "energy", "TOY", "PAIR", "--types", "/dev/zero")
+    add("file of atom types .* is no text", "energy", "TOY", "PAIR", "--types", "T", T=("txt", b"\xff\xfe\x00"))
+    add("larger than 100000 nm", "energy", "TOY", "PAIR", "--box", "1e9", "1e9", "1e9")
+    add("box has 4 numbers", "energy", "TOY", "PAIR", "--box", "1", "1", "1", "1")
+    add("--frame N for one frame or --frames", "energy", "TOY", "PAIR", "--frame", "0", "--frames", "all")
+    add("not both", "energy", "TOY", "PAIR", "--units", "nm", "eV", "--length-unit", "nm")
+    add("sizes 22 22: one is given twice", "bench", "--model", "TOY", "--sizes", "22", "22")
+    add("budget=inf must be a finite", "bench", "--model", "TOY", "--budget", "inf")
+    add("platforms: '' is unknown", "bench", "--model", "TOY", "--platforms", "")
+    add("exclude each other", "compile", "CKPT", "--modifiers", "a", "--kernels", "fused")
+    add("has no input 'spin'", "compile", "CKPT", "--input", "spin=2")
+    add("is a named pipe", "compile", "PIPE")
+    add("is a device", "info", "/dev/zero")
+    add("is no id of a model; give nequip.net:", "info", "nequip.net:a/b:c/../d")
+    add("holds no run to continue", "run", "--restart", "--output", "FOLDER")
+    for text, words in (
+        ("pressure = 1e12", "pressure = 1e\\+12|pressure = 1000000000000.0: it must be"),
+        ("pressure = -1e12", "pressure = -1000000000000.0: it must be"),
+        ('structure = ""', "structure = '': give a path"),
+        ("steps = true", "steps = True: give a whole number"),
+        ("steps = 1e3", "steps = 1000.0: give a whole number"),
+        ("steps = 1979-05-27", "steps = .*give a whole number"),
+        ("model = 1", "model = 1: give a text"),
+        ("input = {charge = 1}", "input = .*give a list of names"),
+        ("input = []", "input = .*give a list of names"),
+        ("json = true", "unknown key 'json'"),
+    ):  # fmt: skip
+        # The command line states the same: what stands in the file is checked nevertheless.
+        add(words, "run", "--config", "C", "--model", "TOY", "--structure", "PAIR", "--output", "NOWHERE", "--steps",
+            "1", C=("toml", text), name=f"run, TOML {text}")  # fmt: skip
+    return [Case("commands", *row) for row in rows]
+
+
+def direct() -> list[Case]:
+    """Python's callers: models with tensors, Systems to write, units."""
+    tensors = {
+        "positions": torch.zeros((2, 3), dtype=torch.float64),
+        "types": torch.tensor([0, 1]),
+        "edge_index": torch.tensor([[0, 1], [1, 0]]),
+        "shifts": torch.zeros((2, 3), dtype=torch.float64),
+        "cell": torch.eye(3, dtype=torch.float64),
+    }
+    rows: list[tuple[str, Callable[[Bench], Any], str]] = []
+    for name, value, words in (
+        ("positions", [[0, 0, 0], [1, 1, 1]], "positions is a list; give a torch.Tensor of the shape"),
+        ("positions", torch.zeros((2, 2)), r"positions has the shape \(2, 2\); expected \(2, 3\)"),
+        ("positions", torch.full((2, 3), np.nan), "positions has values that are NaN"),
+        ("positions", torch.zeros((0, 3)), r"types has the shape \(2,\); expected \(0,\)"),
+        ("types", torch.tensor([0, 99]), "types has values from 0 to 99; expected 0 to 4"),
+        ("types", torch.tensor([0.0, 1.0]), "types has the dtype torch.float32; expected int64"),
+        ("types", torch.tensor([0]), r"types has the shape \(1,\); expected \(2,\)"),
+        ("edge_index", torch.tensor([[0, 5], [5, 0]]), "edge_index has values from 0 to 5; expected 0 to 1"),
+        ("edge_index", torch.tensor([0, 1]), r"edge_index has the shape \(2,\)"),
+        ("shifts", torch.full((2, 3), np.inf), "shifts has values that are NaN or infinite"),
+        ("cell", torch.eye(2), r"cell has the shape \(2, 2\); expected \(3, 3\)"),
+        ("cell", None, "cell is a NoneType"),
+    ):
+        rows.append(
+            (
+                f"model, {name} {str(value)[:30]!r}",
+                lambda b, n=name, v=value: openmm_nequip.load_model(b.toy)(**{**tensors, n: v}),
+                words,
+            )
+        )
+    rows += [
+        ("no atoms", lambda b: b.potential.createSystem(app.Topology()), "the topology has no atoms"),
+        ("force group", lambda b: b.system(forceGroup=1), "createSystem does not know forceGroup"),
+        ("units NaN", lambda b: openmm_nequip.Units(float("nan"), 1.0), "length=nan must be a positive, finite"),
+        ("units zero", lambda b: openmm_nequip.Units(0.1, 0.0), "energy=0.0 must be a positive, finite"),
+        ("stress of nothing", lambda b: StressCalculator(None), "StressCalculator got a NoneType"),
+        ("write nothing", lambda b: openmm_nequip.write_system(None, "a.xml"), "write_system got a NoneType"),
+        ("write nowhere", lambda b: openmm_nequip.write_system(b.system(), ""), "System file '' is no name"),
+        ("write to a number", lambda b: openmm_nequip.write_system(b.system(), 5), "path=5 is no path"),
+        (
+            "write to a folder",
+            lambda b: openmm_nequip.write_system(b.system(), b.special("folder")),
+            "is there and is no ordinary file",
+        ),
+        (
+            "write into no folder",
+            lambda b: openmm_nequip.write_system(b.system(), b.folder / "no" / "a.xml"),
+            "the folder .* does not exist",
+        ),
+        ("read nothing", lambda b: openmm_nequip.read_system(None), "read_system got 'None'; give the text"),
+        ("read bytes", lambda b: openmm_nequip.read_system(b"<System/>"), "read_system got .*; give the text"),
+        ("read an empty text", lambda b: openmm_nequip.read_system(""), "read_system got an empty text"),
+        ("read another form", lambda b: openmm_nequip.read_system("<System/>"), "the XML is damaged, or of another"),
+        ("read a changed one", changed_system, "is damaged: its content is not that of its SHA-256; copy the file"),
+        ("shipped model, replaced", replaced_model, "is damaged or was replaced: .* install the package again"),
+        ("shipped structure, replaced", replaced_structure, "is damaged or was replaced"),
+    ]
+    return [Case("direct calls", *row) for row in rows]
+
+
+def changed_system(b: Bench) -> Any:
+    """A file of ours with another mass."""
+    path = b.folder / "changed.xml"
+    openmm_nequip.write_system(b.system(), path)
+    path.write_text(path.read_text().replace('mass="12', 'mass="13'))
+    return openmm_nequip.read_system(path)
+
+
+def _in_place_of_shipped(b: Bench, content: bytes, use: Callable[[str], Any], name: str) -> Any:
+    """Use a file as if it lay where the package's own lies."""
+    folder = b.folder / "data"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    before = shipped._FOLDER
+    shipped._FOLDER = str(folder.resolve())
+    try:
+        return use(str(folder / name))
+    finally:
+        shipped._FOLDER = before
+
+
+def replaced_model(b: Bench) -> Any:
+    """Another, good model under the name of the shipped one."""
+    content = (DATA / "tiny-nequip.nequip.zip").read_bytes()
+    return _in_place_of_shipped(b, content, openmm_nequip.load_model, "alanine-dipeptide.nequip.zip")
+
+
+def replaced_structure(b: Bench) -> Any:
+    """Another, good structure under the name of the shipped one."""
+    return _in_place_of_shipped(b, pdb(("H1", 0, 0, 0, "H")).encode(), read_structure, "alanine-dipeptide.pdb")
+
+
 def table() -> list[Case]:
     """All rows."""
-    return [*model_files(), *options(), *hybrids(), *settings(), *structures(), *evaluations(), *saved(), *crystals()]
+    return [
+        *model_files(), *options(), *hybrids(), *settings(), *structures(), *evaluations(), *saved(), *crystals(),
+        *commands(), *direct(),
+    ]  # fmt: skip
 
 
 __all__ = ["Bench", "Case", "app", "table"]

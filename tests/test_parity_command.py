@@ -89,4 +89,4 @@ def test_the_table_as_text_and_markdown(tmp_path, capsys):
     assert lines[0].startswith("| program |") and lines[-1].startswith("| tolerance |")
     with pytest.raises(SystemExit):
         main(["parity", shipped, peptide, "--markdown", str(tmp_path / "no" / "x.md")])
-    assert "in a folder that exists" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err

@@ -26,9 +26,9 @@ from openmm_nequip.app.run.run_analysis import read_log
 from openmm_nequip.app.run.run_config import make_config
 from openmm_nequip.app.run.run_folder import RunFolder
 from openmm_nequip.app.run.run_lock import locked
-from openmm_nequip.app.run.sealed import seal, unseal
 from openmm_nequip.app.run.trajectory_files import count_frames
 from openmm_nequip.errors import RunFolderError
+from openmm_nequip.sealed import seal, unseal
 
 PEPTIDE = Path(openmm_nequip.__file__).parent / "data" / "alanine-dipeptide.pdb"
 SAVED = DATA / "saved" / "run"

@@ -8,10 +8,16 @@ from typing import Any
 
 from ..choices import KERNELS
 from ..errors import UsageError
+from ..files import output_obstacle
 from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_frames, reference_keys, table_of
 from .answer import Answer
 from .module_option import add_module_option
 from .typed_inputs import add_rebuilding_options
+
+#: Options that mean something with ``--frames`` alone, and what they are if nobody gives them.
+_OF_FRAMES = {
+    "csv": None, "reference_units": None, "energy_key": "energy", "forces_key": "forces", "stress_key": "stress",
+}  # fmt: skip
 
 DESCRIPTION = """Evaluate a model on a structure, in any cell, or with --frames on all those of a file, beside the
 energies and forces that the file states. Nothing is compiled unless --compile or --kernels fused is given, or eager
@@ -141,16 +147,17 @@ def _check_files(arguments: argparse.Namespace) -> None:
     if arguments.forces is not None:
         single_point.check_forces_path(arguments.forces)
     if arguments.frames is None:
-        for name in ("csv", "reference_units"):
-            if getattr(arguments, name) is not None:
+        for name, unset in _OF_FRAMES.items():
+            if getattr(arguments, name) != unset:
                 raise UsageError(f"--{name.replace('_', '-')} belongs to --frames; give --frames all")
         return
     if arguments.frame != -1:
         raise UsageError("give --frame N for one frame or --frames for several, not both")
     if arguments.forces is not None and not arguments.forces.endswith(".extxyz"):
         raise UsageError(f"--forces {arguments.forces}: several frames go into an .extxyz file")
-    if arguments.csv is not None and not (arguments.csv.strip() and Path(arguments.csv).resolve().parent.is_dir()):
-        raise UsageError(f"--csv {arguments.csv!r}: give a file in a folder that exists")
+    reason = "" if arguments.csv is None else output_obstacle(arguments.csv)
+    if reason:
+        raise UsageError(f"--csv {arguments.csv!r} {reason}")
 
 
 def _all_frames(arguments: argparse.Namespace, given: tuple[Any, ...], typed: tuple[Any, Any], types: Any) -> Answer:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..evaluate.evaluator import Evaluator
 from ..evaluate.placement import Placement
+from ..files import output_obstacle, read_text
 from ..models import Model
 from ..topology import atom_types, common_symbol
 from ..units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
@@ -83,11 +84,8 @@ def read_types(given: Sequence[str] | None) -> list[int | str] | None:
     if given is None:
         return None
     words = list(given)
-    if len(words) == 1 and os.path.isfile(words[0]):
-        try:
-            words = Path(words[0]).read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"atom types cannot be read from {words[0]}: {error}") from error
+    if len(words) == 1 and words[0] and os.path.exists(words[0]):
+        words = read_text(words[0], "file of atom types").split()
     return [int(word) if word.lstrip("-").isdigit() else word for word in words]
 
 
@@ -134,10 +132,9 @@ def check_forces_path(path: str | os.PathLike[str]) -> None:
     """
     if Path(path).suffix.lower() not in FORCE_SUFFIXES:
         raise ValueError(f"forces file {path}: the suffix must be one of {', '.join(FORCE_SUFFIXES)}")
-    if Path(path).exists() and not Path(path).is_file():
-        raise ValueError(f"forces file {path} is there and is no ordinary file; give another name")
-    if not Path(path).resolve().parent.is_dir():
-        raise ValueError(f"forces file {path}: the folder {Path(path).resolve().parent} does not exist")
+    reason = output_obstacle(path)
+    if reason:
+        raise ValueError(f"forces file {path} {reason}")
 
 
 def write_forces(path: str | os.PathLike[str], structure: Structure, result: SinglePoint) -> str:

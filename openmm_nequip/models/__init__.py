@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ from .source import ModelSource, check_trusted, digest_given
 from .torch_device import parse_device
 from .torchmdnet.ensemble import bundle
 from .trust import TRUSTED, trust
+
+#: A group, a model and a version; none of them leads anywhere else.
+_ID = re.compile(r"[\w.-]*\w[\w.-]*/[\w.-]*\w[\w.-]*:[\w.-]*\w[\w.-]*")
 
 __all__ = [
     "FORMATS", "CompileError", "DeclaredPath", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo",
@@ -64,6 +68,8 @@ def locate(
         interface = path.interface if interface is None else interface
     given: str = os.fspath(_given_path(path))
     if given.startswith(NEQUIP_NET):
+        if not _ID.fullmatch(given.removeprefix(NEQUIP_NET)):
+            raise ModelFileError(f"{given!r} is no id of a model; give {NEQUIP_NET}group/model:version", given)
         given = fetch(given)
     if given.startswith(PYTHON):
         TRUSTED.add(given)  # the user of this process has named it

@@ -12,6 +12,7 @@ import torch
 
 from ..errors import ModelFileError, ModelInputError, ModuleError
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
+from ..graph.graph_checks import check_graph
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
 from ..units import Units
 from .graph_inputs import GraphInput
@@ -325,8 +326,15 @@ class Model:
         dict of str to torch.Tensor
             float64: ``energy`` () and ``forces`` (n_atoms, 3) in the model's units; where the model gives them
             ``atomic_energies`` (n_atoms,) and ``virial`` (3, 3) = -dE/d(strain).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a tensor is none, has another shape, or is out of range.
         """
-        return self.evaluate(Graph(positions, types, Edges(edge_index, shifts), cell)).as_dict()
+        graph = Graph(positions, types, Edges(edge_index, shifts), cell)
+        check_graph(graph, len(self.info.type_names))
+        return self.evaluate(graph).as_dict()
 
     def stepper(self, request: StepRequest) -> StepFunction | None:
         """A shorter way through the steps of a simulation, for models that have one.

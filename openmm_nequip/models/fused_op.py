@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import ModelFileError
 from ..graph.fields import (
     ATOMIC_ENERGY,
     CELL,
@@ -33,11 +34,14 @@ from ..kernels.fuse import Fused, fuse
 from ..upstream.nequip_state import default_dtype
 from .fused import open_kernels
 from .metadata import KERNELS_KEY
+from .operator_errors import keep_operator_error
 from .own_answers import References, make_references
 
 #: Names for ``nequip-compile --modifiers``, and whether the radial networks are tabulated.
 MODIFIERS = {"enable_FusedKernels": True, "enable_FusedKernelsExact": False}
 _EARLIER, _NAME = "openmm_nequip::fused", "openmm_nequip::fused_checked"
+#: Source, weights, constants, and the answers of the model.
+_PARTS = 4
 
 
 class _Steps:
@@ -46,16 +50,48 @@ class _Steps:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._steps: dict[str, Step] = {}
+        self._compared: set[tuple[str, ...]] = set()
 
     def get(self, key: str, parts: Sequence[torch.Tensor]) -> Step:
-        """The step of this content (source, weights, constants, references), built now if it is the first call."""
+        """The step of this content (source, weights, constants, references), built now if it is the first call.
+
+        Raises
+        ------
+        ModelFileError
+            If the content is not that of its digest, or brings no answers to compare a library with.
+        """
+        # A package's tensors stay where they are, so their content is compared with the digest once.
+        places = (key, *(str(tensor.data_ptr()) for tensor in parts))
+        if places not in self._compared:
+            self._compare(key, parts)
+            self._compared.add(places)
         step = self._steps.get(key)
         if step is None:
-            source, weights, constants, *rest = (tensor.numpy() for tensor in parts)
-            references = References.unpack(rest[0].tobytes()) if rest else None
+            source, weights, constants, references = (tensor.numpy() for tensor in parts)
             code = Generated(source.tobytes().decode(), weights, constants)
-            step = self._steps[key] = Step(open_kernels(code, references=references))
+            answers = References.unpack(references.tobytes())
+            step = self._steps[key] = Step(open_kernels(code, references=answers))
         return step
+
+    def _compare(self, key: str, parts: Sequence[torch.Tensor]) -> None:
+        if _digest([tensor.numpy() for tensor in parts]) != key:
+            raise ModelFileError(
+                "the fused kernels in the compiled model are damaged: their content is not that of their SHA-256; copy "
+                "the .nequip.pt2 again, or compile the .ckpt or .nequip.zip again"
+            )
+        if len(parts) < _PARTS:
+            raise ModelFileError(
+                "the compiled model has fused kernels of an earlier release in it, without answers of the model itself "
+                "to compare them with on this machine; compile the .ckpt or .nequip.zip again"
+            )
+
+
+def _digest(arrays: Sequence[np.ndarray]) -> str:
+    """SHA-256 of all that makes kernels what they are."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 _STEPS = _Steps()
@@ -63,7 +99,8 @@ _STEPS = _Steps()
 _STRUCTURE = "Tensor pos, Tensor types, Tensor edge_index, Tensor shifts, Tensor cell"
 _CODE = "Tensor source, Tensor weights, Tensor constants"
 _ANSWER = "(Tensor, Tensor, Tensor)"
-# The first is that of packages of earlier releases, which bring no answers of the model to compare a library with.
+# The first is that of packages of earlier releases, which bring no answers of the model to compare a library with: it
+# is there so that they load, and say so.
 torch.library.define(_EARLIER, f"({_STRUCTURE}, {_CODE}, str key) -> {_ANSWER}")
 torch.library.define(_NAME, f"({_STRUCTURE}, {_CODE}, Tensor references, str key) -> {_ANSWER}")
 
@@ -72,9 +109,13 @@ def _fused(pos, types, edge_index, shifts, cell, *code):
     *parts, key = code
     threads = max(1, min(torch.get_num_threads(), edge_index.shape[1] // EDGES_PER_THREAD))
     inputs = pos.double(), types.view(-1).long(), edge_index.long(), shifts.double(), cell.view(3, 3).double()
-    with _STEPS.lock:
-        step = _STEPS.get(key, parts)
-        found = step(*[tensor.contiguous().numpy() for tensor in inputs], -threads)
+    try:
+        with _STEPS.lock:
+            step = _STEPS.get(key, parts)
+            found = step(*[tensor.contiguous().numpy() for tensor in inputs], -threads)
+    except Exception as error:
+        keep_operator_error(error)
+        raise
     return tuple(torch.from_numpy(array) for array in found)
 
 
@@ -113,10 +154,7 @@ class FusedOutput(torch.nn.Module):
         self.register_buffer("constants", torch.from_numpy(fused.constants.copy()))
         answers = np.frombuffer(references.pack(), dtype=np.uint8).copy()
         self.register_buffer("references", torch.from_numpy(answers))
-        digest = hashlib.sha256()
-        for array in (source, fused.weights, fused.constants, answers):
-            digest.update(array.tobytes())
-        self.key = digest.hexdigest()
+        self.key = _digest([source, fused.weights, fused.constants, answers])
         self.summary = fused.summary
 
     def _get_metadata_contributions(self) -> dict[str, str]:

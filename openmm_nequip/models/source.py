@@ -10,13 +10,12 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..cache import private_folder
 from ..choices import PYTHON
 from ..errors import ModelFileError
 from ..files import obstacle
@@ -128,15 +127,12 @@ class ModelSource:
             If the file is gone or has changed.
         """
         content = self.read()
-        folder = tempfile.mkdtemp(prefix="openmm-nequip-")
-        try:
+        with private_folder() as folder:
             path = os.path.join(folder, "model" + suffix)
             with open(path, "wb") as file:
                 file.write(content)
             del content
             yield path
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _compare(self, found: str) -> None:
         if found != self.sha256:

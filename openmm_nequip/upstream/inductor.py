@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import tempfile
+import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from ..errors import UpstreamError
+
+#: One thread at a time changes the environment.
+_ENVIRONMENT = threading.Lock()
 
 
 def load_package(path: str, device: torch.device, single_threaded: bool) -> Any:
@@ -16,12 +24,14 @@ def load_package(path: str, device: torch.device, single_threaded: bool) -> Any:
 
     Borrows ``torch._inductor.aoti_load_package`` (torch 2.6 to 2.13), which nequip uses as well and for which torch has
     no public name, and the import of ``torch._inductor.codecache`` that it has needed and not done since torch 2.10.
-    Watched by ``tests/test_models.py``.
+    Also that it unpacks into ``$TMPDIR``: for a CPU that is the package's own folder, since what is unpacked is needed
+    no longer once it is loaded, and would stay where the process is killed. A GPU reads its kernels when it needs them.
+    Watched by ``tests/test_models.py`` and ``tests/test_left_behind.py``.
 
     Parameters
     ----------
     path : str
-        The package.
+        The package, in a folder of its own that is taken away after loading.
     device : torch.device
         Where to load it.
     single_threaded : bool
@@ -46,7 +56,24 @@ def load_package(path: str, device: torch.device, single_threaded: bool) -> Any:
         raise UpstreamError(
             f"torch {torch.__version__} has no aoti_load_package ({error}); it is known in torch 2.6 to 2.13", "torch"
         ) from error
-    return load(path, single_threaded, index)
+    with _unpacking_to(os.path.dirname(path)) if device.type == "cpu" else contextlib.nullcontext():
+        return load(path, single_threaded, index)
+
+
+@contextlib.contextmanager
+def _unpacking_to(folder: str) -> Iterator[None]:
+    """Let C++ code of this process put temporary files into a folder; Python's tempfile keeps its own."""
+    tempfile.gettempdir()  # from now on it does not ask the environment any more
+    with _ENVIRONMENT:
+        before = os.environ.get("TMPDIR")
+        os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
 
 
 class _Mapping(dict):

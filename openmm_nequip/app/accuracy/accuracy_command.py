@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...choices import KERNELS
 from ...errors import UsageError
+from ...files import folder_obstacle
 from ..answer import Answer
 from ..module_option import add_module_option
 from ..typed_inputs import add_rebuilding_options
@@ -92,11 +93,22 @@ def add_frame_options(parser: argparse.ArgumentParser, default: str | None) -> N
 
 
 def reference_keys(arguments: argparse.Namespace) -> ReferenceKeys:
-    """What :func:`add_frame_options` was told."""
+    """What :func:`add_frame_options` was told.
+
+    Raises
+    ------
+    UsageError
+        If a name is empty.
+    ValueError
+        If a unit is unknown.
+    """
     from ...units import resolve_units
     from .labelled_frames import ReferenceKeys
 
     units = resolve_units(*(arguments.reference_units or (None, None)))
+    for name in ("energy_key", "forces_key", "stress_key"):
+        if not getattr(arguments, name).strip():
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(arguments, name)!r}: give the name of a value")
     return ReferenceKeys(arguments.energy_key, arguments.forces_key, arguments.stress_key, units)
 
 
@@ -135,6 +147,8 @@ def measure(arguments: argparse.Namespace) -> Answer:
 
     if arguments.worst < 0:
         raise UsageError(f"--worst {arguments.worst}: give a number >= 0")
+    if not arguments.group.strip():
+        raise UsageError(f"--group {arguments.group!r}: give the name of a value that the frames have")
     resolve_units(*(arguments.units or (None, None)))  # a slip in them is told before the frames are read
     keys = reference_keys(arguments)
     folder = free_folder(arguments.output)
@@ -223,6 +237,9 @@ def free_folder(output: str | None) -> Path:
         raise ValueError(f"output = {output!r}: give a path ('.' is the current folder)")
     if (Path(output) / DOCUMENT).exists():
         raise ValueError(f"output folder {output} holds another test ({DOCUMENT}); give another --output")
+    reason = folder_obstacle(output)
+    if reason:
+        raise ValueError(f"output folder {output} {reason}")
     return Path(output)
 
 

@@ -25,6 +25,10 @@ _OPENMM_READERS = {
 _VOIGT = ((0, 5, 4), (5, 1, 3), (4, 3, 2))
 
 
+#: Reference values beyond this, in any unit, are none: sums of their squares would overflow.
+LARGEST = 1e30
+
+
 @dataclass(frozen=True)
 class ReferenceKeys:
     """Names of the reference values in a file, and their units.
@@ -61,6 +65,8 @@ class LabelledFrame:
         bar, positive under tension; None where nothing is periodic.
     info : dict
         Further values of the frame by name, such as ``config_type``.
+    known : tuple of str
+        Names of all values that the file has of the frame and its atoms.
     """
 
     index: int
@@ -69,6 +75,7 @@ class LabelledFrame:
     forces: np.ndarray | None
     stress: np.ndarray | None
     info: dict[str, Any]
+    known: tuple[str, ...] = ()
 
     @property
     def is_labelled(self) -> bool:
@@ -109,6 +116,13 @@ def read_frames(
     frames = list(_by_openmm(first, suffix)) if suffix in _OPENMM_READERS else []
     if not frames:
         frames = list(_by_ase(first, box, keys))
+    for option in ("energy", "forces", "stress"):
+        name = getattr(keys, option)
+        if name != getattr(ReferenceKeys, option) and not any(name in frame.known for frame in frames):
+            named = ", ".join(sorted({known for frame in frames for known in frame.known})) or "no values"
+            raise StructureError(
+                f"--{option}-key {name!r}: no frame of {first.path} has it; its frames have {named}", first.path
+            )
     found = frames[chosen]
     if not found:
         raise StructureError(f"structure file {first.path} has {len(frames)} frames, and --frames {wanted} is none of "
@@ -164,15 +178,20 @@ def _by_ase(first: Structure, box: list[float] | None, keys: ReferenceKeys) -> I
         cell, directions = (first.box_nm, first.open_directions) if box is not None else box_of_atoms(atoms)
         positions = np.ascontiguousarray(positions)
         structure = replace(last, positions_nm=positions, box_nm=cell, open_directions=directions)
-        yield LabelledFrame(index, structure, *_labels(atoms, cell, keys, where), dict(atoms.info))
+        labels = _labels(atoms, cell, keys, where)
+        yield LabelledFrame(index, structure, *labels, dict(atoms.info), tuple(_stated(atoms)))
+
+
+def _stated(atoms: Any) -> dict[str, Any]:
+    """All that a file says of ASE's atoms, by name."""
+    return dict(atoms.info) | dict(atoms.arrays) | ({} if atoms.calc is None else dict(atoms.calc.results))
 
 
 def _labels(
     atoms: Any, box: np.ndarray | None, keys: ReferenceKeys, where: str
 ) -> tuple[float | None, np.ndarray | None, np.ndarray | None]:
     """Energy (kJ/mol), forces (n, 3) (kJ/mol/nm) and stress (3, 3) (bar) of ASE's atoms."""
-    stated = dict(atoms.info) | dict(atoms.arrays)
-    stated |= {} if atoms.calc is None else dict(atoms.calc.results)
+    stated = _stated(atoms)
     energy = stated.get(keys.energy, stated.get("free_energy") if keys.energy == "energy" else None)
     forces, stress = stated.get(keys.forces), stated.get(keys.stress)
     if stress is None and keys.stress == "stress" and stated.get("virial") is not None and box is not None:
@@ -200,6 +219,11 @@ def _numbers(value: Any, shape: tuple[int, ...] | None, where: str, name: str) -
         raise StructureError(f"{where}: {name} is {str(value)[:60]!r}, expected numbers of shape {shape}") from None
     if not np.isfinite(found).all():
         raise StructureError(f"{where}: {name} is NaN or infinite; remove this frame, or its reference values")
+    if found.size and np.abs(found).max() > LARGEST:
+        raise StructureError(
+            f"{where}: {name} is {np.abs(found).max():.3g}, and no reference value is larger than {LARGEST:g}; remove "
+            "this frame, or name another value"
+        )
     return found
 
 

@@ -20,6 +20,7 @@ import torch
 from ...cache import write_atomically
 from ...choices import BACKENDS
 from ...evaluate.placement import Placement
+from ...files import folder_obstacle
 from ...forces import choose_backend
 from ...forces.spec import PotentialSpec
 from ...models import ModelInfo, format_of, locate, read_info
@@ -206,6 +207,9 @@ def _claim(output: str | None) -> Path:
             raise ValueError(f"output folder {output} holds another benchmark ({DOCUMENT}); give another --output")
         number += 1
         folder = Path(f"{DEFAULT_OUTPUT}-{number}")
+    reason = folder_obstacle(folder)
+    if reason:
+        raise ValueError(f"output folder {folder} {reason}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -82,6 +82,8 @@ class BenchSettings:
         for size in self.sizes:
             if not _is_whole(size) or not 1 <= size <= MOST_ATOMS:
                 raise ValueError(f"size {size!r} is no number of atoms; give whole numbers from 1 to {MOST_ATOMS:,}")
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError(f"sizes {' '.join(map(str, self.sizes))}: one is given twice; give each once")
         if not _is_whole(self.repeats) or not 2 <= self.repeats <= MOST_REPEATS:
             raise ValueError(
                 f"repeats={self.repeats!r} must be a whole number from 2 to {MOST_REPEATS:,}: a median and a spread "

@@ -14,6 +14,8 @@ import openmm
 import openmm.app as app
 import openmm.unit as unit
 
+from ...data import shipped_damage
+from ...errors import StructureError
 from ...units import NM_PER_ANGSTROM
 
 PEPTIDE = "alanine-dipeptide.pdb"
@@ -109,8 +111,17 @@ def build_system(type_names: Sequence[str], size: int) -> BenchSystem:
 
 
 def peptide() -> BenchSystem:
-    """The shipped alanine dipeptide, 22 atoms in vacuum."""
+    """The shipped alanine dipeptide, 22 atoms in vacuum.
+
+    Raises
+    ------
+    StructureError
+        If its file is not as it was shipped.
+    """
     with as_file(files("openmm_nequip.data") / PEPTIDE) as path:
+        damage = shipped_damage(str(path))
+        if damage:
+            raise StructureError(f"structure file {path} {damage}", str(path))
         pdb = app.PDBFile(str(path))
     positions = np.array(pdb.positions.value_in_unit(unit.nanometer), dtype=np.float64)
     return BenchSystem("alanine dipeptide in vacuum", pdb.topology, positions, None)

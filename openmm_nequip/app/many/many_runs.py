@@ -13,6 +13,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ...cache import write_atomically
+from ...files import folder_obstacle
 from ..answer import FAILED, OK, SUSPICIOUS
 from ..run.run_config import RunConfig
 from ..run.run_folder import RunFolder
@@ -46,6 +47,9 @@ def run_many(table: RunTable) -> list[dict[str, Any]]:
     UnavailableError
         If there are no workers to be had.
     """
+    reason = folder_obstacle(table.output)
+    if reason:
+        raise ValueError(f"output folder {table.output} {reason}")
     try:
         table.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
+from ...files import output_obstacle
 from ..answer import FAILED, OK, Answer
 
 DESCRIPTION = """One model file on one structure through everything that is installed: the model alone in every way it
@@ -76,8 +77,9 @@ def parity(arguments: argparse.Namespace) -> Answer:
     from .programs import ask, programs
 
     target = arguments.markdown
-    if target is not None and not (target.strip() and Path(target).resolve().parent.is_dir()):
-        raise UsageError(f"--markdown {target!r}: give a file in a folder that exists")
+    reason = "" if target is None else output_obstacle(target)
+    if reason:
+        raise UsageError(f"--markdown {target!r} {reason}")
     source = locate(arguments.model, arguments.trusted)
     info = read_info(source)
     units = units_of(info, *(arguments.units or (None, None)))

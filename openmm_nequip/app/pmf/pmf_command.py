@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
+from ...files import folder_obstacle
 from ...units import NM_PER_ANGSTROM
 from ..answer import Answer
 
@@ -64,6 +65,9 @@ def pmf(arguments: argparse.Namespace) -> Answer:
         raise UsageError(f"--bins {arguments.bins}: give a number from 2 to 10000")
     if not arguments.output.strip():
         raise UsageError("--output is empty; give a folder")
+    reason = folder_obstacle(arguments.output)
+    if reason:
+        raise UsageError(f"--output {arguments.output} {reason}")
     windows = [read_window(folder) for folder in arguments.folders]
     check_windows(windows)
     profile = profile_of(windows, arguments.bins)

@@ -6,11 +6,14 @@ import contextlib
 
 import openmm
 import openmm.app as app
+import openmm.unit as unit
 
 from ...forces.live import forget_lists
 
 #: Evaluations after which TorchScript has optimised a model, its derivatives included, and rounds as it goes on to.
 _SETTLED = 3
+#: Farther than any skin.
+_AWAY_NM = 20.0
 #: Classes of force that draw random numbers.
 _RANDOM = ("Barostat", "AndersenThermostat")
 
@@ -29,6 +32,30 @@ def repeats_itself(context: openmm.Context) -> bool:
     return bool(platform.getName() == "Reference")
 
 
+def likeness(context: openmm.Context) -> str:
+    """How alike a run that goes on and one that was never stopped are, for the run's log.
+
+    Parameters
+    ----------
+    context : openmm.Context
+        Of the run.
+
+    Returns
+    -------
+    str
+    """
+    if repeats_itself(context):
+        return "bit for bit as if it had not stopped"
+    names = [type(force).__name__ for force in context.getSystem().getForces()]
+    random = [name for name in names if name.endswith(_RANDOM)]
+    if random:
+        return f"as a run of the same kind, not the same steps: no checkpoint holds the random numbers of {random[0]}"
+    return (
+        "not bit for bit: sums on this platform have no fixed order, so that positions differ by some 1e-7 nm within "
+        "0.15 ps and by more later (--platform Reference, or CPU with --threads 1, repeats itself)"
+    )
+
+
 def drop_lists(simulation: app.Simulation) -> None:
     """Make neighbour lists, and with them the order of all sums, depend on the present positions alone.
 
@@ -38,8 +65,21 @@ def drop_lists(simulation: app.Simulation) -> None:
         At a whole step, its state just written down.
     """
     forget_lists()
-    if repeats_itself(simulation.context):
-        simulation.context.reinitialize(preserveState=True)
+    context = simulation.context
+    if repeats_itself(context):
+        context.reinitialize(preserveState=True)
+        if any(type(force) is openmm.Force for force in context.getSystem().getForces()):
+            _away_and_back(context)
+
+
+def _away_and_back(context: openmm.Context) -> None:
+    """Let a plugin's force, whose list nobody else can reach, make a new one: all atoms leave it and come back."""
+    state = context.getState(positions=True, velocities=True)
+    here = state.getPositions(asNumpy=True)
+    for positions in (here + _AWAY_NM * unit.nanometer, here):
+        context.setPositions(positions)
+        context.getState(energy=True)
+    context.setVelocities(state.getVelocities(asNumpy=True))
 
 
 def settle(simulation: app.Simulation) -> None:

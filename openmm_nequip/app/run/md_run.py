@@ -66,8 +66,9 @@ def start_run(config: RunConfig) -> Outcome:
         If the simulation fails or the disk is full; the message says what was saved.
     """
     folder = RunFolder(config.output or "")
+    folder.require_possible()  # before the minute that solvation or a compilation may take
     if folder.holds_run:
-        folder.claim()  # raises before the minute that a compilation may take
+        folder.claim()
     trajectory_files.check_format(config.trajectory)
     with _RunLog() as log:
         setup = make_setup(config)

@@ -15,6 +15,7 @@ from ...reporters import EnergyLog, StressReporter
 from ...upstream.openmm_reporters import close_reporter
 from . import run_analysis, trajectory_files
 from .finish import Finished
+from .fresh_lists import likeness
 from .integrators import make_production_integrator
 from .interrupt import StopRequest
 from .md_system import Setup, has_plugin_force, make_simulation
@@ -65,7 +66,7 @@ def produce(
     if start is None:
         folder.load_checkpoint(simulation, PRODUCTION)
         record.forget_after(PRODUCTION, simulation.currentStep)
-        logger.info("continuing from step %d", simulation.currentStep)
+        logger.info("continuing from step %d, %s", simulation.currentStep, likeness(simulation.context))
     else:
         simulation.context.setPeriodicBoxVectors(*start.getPeriodicBoxVectors())
         simulation.context.setPositions(start.getPositions())

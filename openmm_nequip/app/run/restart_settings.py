@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from ...errors import RunFolderError
 from .hybrid_system import is_hybrid
 from .run_config import RunConfig, make_config, option_name, read_toml
 from .run_folder import RunFolder
@@ -43,7 +44,14 @@ def settings_of_restart(folder: RunFolder, given: Mapping[str, Any]) -> tuple[Ru
     RunFolderError
         If a file that the run needs is gone, damaged or another.
     """
-    before = make_config(read_toml(folder.config))
+    try:
+        before = make_config(read_toml(folder.config))
+    except ValueError as error:
+        raise RunFolderError(
+            f"--restart: {folder.config} is damaged ({error}); put it back as it was, and give on the command line "
+            "what is to change",
+            str(folder.config),
+        ) from error
     record = RunRecord.read(folder, before)
     record.require(
         folder.config,

@@ -28,14 +28,22 @@ def read_log(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to numpy.ndarray, (n_rows,) float64
-        By name of column; a half-written last row is left out.
+        By name of column; a half-written last row is left out, and rows that are damaged so that they hold no numbers.
     """
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
+    # Damage up to a checkpoint has been told of when the run went on from it.
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        rows = list(csv.reader(line.replace("\0", " ") for line in file))
     if not rows:
         return {}
-    values = np.array([row for row in rows[1:] if len(row) == len(rows[0])], dtype=np.float64)
+    values = np.array([row for row in rows[1:] if len(row) == len(rows[0]) and _holds_numbers(row)], dtype=np.float64)
     return dict(zip(rows[0], values.reshape(-1, len(rows[0])).T, strict=True))
+
+
+def _holds_numbers(row: list[str]) -> bool:
+    try:
+        return bool(np.array(row, dtype=np.float64).size)
+    except ValueError:
+        return False
 
 
 def truncate_log(path: Path, rows: int) -> int:
@@ -55,12 +63,13 @@ def truncate_log(path: Path, rows: int) -> int:
     """
     if not path.exists():
         return -1
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    if len(lines) > 1 and len(lines[-1].split(",")) != len(lines[0].split(",")):
+    # Bytes: what lies behind the checkpoint may be anything, and goes.
+    lines = [line + b"\n" for line in path.read_bytes().split(b"\n")[:-1]]
+    if len(lines) > 1 and len(lines[-1].split(b",")) != len(lines[0].split(b",")):
         lines.pop()
     kept = lines[: rows + 1]
     with written_atomically(path) as scratch:
-        scratch.write_text("".join(kept), encoding="utf-8")
+        scratch.write_bytes(b"".join(kept))
     return len(kept) - 1
 
 

@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ..answer import FAILED, OK, PROGRAM, SUSPICIOUS, Answer
 from ..inputs.engines import add_engine_options, read_engine_input
 from ..inputs.translation import Translation, python_of
-from .run_config import RunConfig, make_config, option_name, read_toml
+from .run_config import RunConfig, check_settings, make_config, option_name, read_toml
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +74,21 @@ def stated_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     ----------
     arguments : argparse.Namespace
         Of a parser with :func:`add_settings` and ``--config``.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or a value in it is none of its setting.
     """
     stated = {setting.name: value for setting in fields(RunConfig) if (value := getattr(arguments, setting.name, None))
               is not None}  # fmt: skip
     layers = [] if arguments.config is None else [read_toml(arguments.config)]
+    for layer in layers:
+        check_settings(layer)  # also those that the command line overrides
     return {key.replace("-", "_"): value for layer in [*layers, stated] for key, value in layer.items()}
 
 

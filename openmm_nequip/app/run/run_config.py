@@ -11,7 +11,7 @@ from typing import Any
 
 from ...choices import BACKENDS, KERNELS, RULES
 from ...files import obstacle
-from .setting_values import AUTO, absolute, checked, present_file
+from .setting_values import AUTO, absolute, checked, present_file, relative
 
 ENSEMBLES = ("nve", "nvt", "npt")
 OPENMM, LAMMPS = "openmm", "lammps"
@@ -24,8 +24,6 @@ BAROSTATS = ("isotropic", "semiisotropic", "anisotropic", "xy", "z", "flexible")
 NONBONDED = ("auto", "pme", "reaction-field", "no-cutoff")
 CONSTRAINTS = ("none", "h-bonds", "all-bonds", "h-angles")
 TRAJECTORIES = ("dcd", "xtc", "h5")
-#: How many folders above a run folder a file may lie and still be named relative to it.
-_MOST_UP = 3
 #: A million million steps of a tenth of a millisecond take three years.
 MOST_STEPS = 10**12
 #: More threads than this for each core only wait for each other.
@@ -66,7 +64,7 @@ class RunConfig:
         None, "float", "temperature of the drawn velocities at the start (default: --temperature)", metavar="K",
         least=0.0, most=1e6,
     )  # fmt: skip
-    pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar")
+    pressure: float = _option(1.0, "float", "pressure, for npt", metavar="bar", least=-1e7, most=1e7)
     timestep: float = _option(0.5, "float", "time step", metavar="fs", above=0.0)
     steps: int = _option(
         10000, "count", "production steps in total, those before a restart included", metavar="N", most=MOST_STEPS
@@ -281,26 +279,13 @@ class RunConfig:
         for name, value in self.as_settings().items():
             facts = type(self).__dataclass_fields__[name].metadata
             if folder is not None and facts["kind"] == "path":
-                value = _relative(value, folder)
+                value = relative(value, folder)
             elif folder is not None and (facts.get("files") or facts["kind"] == "paths"):
-                value = tuple(_relative(item, folder) for item in value)
+                value = tuple(relative(item, folder) for item in value)
             # JSON's strings, numbers, booleans and arrays of these are TOML's.
             written = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
             lines.append(f"{name.replace('_', '-')} = {written}")
         return "\n".join(lines) + "\n"
-
-
-def is_near(path: str, folder: Path) -> bool:
-    """Whether a file and a folder lie near each other, so that they may well be moved together."""
-    if not os.path.isabs(path):
-        return False
-    up = os.path.relpath(path, folder).split(os.sep).count(os.pardir)
-    return up <= _MOST_UP and os.path.commonpath([path, os.path.abspath(folder)]) != os.path.abspath(os.sep)
-
-
-def _relative(path: str, folder: Path) -> str:
-    """A path as it is written into a file of this folder."""
-    return Path(os.path.relpath(path, folder)).as_posix() if is_near(path, folder) else path
 
 
 def option_name(name: str) -> str:
@@ -326,16 +311,9 @@ def make_config(*layers: Mapping[str, Any]) -> RunConfig:
     ValueError
         For an unknown name, a value of the wrong kind or out of range, or if model, structure or output are missing.
     """
-    known = {setting.name: setting for setting in fields(RunConfig)}
     merged: dict[str, Any] = {}
     for layer in layers:
-        for key, value in layer.items():
-            name = key.replace("-", "_")
-            if name not in known:
-                raise ValueError(
-                    f"setting {key!r} is unknown; the settings are {', '.join(option_name(name) for name in known)}"
-                )
-            merged[name] = checked(option_name(name), value, known[name].metadata)
+        merged |= check_settings(layer)
     missing = [name for name in ("model", "structure", "output") if merged.get(name) is None]
     if missing:
         options = ", ".join(f"--{name}" for name in missing)
@@ -349,6 +327,30 @@ def make_config(*layers: Mapping[str, Any]) -> RunConfig:
     if merged.get("units") is not None and len(merged["units"]) != 2:
         raise ValueError(f"units={list(merged['units'])}: give two, length and energy, e.g. angstrom eV")
     return RunConfig(**merged)
+
+
+def check_settings(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of one source, each after checking it.
+
+    Parameters
+    ----------
+    layer : mapping of str to value
+        Settings by name, with ``_`` or ``-``.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or a value of the wrong kind or out of range.
+    """
+    known = {setting.name: setting.metadata for setting in fields(RunConfig)}
+    named = {key: key.replace("-", "_") for key in layer}
+    for key in (key for key, name in named.items() if name not in known):
+        raise ValueError(f"setting {key!r} is unknown; the settings are {', '.join(map(option_name, known))}")
+    return {name: checked(option_name(name), layer[key], known[name]) for key, name in named.items()}
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

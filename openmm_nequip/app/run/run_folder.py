@@ -14,9 +14,10 @@ import openmm
 import openmm.app as app
 
 from ...errors import RunFolderError
+from ...files import folder_obstacle
+from ...sealed import Unsealed, seal, unseal
 from .append_digests import AppendDigests
 from .fresh_lists import drop_lists, settle
-from .sealed import Unsealed, seal, unseal
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,18 @@ class RunFolder:
             )
         self.make()
 
+    def require_possible(self) -> None:
+        """Refuse a name that can be no folder to write to; nothing is made.
+
+        Raises
+        ------
+        ValueError
+            With the reason.
+        """
+        reason = folder_obstacle(self.path)
+        if reason:
+            raise ValueError(f"output folder {self.path} {reason}")
+
     def make(self) -> None:
         """Make the folder itself.
 
@@ -123,12 +136,11 @@ class RunFolder:
         ValueError
             If it cannot be made or written to.
         """
+        self.require_possible()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"output folder {self.path} cannot be made: {error.strerror or error}") from error
-        if not os.access(self.path, os.W_OK):
-            raise ValueError(f"output folder {self.path} cannot be written to; check its permissions")
 
     def require_run(self) -> None:
         """Raise ValueError unless there is a run to continue."""

@@ -19,7 +19,8 @@ from typing import Any
 from ...choices import NEQUIP_NET, PYTHON
 from ...errors import RunFolderError
 from ...models import locate
-from .run_config import RunConfig, is_near, option_name
+from .run_config import RunConfig, option_name
+from .setting_values import is_near
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from ...choices import NEQUIP_NET, PYTHON
 
+#: How many folders above a run folder a file may lie and still be named relative to it.
+_MOST_UP = 3
 #: What leaves a number to the run.
 AUTO = "auto"
 
@@ -55,6 +57,31 @@ def absolute(path: str, folder: Path) -> str:
     str
     """
     return path if path.startswith((NEQUIP_NET, PYTHON)) else os.path.abspath(folder / os.path.expanduser(path))
+
+
+def is_near(path: str, folder: Path) -> bool:
+    """Whether a file and a folder lie near each other, so that they may well be moved together."""
+    if not os.path.isabs(path):
+        return False
+    up = os.path.relpath(path, folder).split(os.sep).count(os.pardir)
+    return up <= _MOST_UP and os.path.commonpath([path, os.path.abspath(folder)]) != os.path.abspath(os.sep)
+
+
+def relative(path: str, folder: Path) -> str:
+    """A path as it is written into a file of this folder.
+
+    Parameters
+    ----------
+    path : str
+        The path.
+    folder : pathlib.Path
+        The folder.
+
+    Returns
+    -------
+    str
+    """
+    return Path(os.path.relpath(path, folder)).as_posix() if is_near(path, folder) else path
 
 
 def present_file(item: Any, folder: Path) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...cache import private_folder
 from ...crystal import partial_sites
 from ...errors import StructureError
 from ...topology import DEUTERIUM, HYDROGEN
@@ -119,8 +119,8 @@ def _read(path: str, frame: int) -> Any:
         if error.args != (DEUTERIUM,):
             raise
     text = Path(path).read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory(prefix="openmm-nequip-") as folder:
-        copy = Path(folder) / Path(path).name
+    with private_folder() as folder:
+        copy = folder / Path(path).name
         copy.write_text(re.sub(rf"(?<!\S){DEUTERIUM}(?!\S)", "X", text), encoding="utf-8")
         atoms: Any = ase.io.read(copy, index=frame)
     atoms.info[DEUTERIUM] = True

@@ -16,6 +16,7 @@ import openmm.app as app
 import openmm.unit as unit
 
 from ...crystal import check_cell, reduce_cell
+from ...data import shipped_damage
 from ...errors import StructureError
 from ...files import obstacle, parser_reason
 from ...topology import is_dummy_box
@@ -213,7 +214,7 @@ def read_structure(
         If a box has no volume or is none.
     """
     path = os.path.abspath(os.path.expanduser(os.fspath(path)))
-    problem = obstacle(path)
+    problem = obstacle(path) or shipped_damage(path)
     if problem:
         raise StructureError(f"structure file {path} {problem}", path)
     given = None if box is None else parse_box(box)

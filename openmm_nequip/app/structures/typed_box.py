@@ -13,6 +13,10 @@ from ...units import NM_PER_ANGSTROM
 __all__ = ["check_cell", "parse_box", "reduce_cell"]
 
 
+#: No simulation has a longer edge: a tenth of a millimetre.
+LARGEST_NM = 1e5
+
+
 def parse_box(values: Sequence[float]) -> np.ndarray:
     """A box given as numbers in Å.
 
@@ -29,7 +33,7 @@ def parse_box(values: Sequence[float]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If there are not three or nine numbers, an edge length is not positive, or there is no volume.
+        If there are not three or nine numbers, an edge length is not positive or has no end, or there is no volume.
     """
     numbers = np.asarray(list(values), dtype=np.float64)
     if numbers.size == 3:
@@ -45,5 +49,10 @@ def parse_box(values: Sequence[float]) -> np.ndarray:
         raise ValueError(
             f"box {numbers.ravel().tolist()} is smaller than an atom: its numbers are in Å, and a cell of 1 Å stands "
             "for no box at all; give the real edges, or leave the box out"
+        )
+    if np.abs(box).max() > LARGEST_NM:
+        raise ValueError(
+            f"box {numbers.ravel().tolist()} is larger than {LARGEST_NM:g} nm: its numbers are in Å; give the real "
+            "edges"
         )
     return box

@@ -183,9 +183,10 @@ def _compile(command: list[str], work: Path, size: int) -> tuple[int, str]:
     """Exit code and output of the compiler on a source of so many bytes."""
     time = "some seconds" if size < SOME_SECONDS else "a minute, on a busy machine some"
     what = f"Compiling the fused kernels of a model: {time}, once; the result is kept"
+    environment = dict(os.environ, TMPDIR=str(work))  # where a compiler that is killed leaves its own temporary files
     try:
         with open(work / "log", "w+b") as output:
-            code = run_program(command, what, output, timeout_s=_TIMEOUT_S, scratch=work)
+            code = run_program(command, what, output, environment, timeout_s=_TIMEOUT_S, scratch=work)
             output.seek(0)
             return code, output.read().decode(errors="replace")
     except (OSError, TimeoutError) as error:

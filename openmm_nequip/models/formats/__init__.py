@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...choices import PYTHON
+from ...data import shipped_damage
 from ...errors import ModelFileError, ModuleError
 from ..archive import check_archive
 from ..format import FUNCTION, MODULE, TORCHSCRIPT, Contents, Format
@@ -80,6 +81,9 @@ def identify(path: str | os.PathLike[str], interface: Any = None) -> ModelSource
     if os.path.isdir(path):
         raise ModelFileError(f"model file {path} is a folder; {_EXPECTED}", path)
     digest, content = read_file(path)
+    damage = shipped_damage(path, content)
+    if damage:
+        raise ModelFileError(f"model file {path} {damage}", path)
     contents = _contents(path, content)
     for row in FORMATS:
         if row.recognise(contents):

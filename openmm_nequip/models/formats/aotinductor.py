@@ -38,6 +38,8 @@ from ..execution import Execution
 from ..format import AOTINDUCTOR, Contents, Format
 from ..graph_inputs import as_tensors, inputs_of_fields
 from ..metadata import KERNELS_KEY, make_info
+from ..operator_errors import take_operator_error
+from ..self_check import check_gradient
 from ..source import ModelSource
 
 _ASE_OUTPUTS = ("atomic_energy", "total_energy", "forces", "stress")
@@ -63,7 +65,8 @@ NOT_IN_PACKAGE = (
 )
 _CUSTOM_OPS_ENTRY = "nequip_custom_ops_libs.txt"
 #: Libraries that a package may have imported before it is loaded: those of nequip's and this package's modifiers.
-CUSTOM_OPS_LIBRARIES = ["openequivariance", "cuequivariance_torch", "openmm_nequip.models.fused_op"]
+_OWN_OPS_LIBRARY = "openmm_nequip.models.fused_op"
+CUSTOM_OPS_LIBRARIES = ["openequivariance", "cuequivariance_torch", _OWN_OPS_LIBRARY]
 _METADATA_ENTRY = "_metadata.json"
 
 
@@ -97,8 +100,15 @@ class AOTInductorModel(Model):
     def _evaluate(self, graph: Graph) -> Outputs:
         # The generated code assumes the strides it was traced with, so every input is made contiguous.
         data = model_inputs(*[tensor.contiguous() for tensor in flat(graph)]) | self._given
-        with self._lock:
-            values = self._package(*[data[name] for name in self._inputs])
+        take_operator_error()
+        try:
+            with self._lock:
+                values = self._package(*[data[name] for name in self._inputs])
+        except RuntimeError as error:
+            behind = take_operator_error()
+            if behind is None:
+                raise
+            raise behind from error
         if len(values) != len(self._outputs):
             raise ModelFileError(
                 f"the package gives {len(values)} values where {' '.join(self._outputs)} were expected; compile the "
@@ -218,7 +228,7 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
             source.path,
         )
     with preserved_global_state():
-        _import_custom_ops(source)
+        foreign = _import_custom_ops(source)
         try:
             # Its own thread-safety makes CUDA events, which a CUDA graph cannot record: on CUDA we see to that.
             with source.private_file(".nequip.pt2") as path:
@@ -226,7 +236,10 @@ def open_aotinductor(source: ModelSource, device: torch.device, execution: Execu
         except (RuntimeError, OSError, ValueError) as error:
             raise ModelFileError(_load_failure(source, metadata, error), source.path) from error
     given = as_tensors(info.inputs, execution.inputs)
-    return AOTInductorModel(info, device, package, _fields(source, metadata), given)
+    model = AOTInductorModel(info, device, package, _fields(source, metadata), given)
+    if foreign:
+        check_gradient(model, source.path)
+    return model
 
 
 def _read_metadata(source: ModelSource) -> dict[str, str]:
@@ -238,10 +251,17 @@ def _read_metadata(source: ModelSource) -> dict[str, str]:
         raise ModelFileError(f"{source.path} is damaged ({error}); copy it again", source.path) from error
 
 
-def _import_custom_ops(source: ModelSource) -> None:
-    """Import the libraries whose operators the package calls: they must be registered before it is loaded."""
+def _import_custom_ops(source: ModelSource) -> bool:
+    """Import the libraries whose operators the package calls: they must be registered before it is loaded.
+
+    Returns
+    -------
+    bool
+        Whether one is not ours: ours compare what they compile with the model's own answers, which the file brings.
+    """
     text = read_end(source, _CUSTOM_OPS_ENTRY)
-    for library in text.decode(errors="replace").split() if text else []:
+    named = text.decode(errors="replace").split() if text else []
+    for library in named:
         if library not in CUSTOM_OPS_LIBRARIES:
             raise ModelFileError(
                 f"{source.path} asks to import {library!r}, which is none of the libraries whose operators nequip's "
@@ -258,6 +278,7 @@ def _import_custom_ops(source: ModelSource) -> None:
                 f"install {library!r} or compile the model without that modifier",
                 source.path,
             ) from error
+    return bool(set(named) - {_OWN_OPS_LIBRARY})
 
 
 def _load_failure(source: ModelSource, metadata: dict[str, str], error: Exception) -> str:

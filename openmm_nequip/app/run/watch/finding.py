@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..run_folder import written_atomically
 
@@ -15,6 +17,7 @@ logger = logging.getLogger(__name__)
 #: How grave a finding is: something to know, something that should not be, something that ends the run.
 NOTE, SUSPICION, CERTAINTY = 0, 1, 2
 _WORDS = ("note", "suspicious", "wrong")
+_DIGEST = "sha256"
 
 
 def graded(certain: bool) -> int:
@@ -78,7 +81,7 @@ class Record:
         self._path = path
         self._kept: dict[str, Finding] = {}
         try:
-            rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+            rows = _read(path) if path.exists() else []
             found = [Finding(**{**row, "atoms": tuple(row["atoms"])}) for row in rows]
             self._kept = {each.kind: each for each in found}
         except (ValueError, KeyError, TypeError) as error:
@@ -153,4 +156,17 @@ class Record:
     def _write(self) -> None:
         with written_atomically(self._path) as scratch:
             rows = [asdict(found) for found in self._kept.values()]
-            scratch.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+            known = {"findings": rows, _DIGEST: _digest_of(rows)}
+            scratch.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+
+
+def _digest_of(rows: list[dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Findings as they were written; ValueError, KeyError or TypeError if they are damaged."""
+    known = json.loads(path.read_text(encoding="utf-8"))
+    if known[_DIGEST] != _digest_of(known["findings"]):
+        raise ValueError("its content is not that of its SHA-256")
+    return known["findings"]

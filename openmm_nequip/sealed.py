@@ -1,7 +1,8 @@
-"""Checkpoints that carry their own digest, so that damage is seen before it becomes another trajectory.
+"""Files that carry their own digest, so that damage is seen before it becomes another number.
 
 A file and its digest must change at once, since a kill may come between two files; so the digest stands at the end of
-the file: in a checkpoint after OpenMM's bytes, in a State's XML as a comment. OpenMM reads both kinds as they are.
+the file: in a checkpoint after OpenMM's bytes, in the XML of a State or System as a comment. OpenMM reads all of them
+as they are.
 """
 
 from __future__ import annotations
