@@ -123,7 +123,8 @@ def test_commands_are_commands(page, folder, monkeypatch):
             continue
         parsed = parser.parse_args([a for a in arguments if a not in ("COMMAND", "--help")] or ["info", "x"])
         assert callable(parsed.command)
-        named = [word for word in arguments if word.endswith((".pdb", ".cif", ".extxyz", ".gro", ".pt", ".pth", ".ckpt"))]
+        suffixes = (".pdb", ".cif", ".extxyz", ".gro", ".pt", ".pth", ".ckpt")
+        named = [word for word in arguments if word.endswith(suffixes)]
         if arguments[0] in CHEAP and all((folder / name).exists() for name in named):
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 assert main(arguments) == 0, line
