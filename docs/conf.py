@@ -52,7 +52,7 @@ intersphinx_mapping = foreign.inventories(DOCS / "foreign.txt", DOCS / "_build" 
 #: Names that have no page: what other packages do not document, and types that are not part of the public face.
 nitpick_ignore_regex = [
     (r"py:.*", r"openmmml\..*"),  # OpenMM-ML publishes no inventory and no page of each class
-    (r"py:.*", r"openmm_nequip\.(?!errors|units|potential|hybrid$|models$).*"),  # inner modules named in docstrings
+    (r"py:.*", r"openmm_nequip\.\w+(\.\w+)*"),  # names at the address of their inner module, in docstrings
     (r"py:.*", r"(Options|Format|Evaluator|Placement|PotentialSpec|ForceTable)"),
     (r"py:.*", r"(ModelInfo|Model|_evaluate|STRAIN)[.\w]*"),  # fields of data classes stand among the parameters
 ]
