@@ -9,6 +9,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import torch
 from conftest import DATA
 from openmmml import MLPotential
 from toy import make_topology
@@ -259,3 +260,15 @@ def test_packages_of_nequip_0_8_name_their_metadata_otherwise(tmp_path):
     assert renamed
     facts = [read_info(locate(path), run_code=False) for path in (DATA / "tiny-nequip.nequip.zip", old)]
     assert facts[0] == facts[1]
+
+
+def test_checkpoints_whose_weights_do_not_fit_say_why_and_what_to_do(tmp_path):
+    """Settings that a file leaves open had other defaults once: radial networks of nequip 0.16 were deeper."""
+    content = torch.load(DATA / "tiny-nequip.ckpt", map_location="cpu", weights_only=False)
+    model = content["hyper_parameters"]["model"]
+    model["radial_mlp_width"] = 2 * model["radial_mlp_width"]
+    torch.save(content, tmp_path / "other.ckpt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(ModelFileError, match=r"not fit the installed nequip 0\.19.*`nequip-package` under that"):
+            load_model(tmp_path / "other.ckpt", compile=False)

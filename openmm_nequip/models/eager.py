@@ -11,6 +11,7 @@ import dataclasses
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -112,6 +113,17 @@ def named_for_nequip(source: ModelSource) -> Iterator[str]:
         yield path
 
 
+def _unfit(path: str, mismatch: str) -> str:
+    """Words for weights that are not those of the model which nequip builds from the checkpoint's settings."""
+    first = next((line.strip() for line in mismatch.splitlines()[1:] if line.strip()), "")
+    return (
+        f"{path} does not fit the installed nequip {version('nequip')}: the model that it builds from the file's "
+        f"settings has other weights than the file ({first[:160]}). Defaults that the settings leave open were others in "
+        "the version that trained it, which `openmm-nequip info` shows: make a package with `nequip-package` under that "
+        "version, and give the package"
+    )
+
+
 def load_module(source: ModelSource, inputs: InputValues = ()) -> torch.nn.Module:
     """The nequip ``GraphModel`` in a file, on the CPU, in evaluation mode, with frozen parameters.
 
@@ -148,6 +160,8 @@ def load_module(source: ModelSource, inputs: InputValues = ()) -> torch.nn.Modul
     except Exception as error:  # unpickling foreign code can raise anything
         if says_damaged(str(error)):
             raise damaged(source.path, str(error).partition(".")[0]) from error
+        if "loading state_dict" in str(error):
+            raise ModelFileError(_unfit(source.path, str(error)), source.path) from error
         reason = _PRIVATE.sub(source.path, f"{type(error).__name__}: {error}")
         raise ModelFileError(f"nequip cannot load {source.path}: {reason}", source.path) from error
     _differentiate(module)

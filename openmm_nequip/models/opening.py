@@ -198,12 +198,12 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
 
 
 def _load(source: ModelSource, device: torch.device, execution: Execution) -> Model:
-    if source.kind == CHECKPOINT:
-        warn_of_age(source)
     row = format_of(source.kind)
     inputs = _facts(row, source).inputs
     check_inputs(inputs, execution.inputs, source.path)
     model = _named(source, lambda: _loaded(row, source, device, execution))
+    if source.kind == CHECKPOINT:
+        warn_of_age(source)
     # A file made at first use has their values in it, and does not know that the model had a choice.
     model.info = dataclasses.replace(model.info, inputs=inputs)
     model.source = source
