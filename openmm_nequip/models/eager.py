@@ -118,9 +118,9 @@ def _unfit(path: str, mismatch: str) -> str:
     first = next((line.strip() for line in mismatch.splitlines()[1:] if line.strip()), "")
     return (
         f"{path} does not fit the installed nequip {version('nequip')}: the model that it builds from the file's "
-        f"settings has other weights than the file ({first[:160]}). Defaults that the settings leave open were others in "
-        "the version that trained it, which `openmm-nequip info` shows: make a package with `nequip-package` under that "
-        "version, and give the package"
+        f"settings has other weights than the file ({first[:160]}). Defaults that the settings leave open were others "
+        "in the version that trained it, which `openmm-nequip info` shows: make a package with `nequip-package` under "
+        "that version, and give the package"
     )
 
 
