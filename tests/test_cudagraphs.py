@@ -264,6 +264,7 @@ def test_what_is_recorded_is_logged(any_model, caplog):
 class OnCuda:
     """A model that says it is on a GPU, for decisions that look no further."""
 
+    unrecordable = ""
     device = torch.device("cuda:0")
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import ase
 import ase.io
@@ -16,12 +17,15 @@ import pytest
 import torch
 from conftest import DATA
 
+import openmm_nequip
 from openmm_nequip import load_model
 from openmm_nequip.app.cli import main
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, resolve_units
 
+SHIPPED = Path(openmm_nequip.__file__).parent / "data" / "alanine-dipeptide.nequip.zip"
+PEPTIDE = SHIPPED.with_name("alanine-dipeptide.pdb")
 MODELS = {"NequIP": DATA / "tiny-nequip.nequip.pth", "Allegro": DATA / "tiny-allegro.nequip.pth"}
 FLOAT64_RELATIVE, FLOAT32_RELATIVE = 1e-9, 1e-6
 FORCE_RELATIVE = 1e-7
@@ -308,3 +312,21 @@ def test_files_of_torch_213_load_here(name):
     energy, given = loaded(DATA / name)[0](torch.tensor(atoms.positions / 10), torch.tensor(atoms.numbers))
     assert float(energy.detach()) == pytest.approx(right, rel=FLOAT32_RELATIVE)
     np.testing.assert_allclose(given.detach().numpy(), forces, atol=FLOAT32_FORCE_RELATIVE * np.abs(forces).max())
+
+
+@pytest.mark.parametrize(
+    ("model", "structure", "cutoff"),
+    [(SHIPPED, PEPTIDE, 0.45), (DATA / "tiny-nequip.nequip.pth", "triclinic.extxyz", 0.4)],
+    ids=["shipped", "tiny"],
+)
+def test_an_exported_module_comes_back_in(tmp_path, frames, capsys, model, structure, cutoff):
+    """Through the check at first use too: energies of single precision are coarse, forces near a minimum small."""
+    export(model, frames / structure, "--format", "gromacs", "--output", tmp_path / "out")
+    capsys.readouterr()
+    inputs = re.findall(r"model-input\d\s*=\s*(\S+)", (tmp_path / "out" / "nnpot.mdp").read_text())
+    command = ["energy", str(frames / structure), "--json", "--quiet"]
+    energies = []
+    for file, more in ((model, []), (tmp_path / "out" / "model.pt", ["--module-inputs", *inputs, f"cutoff={cutoff}"])):
+        assert main([command[0], str(file), *command[1:], *more]) == 0, capsys.readouterr().err
+        energies.append(json.loads(capsys.readouterr().out)["energy_kj_per_mol"])
+    assert energies[1] == pytest.approx(energies[0], rel=FLOAT32_RELATIVE)

@@ -84,6 +84,9 @@ class _FirstUse:
         self.positions = graph.positions.cpu().numpy()
         self.cell = graph.cell.cpu().numpy()
         self.energy = float(out.energy)
+        # GROMACS' modules give energies of single precision, whatever they compute in.
+        if float(np.float32(self.energy)) == self.energy:
+            self.epsilon = float(np.finfo(np.float32).eps)
         # Rounded positions change the energy by the forces on them.
         extent = float(np.abs(self.positions).max(initial=0.0)) + (float(np.abs(self.cell).max()) * self.periodic)
         rounded = self.epsilon * extent * float(torch.linalg.norm(out.forces)) * 4
@@ -112,8 +115,9 @@ class _FirstUse:
         found = None
         for share in _STEPS:
             step = share * self._shortest() / max(float(np.abs(direction).max()), 1e-12)
-            energies = [self.at(sign * step * direction) for sign in (1.0, -1.0)]
-            slope, noise = (energies[0] - energies[1]) / (2 * step), self.noise / step
+            near, far = (self.at(k * step * direction) - self.at(-k * step * direction) for k in (1.0, 2.0))
+            # Of fourth order: stiff bonds near their minimum have small forces and large third derivatives.
+            slope, noise = (8.0 * near - far) / (12.0 * step), 1.5 * self.noise / step
             scale = max(norm, abs(slope))
             if noise > _COARSE * scale:
                 continue
