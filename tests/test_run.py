@@ -389,7 +389,7 @@ def test_file_size_limit_of_the_system(tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_leaves_everything_readable(tmp_path):
     output = tmp_path / "out"
-    process = command(*arguments(settings(PEPTIDE, output, steps=1000000)))
+    process = command(*arguments(settings(PEPTIDE, output, steps=1000000, model=SHIPPED)))
     log = output / "log.csv"
     deadline = time.monotonic() + 80
     while not (log.exists() and len(log.read_text().splitlines()) > 3) and time.monotonic() < deadline:
