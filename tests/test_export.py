@@ -151,6 +151,7 @@ def test_a_gromacs_module_of_the_published_water(cp2k, tmp_path):
     assert float(energy.detach()) == pytest.approx(-1445692.0287, rel=FLOAT32_RELATIVE)
 
 
+@pytest.mark.slow
 def test_gromacs_modules_know_one_atom_and_say_what_they_do_not(tmp_path, frames):
     export(MODELS["NequIP"], "--format", "gromacs", "--output", tmp_path / "g",
            "--module-inputs", "atom-positions", "atom-numbers")  # fmt: skip
@@ -314,6 +315,7 @@ def test_files_of_torch_213_load_here(name):
     np.testing.assert_allclose(given.detach().numpy(), forces, atol=FLOAT32_FORCE_RELATIVE * np.abs(forces).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "structure", "cutoff"),
     [(SHIPPED, PEPTIDE, 0.45), (DATA / "tiny-nequip.nequip.pth", "triclinic.extxyz", 0.4)],

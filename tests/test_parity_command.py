@@ -11,6 +11,8 @@ from conftest import BACKENDS, DATA
 import openmm_nequip
 from openmm_nequip.app.cli import main
 
+pytestmark = pytest.mark.slow
+
 MODEL = str(DATA / "tiny-nequip.nequip.zip")
 ALLEGRO = str(DATA / "tiny-allegro.nequip.zip")
 SHIPPED = Path(openmm_nequip.__file__).parent / "data"
