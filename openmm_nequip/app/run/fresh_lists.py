@@ -74,12 +74,13 @@ def drop_lists(simulation: app.Simulation) -> None:
 
 def _away_and_back(context: openmm.Context) -> None:
     """Let a plugin's force, whose list nobody else can reach, make a new one: all atoms leave it and come back."""
-    state = context.getState(positions=True, velocities=True)
-    here = state.getPositions(asNumpy=True)
+    before = context.createCheckpoint()
+    here = context.getState(positions=True).getPositions(asNumpy=True)
     for positions in (here + _AWAY_NM * unit.nanometer, here):
         context.setPositions(positions)
         context.getState(energy=True)
-    context.setVelocities(state.getVelocities(asNumpy=True))
+    # Velocities, and the random numbers that a CustomIntegrator draws for the question.
+    context.loadCheckpoint(before)
 
 
 def settle(simulation: app.Simulation) -> None:
