@@ -7,7 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...errors import NonFiniteError
-from ...units import KJ_PER_MOL_PER_EV, N_PER_M_PER_KJ_PER_MOL_PER_NM2, NM_PER_ANGSTROM, Units, resolve_units
+from ...units import (
+    KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM,
+    KJ_PER_MOL_PER_EV,
+    N_PER_M_PER_KJ_PER_MOL_PER_NM2,
+    Units,
+    resolve_units,
+)
 from ..structures.bonds import perceive_bonds
 from .checked_system import CheckedSystem
 from .verdict import LOOK, OK, STOP, CheckVerdict
@@ -32,7 +38,7 @@ BINDING = (0.02, 12.0)
 #: Exchanging two types makes forces so many times smaller where they were the wrong way round.
 SWAP = 3.0
 _SWAP_FORCE = 1.0
-_EV_PER_ANGSTROM = KJ_PER_MOL_PER_EV / NM_PER_ANGSTROM
+_EV_PER_ANGSTROM = KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM
 
 
 def stiffness(subject: CheckedSystem, pairs: np.ndarray, points: np.ndarray, units: Units | None = None) -> np.ndarray:

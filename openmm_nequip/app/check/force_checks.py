@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ...units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
+from ...units import KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM
 from .checked_system import CheckedSystem
 from .verdict import OK, CheckVerdict, graded
 
@@ -24,7 +24,7 @@ _NOISE_POINTS = 15
 _NOISE_STEP_NM = 2e-5
 #: Differences under a symmetry, as a part of the largest force.
 SYMMETRY_LOOK, SYMMETRY_STOP = 1e-3, 2e-2
-_EV_PER_ANGSTROM = KJ_PER_MOL_PER_EV / NM_PER_ANGSTROM
+_EV_PER_ANGSTROM = KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM
 
 
 def check_forces(subject: CheckedSystem) -> Iterator[CheckVerdict]:

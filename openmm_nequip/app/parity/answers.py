@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...models import ModelInfo
-from ...units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, Units
+from ...units import KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM, KJ_PER_MOL_PER_EV, Units
 from ..bench.agreement import ENERGY_LENGTH, FORCE_SHARE, SMALLEST_FORCE
 
-_EV_PER_ANGSTROM = KJ_PER_MOL_PER_EV / NM_PER_ANGSTROM
+_EV_PER_ANGSTROM = KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM
 #: Stresses are compared with at least this, bar.
 _SMALLEST_STRESS = 1000.0
 

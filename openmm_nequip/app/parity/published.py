@@ -10,12 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...units import KJ_PER_MOL_PER_EV
+from ...units import EV_PER_HARTREE_2006, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ..structures.structure_files import Structure
 from .answers import ProgramAnswer
-
-#: The hartree that CP2K computes with, CODATA 2006.
-_EV_PER_HARTREE_2006 = 27.211383856556
 
 
 class _Known(NamedTuple):
@@ -54,8 +51,8 @@ def published(sha256: str, structure: Structure) -> ProgramAnswer | None:
     known = _KNOWN.get(sha256)
     if known is None or len(structure.positions_nm) != known.atoms or structure.box_nm is None:
         return None
-    if known.side is not None and abs(abs(structure.box_nm[0, 0]) * 10.0 - known.side) > 1e-3:
+    if known.side is not None and abs(abs(structure.box_nm[0, 0]) / NM_PER_ANGSTROM - known.side) > 1e-3:
         return None
     return ProgramAnswer(
-        f"CP2K, published ({known.test})", known.energy_hartree * _EV_PER_HARTREE_2006 * KJ_PER_MOL_PER_EV
+        f"CP2K, published ({known.test})", known.energy_hartree * EV_PER_HARTREE_2006 * KJ_PER_MOL_PER_EV
     )

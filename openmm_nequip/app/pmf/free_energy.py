@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import warnings
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import numpy as np
 
 from ...errors import RunFolderError
 from ...units import GAS_CONSTANT
+from ..run.run_statistics import quiet_pymbar
 from .windows import Window
 
 #: Neighbouring windows that share less than this of their samples say nothing about each other (P. Klimovich,
@@ -53,7 +53,7 @@ def profile_of(windows: Sequence[Window], bins: int) -> Profile:
     ----------
     M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008), by pymbar.
     """
-    mbar_class, fes_class = _pymbar()
+    pymbar = quiet_pymbar()
     beta = 1.0 / (GAS_CONSTANT * windows[0].temperature)
     values = np.concatenate([window.values for window in windows])
     counts = np.array([len(window.values) for window in windows])
@@ -61,10 +61,10 @@ def profile_of(windows: Sequence[Window], bins: int) -> Profile:
     edges = _edges(windows, values, bins)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimate = mbar_class(reduced, counts)
+        estimate = pymbar.MBAR(reduced, counts)
         overlap = estimate.compute_overlap()["matrix"]
         notes = _check_overlap(windows, overlap)
-        surface = fes_class(reduced, counts)
+        surface = pymbar.FES(reduced, counts)
         surface.generate_fes(
             np.zeros(len(values)), values, fes_type="histogram", histogram_parameters={"bin_edges": [edges]}
         )
@@ -106,15 +106,3 @@ def _check_overlap(windows: Sequence[Window], overlap: np.ndarray) -> list[str]:
         )
     alone = [windows[k].folder for k in range(len(windows)) if len(windows) > 1 and linked[k].sum() <= 1]
     return [f"{folder} shares less than {OVERLAP:.0%} of its samples with any other window" for folder in alone]
-
-
-def _pymbar():
-    """pymbar's classes, without what it says when it is imported."""
-    logger = logging.getLogger("pymbar")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        from pymbar import FES, MBAR
-    finally:
-        logger.setLevel(before)
-    return MBAR, FES

@@ -12,12 +12,10 @@ import openmm.app as app
 
 from ...errors import RunFolderError
 from ..run.bias import Bias
-from ..run.run_config import read_toml
+from ..run.run_config import TRAJECTORIES, read_toml
 from ..run.run_folder import RunFolder
 from ..run.run_statistics import mean_of
 from ..run.trajectory_reading import load_trajectory
-
-_TRAJECTORIES = ("dcd", "xtc", "h5")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +68,7 @@ def read_window(path: str | os.PathLike[str]) -> Window:
     biases = settings.get("bias") or []
     if len(biases) != 1:
         raise RunFolderError(f"{where} was run with {len(biases)} biases; a window of a pmf has one", where)
-    trajectory = next((folder.trajectory(s) for s in _TRAJECTORIES if folder.trajectory(s).exists()), None)
+    trajectory = next((folder.trajectory(s) for s in TRAJECTORIES if folder.trajectory(s).exists()), None)
     if trajectory is None or not folder.start.exists():
         raise RunFolderError(f"{where} has no trajectory yet; let the run produce frames first", where)
     bias = Bias.parse(biases[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def mean_of(series: np.ndarray, discard: bool = True) -> Mean:
     if len(series) < 3:  # too few to say anything
         std = float(series.std())
         return Mean(float(series.mean()), std, std, 1.0, 0)
-    timeseries = _timeseries()
+    timeseries = quiet_pymbar().timeseries
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if discard:
@@ -70,13 +70,14 @@ def mean_of(series: np.ndarray, discard: bool = True) -> Mean:
     return Mean(float(kept.mean()), float(kept.std()), float(kept.std() / np.sqrt(samples)), samples, int(start))
 
 
-def _timeseries():
-    """pymbar's module, without what it says when it is imported."""
+def quiet_pymbar() -> Any:
+    """pymbar with its ``timeseries``, without what it says when it is imported."""
     logger = logging.getLogger("pymbar")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        from pymbar import timeseries
+        import pymbar
+        import pymbar.timeseries
     finally:
         logger.setLevel(before)
-    return timeseries
+    return pymbar

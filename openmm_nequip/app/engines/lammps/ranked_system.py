@@ -12,8 +12,9 @@ import openmm.unit as unit
 
 from ....errors import EngineError
 from ....models import locate, read_info
+from ....models.units_in_force import units_of
 from ....topology import atom_types, check_density, declare_molecules
-from ....units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM, resolve_units
+from ....units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...run.run_config import RunConfig, option_name
 from ...single_point import read_types
 from ...structures.structure_files import Structure
@@ -87,7 +88,7 @@ def ranked_system(
     if info.cutoff is None or info.inputs:
         lacks = "has no cutoff" if info.cutoff is None else "takes inputs beside the structure"
         raise EngineError(f"{source.path} {lacks}, and ranks cannot share it; choose --engine openmm")
-    units = info.units_given(resolve_units(config.length_unit, config.energy_unit))
+    units = units_of(info, config.length_unit, config.energy_unit)
     atoms = list(structure.topology.atoms())
     types = np.asarray(atom_types(info.type_names, atoms, read_types(config.types)))
     if masses is None:
