@@ -8,6 +8,7 @@ from typing import Any
 from ..choices import KERNELS
 from ..errors import UsageError
 from .answer import Answer
+from .model_options import add_model_options
 
 DESCRIPTION = """Compile a model now, so that no Context, and no other process with the same cache, has to wait for it.
 The options are those that the model will be run with. A file that is compiled already needs nothing. With --mode
@@ -27,7 +28,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "compile", parents=[common], help="compile a model ahead of its first use", description=DESCRIPTION
     )
-    parser.add_argument("model", metavar="MODEL", help="checkpoint, package or nequip.net: id")
+    add_model_options(parser, ("model",), model="checkpoint, package or nequip.net: id")
     parser.add_argument(
         "--mode", choices=("cache", "torchscript"), default="cache",
         help="cache: what OpenMM needs here, kept in the cache folder (default); torchscript: a .nequip.pth file, for "
@@ -35,7 +36,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--output", metavar="FILE", help="of --mode torchscript (default: the model's name, here)")
     parser.add_argument("--overwrite", action="store_true", help="replace that file if it is there")
-    parser.add_argument("--device", help="torch device that the model will run on (default: cpu)")
+    add_model_options(parser, ("device",), device="torch device that the model will run on (default: cpu)")
     parser.add_argument(
         "--kernels", choices=KERNELS, default="auto",
         help="fused: the fused CPU kernels; none: nequip's own compiled model (auto: fused where they can be had)",
@@ -48,11 +49,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--modifiers", nargs="*", metavar="NAME",
         help="nequip's modifiers for CUDA, e.g. enable_OpenEquivariance (default: those installed)",
     )  # fmt: skip
-    parser.add_argument(
-        "--input", nargs="+", action="extend", metavar="NAME=VALUE",
-        help="what the model takes beside the structure: charge=1",
-    )  # fmt: skip
-    parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
+    add_model_options(parser, ("input", "trusted"))
     parser.set_defaults(command=compile_ahead)
 
 

@@ -11,8 +11,7 @@ from ..errors import UsageError
 from ..files import output_obstacle
 from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_frames, reference_keys, table_of
 from .answer import Answer
-from .module_option import add_module_option
-from .typed_inputs import add_rebuilding_options
+from .model_options import REBUILDING, add_model_options
 
 #: Options that mean something with ``--frames`` alone, and what they are if nobody gives them.
 _OF_FRAMES = {
@@ -39,20 +38,17 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "energy", parents=[common], help="energy and forces of a structure", description=DESCRIPTION
     )
-    parser.add_argument("model", metavar="MODEL", help="model file or nequip.net: id")
-    parser.add_argument("structure", metavar="STRUCTURE", help="PDB, mmCIF, GRO, extxyz, CIF, POSCAR, ...")
-    parser.add_argument("--box", nargs="+", type=float, metavar="Å", help="3 edges or 9 vector components")
-    parser.add_argument("--frame", type=int, default=-1, metavar="N", help="frame of the file, from 0 (default: last)")
+    add_model_options(parser, ("model", "structure", "box", "frame"))
     add_frame_options(parser, None)
     parser.add_argument("--csv", metavar="FILE", help="with --frames: write a row for each frame")
-    parser.add_argument("--units", nargs=2, metavar=("LENGTH", "ENERGY"), help="the model's units (angstrom eV)")
+    add_model_options(parser, ("units",))
     parser.add_argument("--length-unit", metavar="UNIT", help="the model's unit of length: angstrom, nm or bohr")
     parser.add_argument("--energy-unit", metavar="UNIT", help="and of energy: eV, kJ/mol, kcal/mol or hartree")
-    parser.add_argument("--types", nargs="+", metavar="TYPE", help="model type of each atom, or one file with them")
+    add_model_options(parser, ("types",))
     parser.add_argument(
         "--forces", metavar="FILE", help="write forces: .npy or .csv in kJ/mol/nm, .extxyz in eV/Å (all --frames)"
     )
-    parser.add_argument("--device", help="torch device (default: cpu)")
+    add_model_options(parser, ("device",))
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=None,
         help="compile a checkpoint or package first; minutes the first time, not worth it for one structure "
@@ -63,13 +59,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="fused: run a checkpoint or package by the fused CPU kernels (auto: with --compile, from the cache, or to "
         "save much memory)",
     )  # fmt: skip
-    parser.add_argument(
-        "--input", nargs="+", action="extend", metavar="NAME=VALUE",
-        help="what the model takes beside the structure: charge=1",
-    )  # fmt: skip
-    add_rebuilding_options(parser)
-    add_module_option(parser)
-    parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
+    add_model_options(parser, ("input", *REBUILDING, "module-inputs", "trusted"))
     parser.set_defaults(command=energy)
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from .answer import Answer, pairs
-from .module_option import add_module_option
+from .model_options import add_model_options
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -20,14 +20,14 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         The options of every command.
     """
     parser = commands.add_parser("info", parents=[common], help="what a model file is", description=info.__doc__)
-    parser.add_argument("model", metavar="MODEL", help="model file or nequip.net: id")
-    parser.add_argument("--device", help="torch device to tell about (default: cpu)")
-    parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the file must have; it is loaded then")
+    told = {"device": "torch device to tell about (default: cpu)"}
+    told |= {"trusted": "SHA-256 that the file must have; it is loaded then"}
+    add_model_options(parser, ("model", "device", "trusted"), **told)
     parser.add_argument(
         "--load", action="store_true",
         help="load the model, which runs code stored in checkpoints and packages, to tell about kernels and graphs",
     )  # fmt: skip
-    add_module_option(parser)
+    add_model_options(parser, ("module-inputs",))
     parser.set_defaults(command=info)
 
 

@@ -50,30 +50,8 @@ def _number(text: str, name: str, number: str) -> int | float:
             raise ModelInputError(f"--input {text}: {number!r} is no number; give one, such as {name}=1") from None
 
 
-def add_rebuilding_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of TorchMD-Net checkpoints, with the names that they have in ``run``.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-        Of a command.
-    """
-    parser.add_argument(
-        "--remove-reference-energy", action=argparse.BooleanOptionalAction, default=None,
-        help="TorchMD-Net models trained on energies less those of free atoms: give these, or (no-) the whole energies "
-        "(default: as the file says)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max-neighbors", type=int, metavar="N",
-        help="TorchMD-Net: neighbours of an atom there is room for (default: the file's)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--coulomb-cutoff", type=float, metavar="Å", help="TorchMD-Net: cutoff of the model's own Coulomb term"
-    )
-
-
 def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`add_rebuilding_options` was told, as :func:`openmm_nequip.load_model` takes it.
+    """What the options :data:`.model_options.REBUILDING` were told, as :func:`openmm_nequip.load_model` takes it.
 
     Parameters
     ----------

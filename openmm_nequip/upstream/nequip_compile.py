@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from ..errors import UpstreamError
 
 from .import_hooks import after_import
 
@@ -33,6 +37,63 @@ def add_compile_targets(targets: Mapping[str, Mapping[str, Any]]) -> None:
             _warn(f"{_TARGETS_MODULE}.register_compile_targets", f"the compile targets {', '.join(targets)}")
 
     after_import(_TARGETS_MODULE, register)
+
+
+def _same(given: Any) -> Any:
+    return given
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a compiled file takes and gives.
+
+    Parameters
+    ----------
+    inputs, outputs : list of str
+        nequip's names, in order.
+    example : callable
+        Makes of nequip's fields of a structure those to trace the model with.
+    dimensions : callable
+        Makes of the dynamic dimensions of graphs, nodes and edges those of the file.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+    example: Callable[[dict[str, Any]], dict[str, Any]] = _same
+    dimensions: Callable[[dict[str, Any]], dict[str, Any]] = _same
+
+
+def compile_target(name: str) -> Target:
+    """A target of ``nequip-compile`` for another program.
+
+    Borrowed: ``COMPILE_TARGET_DICT`` of the module ``nequip.scripts._compile_utils``, in which extensions register
+    theirs when they are imported. Known to work: nequip 0.19 with nequip-allegro 0.8. Test: ``tests/test_export.py``.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"pair_nequip"``, or ``"pair_allegro"`` of nequip-allegro.
+
+    Returns
+    -------
+    Target
+
+    Raises
+    ------
+    UpstreamError
+        If nequip has none of that name.
+    """
+    try:
+        table = importlib.import_module(_TARGETS_MODULE).COMPILE_TARGET_DICT
+        if name == "pair_allegro":
+            importlib.import_module("allegro")
+        rules = table[name]
+        return Target(list(rules["input"]), list(rules["output"]), rules["data_settings"], rules["batch_map_settings"])
+    except (ImportError, AttributeError, KeyError) as error:
+        raise UpstreamError(
+            f"the installed nequip has no compile target {name} ({type(error).__name__}: {error}); known to work: "
+            f"{_KNOWN} with nequip-allegro 0.8", "nequip",
+        ) from error
 
 
 def add_modifiers(names: Sequence[str], apply: Callable[[Any, str], Any]) -> None:

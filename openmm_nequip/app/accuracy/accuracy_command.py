@@ -15,8 +15,7 @@ from ...choices import KERNELS
 from ...errors import UsageError
 from ...files import folder_obstacle
 from ..answer import Answer
-from ..module_option import add_module_option
-from ..typed_inputs import add_rebuilding_options
+from ..model_options import REBUILDING, add_model_options
 
 if TYPE_CHECKING:
     from ...units import Units
@@ -44,17 +43,16 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "test", parents=[common], help="errors of a model against reference data", description=DESCRIPTION
     )
-    parser.add_argument("model", metavar="MODEL", help="model file or nequip.net: id")
+    add_model_options(parser, ("model",))
     parser.add_argument("data", metavar="DATA", help="extended XYZ with energies and forces, or what else ASE reads")
     parser.add_argument("--output", metavar="FOLDER", help=f"default: {DEFAULT_OUTPUT}, or the next that is free")
-    parser.add_argument("--units", nargs=2, metavar=("LENGTH", "ENERGY"), help="the model's units (angstrom eV)")
-    parser.add_argument("--types", nargs="+", metavar="TYPE", help="model type of each atom, or one file with them")
+    add_model_options(parser, ("units", "types"))
     parser.add_argument("--worst", type=int, default=_WORST, metavar="N", help=f"worst frames to name ({_WORST})")
     parser.add_argument(
         "--group", default=_GROUP, metavar="KEY", help=f"value by which frames are told apart (default: {_GROUP})"
     )
     add_frame_options(parser, "all")
-    parser.add_argument("--device", help="torch device (default: cpu)")
+    add_model_options(parser, ("device",))
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=False,
         help="compile a checkpoint or package first, worth it for thousands of frames",
@@ -62,13 +60,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernels", choices=KERNELS, default="auto", help="fused CPU kernels (auto: where they are in the cache)"
     )
-    parser.add_argument(
-        "--input", nargs="+", action="extend", metavar="NAME=VALUE",
-        help="what the model takes beside the structure: charge=1",
-    )  # fmt: skip
-    add_module_option(parser)
-    parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
-    add_rebuilding_options(parser)
+    add_model_options(parser, ("input", "module-inputs", "trusted", *REBUILDING))
     parser.set_defaults(command=measure)
 
 

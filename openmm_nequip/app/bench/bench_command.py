@@ -9,6 +9,7 @@ from typing import Any
 from ...choices import BACKENDS
 from ...errors import UsageError
 from ..answer import FAILED, OK, Answer
+from ..model_options import add_model_options
 from .bench_settings import (
     DEFAULT_BUDGET_S,
     DEFAULT_OUTPUT,
@@ -59,9 +60,10 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         "--budget", type=float, metavar="SECONDS",
         help=f"time for the samples of one size; slow contenders get fewer or none (default: {DEFAULT_BUDGET_S:g})",
     )  # fmt: skip
-    add("--units", nargs=2, metavar=("LENGTH", "ENERGY"), help="the model's units (default: angstrom eV)")
+    unset = {"default": argparse.SUPPRESS}
+    add_model_options(parser, ("units",), units="the model's units (default: angstrom eV)", **unset)
     add("--output", metavar="FOLDER", help=f"folder to write to (default: {DEFAULT_OUTPUT}, or the next that is free)")
-    add("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
+    add_model_options(parser, ("trusted",), **unset)
     parser.set_defaults(command=bench)
 
 

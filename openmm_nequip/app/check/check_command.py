@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import UsageError
 from ..answer import FAILED, OK, Answer
+from ..model_options import add_model_options
 from ..run.run_command import add_settings, stated_settings
 
 DESCRIPTION = """Before a week is spent: whether a model is safe on a system. Units, types, elements, distances, box,
@@ -31,8 +32,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "check", parents=[common], help="is this model safe on this system", description=DESCRIPTION
     )
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="model file or nequip.net: id")
-    parser.add_argument("structure", metavar="STRUCTURE", nargs="?", help="starting structure")
+    both = ("model", "structure")
+    add_model_options(parser, both, both, structure="starting structure")
     parser.add_argument("--config", metavar="FILE.toml", help="settings of the run that is planned")
     parser.add_argument("--picture", metavar="FILE", help="draw the report (.png, .pdf, .svg)")
     parser.add_argument(

@@ -18,8 +18,9 @@ from ...models import Execution, Model, check_execution, check_inputs, format_of
 from ...models.compiling.scripting import sample_graph, scripted_form
 from ...models.format import TORCHSCRIPT
 from ...models.formats.torchscript import TorchScriptModel, family_of
-from ...models.graph_inputs import parse_inputs
+from ...models.graph_inputs import InputValues, parse_inputs
 from ...models.source import ModelSource
+from ...models.units_in_force import units_of
 from ...topology import atom_types, common_symbol
 from ...units import Units
 from ..single_point import SinglePoint, evaluate
@@ -51,6 +52,8 @@ class ExportedModel:
         Whether it is that.
     types : numpy.ndarray, (n_atoms,) int64
         Model types of the atoms.
+    inputs : tuple of (str, number)
+        What the model takes beside the structure.
     """
 
     source: ModelSource
@@ -62,6 +65,7 @@ class ExportedModel:
     structure: Structure
     made_up: bool
     types: np.ndarray
+    inputs: InputValues = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -214,7 +218,7 @@ def load_quietly(path: Any, keys: Sequence[str] = ()) -> tuple[torch.jit.ScriptM
 def opened(
     path: str,
     structure: str | None,
-    units: Units,
+    units: tuple[str | None, str | None] = (None, None),
     types: Sequence[int | str] | None = None,
     inputs: Mapping[str, int | float] | None = None,
     **more: Any,
@@ -227,8 +231,8 @@ def opened(
         Model file or ``nequip.net:`` id.
     structure : str, optional
         Structure file; a crystal is made up if there is none.
-    units : Units
-        The model's units.
+    units : tuple of str or None
+        The model's units of length and energy; those that its file states, else Å and eV, where None.
     types : sequence of int or str, optional
         Model type of each atom; by element if not given.
     inputs : mapping of str to number, optional
@@ -258,7 +262,8 @@ def opened(
             f"{source.path} is a {source.kind} file, which holds machine code for one torch and one machine; export "
             "the .ckpt or .nequip.zip it came from"
         )
-    check_inputs(read_info(source).inputs, eager.inputs, source.path)
+    stated = read_info(source)
+    check_inputs(stated.inputs, eager.inputs, source.path)
     try:
         with scripted_form(source, eager.inputs) as scripted:
             content, family = scripted.read(), family_of(scripted)
@@ -276,11 +281,11 @@ def opened(
     info = script.info
     if info.cutoff is None:
         raise ExportError(f"{source.path} states no cutoff, and other engines hand over pairs within one")
-    made_up = atoms is None
-    found = _made_up(script, units) if atoms is None else atoms.filled(info.cutoff * units.length)
+    made_up, in_force = atoms is None, units_of(stated, *units)
+    found = _made_up(script, in_force) if atoms is None else atoms.filled(info.cutoff * in_force.length)
     chosen: Any = types if types is not None or not made_up else sample_graph(script).types.tolist()
     indices = atom_types(info.type_names, list(found.topology.atoms()), chosen)
-    yield ExportedModel(source, content, script, family, reference, units, found, made_up, indices)
+    yield ExportedModel(source, content, script, family, reference, in_force, found, made_up, indices, eager.inputs)
 
 
 def _made_up(model: Model, units: Units) -> Structure:

@@ -1,63 +1,69 @@
-"""A TorchScript file for LAMMPS' pair_nequip or pair_allegro, with a data file and an input script in units metal.
+"""Files for LAMMPS: a model for pair_nequip, pair_allegro or ML-IAP, a data file and an input script in units metal.
 
 References
 ----------
-``pair_nequip_allegro.cpp`` of mir-group/pair_nequip_allegro: metadata, tensors and their dtype. pair_nequip hands over
-the local atoms with a cell and whole shifts, and wants ``newton off``; pair_allegro hands over local and ghost atoms
-without either, and wants ``newton on``. Both sum the atomic energies of the local atoms.
+``pair_nequip_allegro.cpp`` of mir-group/pair_nequip_allegro: metadata, tensors and their dtype, and which of them a
+``.nequip.pt2`` file takes and gives. pair_nequip hands over the local atoms with a cell and whole shifts, and wants
+``newton off``; pair_allegro hands over local and ghost atoms without either, and wants ``newton on``. Both sum the
+atomic energies of the local atoms.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import openmm.unit as unit
 import torch
 
+from ...cache import private_folder
 from ...choices import FAMILIES
 from ...crystal import reduce_box
-from ...errors import ExportError
+from ...errors import CompileError, ExportError
 from ...graph.fields import CELL, SHIFTS, model_inputs
+from ...models import parse_device
+from ...models.compiling.aot import cached_package
+from ...models.format import CHECKPOINT, PACKAGE
 from ...units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
-from ...upstream.nequip_state import default_dtype
-from .engine_graph import OPEN_SPACE, EngineEdges, compare, find_edges
+from ...upstream.inductor import load_package
+from ...upstream.nequip_state import default_dtype, preserved_global_state
+from .engine_graph import EngineEdges
+from .export_command import FORMS
 from .exported_model import ExportedModel, load_quietly, save_quietly
+from .lammps_structure import LammpsData, PlacedAtoms, data_text, read_data, with_images
+from .mliap_export import write_mliap
 
-MODEL, DATA, SCRIPT = "model.nequip.pth", "structure.data", "in.lammps"
+DATA, SCRIPT = "structure.data", "in.lammps"
+TORCHSCRIPT, AOTINDUCTOR, MLIAP = FORMS
 ALLEGRO = FAMILIES[1]
 _METADATA = ("r_max", "per_edge_type_cutoff", "type_names", "num_types", "allow_tf32")
+_BUILT_IN = "LAMMPS needs pair_nequip_allegro (github.com/mir-group/pair_nequip_allegro) built in"
 
 
-class LammpsData(NamedTuple):
-    """What a data file says, in Å.
+class LoadedModel(NamedTuple):
+    """A file as LAMMPS' pair styles have it."""
 
-    Parameters
-    ----------
-    positions : numpy.ndarray, (n_atoms, 3) float64
-        In the order of the atoms' numbers.
-    types : numpy.ndarray, (n_atoms,) int64
-        LAMMPS' types, from 1.
-    cell : numpy.ndarray, (3, 3) float64
-        Rows are the box vectors, lower triangular.
-    """
-
-    positions: np.ndarray
-    types: np.ndarray
-    cell: np.ndarray
+    evaluate: Callable[[dict[str, torch.Tensor]], Mapping[str, torch.Tensor]]
+    facts: Mapping[str, str]  #: its metadata
 
 
-def export_lammps(model: ExportedModel, folder: Path) -> dict[str, Any]:
+def export_lammps(
+    model: ExportedModel, folder: Path, form: str = TORCHSCRIPT, device: str | None = None
+) -> dict[str, Any]:
     """Write a model, a data file and an input script, and check the model with the tensors that LAMMPS makes of them.
 
     Parameters
     ----------
     model : ExportedModel
-        The model and the structure. Models in other units than Å and eV are converted inside the file.
+        The model and the structure. TorchScript files convert models in other units than Å and eV.
     folder : pathlib.Path
         Where.
+    form : str
+        One of :data:`.export_command.FORMS`, which has the file's name, by whose end pair styles know it.
+    device : str, optional
+        What ``aotinductor`` is compiled for: the CPU by default.
 
     Returns
     -------
@@ -67,22 +73,31 @@ def export_lammps(model: ExportedModel, folder: Path) -> dict[str, Any]:
     Raises
     ------
     ExportError
-        If an atom has no mass, or the file does not give the model's numbers.
+        If an atom has no mass, the model cannot be had in this form, or the file does not give the model's numbers.
     """
-    kinds = range(len(model.names))
-    if model.speaks(NM_PER_ANGSTROM, KJ_PER_MOL_PER_EV):
-        (folder / MODEL).write_bytes(model.content)
-    else:
-        adapted = model.adapted(kinds, NM_PER_ANGSTROM, KJ_PER_MOL_PER_EV)
-        save_quietly(adapted, folder / MODEL, model.metadata(kinds, NM_PER_ANGSTROM))
     present = sorted(set(model.types.tolist()))
+    names = [model.names[kind] for kind in present]
+    periodic = model.structure.box_nm is not None
     rotation = np.eye(3) if model.structure.box_nm is None else reduce_box(model.structure.box_nm)[1]
-    (folder / DATA).write_text(_data(model, present, rotation), encoding="utf-8")
-    (folder / SCRIPT).write_text(_script(model, [model.names[t] for t in present]), encoding="utf-8")
-    found = _check(model, folder, present, rotation)
-    notes = ["LAMMPS needs pair_nequip_allegro (github.com/mir-group/pair_nequip_allegro) built in"]
-    if model.family != ALLEGRO:
-        notes.append("pair_nequip runs on one rank; Allegro runs on many")
+    (folder / DATA).write_text(data_text(model, present, rotation), encoding="utf-8")
+    (folder / SCRIPT).write_text(_script(model, names, form), encoding="utf-8")
+    data = read_data((folder / DATA).read_text(encoding="utf-8"))
+    path = folder / FORMS[form]
+    if form == MLIAP:
+        _require_whole(model, form)
+        if model.inputs:
+            raise ExportError("ML-IAP hands a model atoms alone, and this one takes inputs beside them")
+        atoms = PlacedAtoms(data, np.array(present)[data.types - 1], rotation, periodic)
+        answer, notes = write_mliap(model, path, atoms), list(_MLIAP_NOTES)
+    else:
+        write = write_script if form == TORCHSCRIPT else _write_compiled
+        loaded, notes = write(model, path, device)
+        known = loaded.facts["type_names"].split()
+        atoms = PlacedAtoms(data, np.array([known.index(names[kind - 1]) for kind in data.types]), rotation, periodic)
+        answer = _pair_answer(loaded, atoms, model.family == ALLEGRO)
+        if model.family != ALLEGRO:
+            notes.append("pair_nequip runs on one rank; Allegro runs on many")
+    found = atoms.compare(model, *answer)
     if "virial" not in model.script.info.outputs:
         notes.append("the model gives no virial: pressures are wrong and fix npt cannot be used")
     if not np.allclose(rotation, np.eye(3)):
@@ -90,55 +105,39 @@ def export_lammps(model: ExportedModel, folder: Path) -> dict[str, Any]:
     return {"differences": found, "notes": notes}
 
 
-def _box(model: ExportedModel) -> tuple[np.ndarray, np.ndarray]:
-    """Box (3, 3) in Å and where its corner lies (3,)."""
-    structure = model.structure
-    if structure.box_nm is not None:
-        return reduce_box(structure.box_nm)[0] / NM_PER_ANGSTROM, np.zeros(3)
-    space = OPEN_SPACE * model.script.info.reach * model.units.length
-    low, high = structure.positions_nm.min(axis=0) - space, structure.positions_nm.max(axis=0) + space
-    return np.diag(high - low) / NM_PER_ANGSTROM, low / NM_PER_ANGSTROM
+_MLIAP_NOTES = (
+    "LAMMPS needs ML-IAP with Python and KOKKOS, and nequip in that Python; run it as `lmp -k on g 1 -sf kk -pk kokkos "
+    "newton on neigh half -in in.lammps`",
+    "checked as the file evaluates the model before LAMMPS' first step compiles it",
+)
 
 
-def _data(model: ExportedModel, present: list[int], rotation: np.ndarray) -> str:
-    structure = model.structure
-    cell, corner = _box(model)
-    positions = structure.positions_nm @ rotation.T / NM_PER_ANGSTROM
-    if structure.box_nm is not None:
-        positions = positions - np.floor(positions @ np.linalg.inv(cell)) @ cell
-    masses: dict[int, float] = {}
-    for kind, atom in zip(model.types.tolist(), structure.topology.atoms(), strict=True):
-        mass = None if atom.element is None else atom.element.mass.value_in_unit(unit.dalton)
-        if mass is None:
-            raise ExportError(f"the atoms of type {model.names[kind]!r} have no element, and LAMMPS needs their mass")
-        masses.setdefault(kind, mass)
-    symbols = [model.names[kind] for kind in present]
-    lines = [
-        f"{Path(structure.path).name} for the model {Path(model.source.path).name}",
-        "", f"{len(positions)} atoms", f"{len(present)} atom types", "",
-        *(f"{corner[k]:.15g} {corner[k] + cell[k, k]:.15g} {'xyz'[k]}lo {'xyz'[k]}hi" for k in range(3)),
-    ]  # fmt: skip
-    if np.abs(cell - np.diag(np.diag(cell))).max() > 0:
-        lines.append(f"{cell[1, 0]:.15g} {cell[2, 0]:.15g} {cell[2, 1]:.15g} xy xz yz")
-    lines += ["", "Masses", ""]
-    named = zip(present, symbols, strict=True)
-    lines += [f"{n} {masses[kind]:.9g}  # {name}" for n, (kind, name) in enumerate(named, 1)]
-    lines += ["", "Atoms  # atomic", ""]
-    places = {kind: n for n, kind in enumerate(present, 1)}
-    for n, (kind, place) in enumerate(zip(model.types.tolist(), positions, strict=True), 1):
-        lines.append(f"{n} {places[kind]} " + " ".join(f"{x:.15g}" for x in place))
-    return "\n".join(lines) + "\n"
+def _require_whole(model: ExportedModel, form: str) -> None:
+    """Refuse what cannot be compiled, and units that nothing converts."""
+    if model.source.kind not in (CHECKPOINT, PACKAGE):
+        raise ExportError(
+            f"{model.source.path} is a {model.source.kind} file, and form {form} is made of the .ckpt or .nequip.zip it "
+            "came from; give that file, or take --form torchscript"
+        )
+    if not np.allclose([model.units.length, model.units.energy], [NM_PER_ANGSTROM, KJ_PER_MOL_PER_EV], rtol=1e-9, atol=0):
+        raise ExportError(
+            f"the model is in {model.units.describe()}, and LAMMPS' units metal are Å and eV; form {form} cannot convert "
+            "them, --form torchscript does"
+        )
 
 
-def _script(model: ExportedModel, names: list[str]) -> str:
+def _script(model: ExportedModel, names: list[str], form: str) -> str:
     style = model.family.lower()
     boundary = "f f f" if model.structure.box_nm is None else "p p p"
+    pair = [f"pair_style   {style}", f"pair_coeff   * * {FORMS[form]} {' '.join(names)}"]
+    if form == MLIAP:
+        pair = [f"pair_style   mliap unified {FORMS[form]} 0", f"pair_coeff   * * {' '.join(names)}"]
     return "\n".join([
         f"# {model.family} model {Path(model.source.path).name} (SHA-256 {model.source.sha256})",
         "units        metal", "atom_style   atomic", "atom_modify  map yes",
-        f"newton       {'off' if style == 'nequip' else 'on'}",
+        f"newton       {'off' if style == 'nequip' and form != MLIAP else 'on'}",
         f"boundary     {boundary}", f"read_data    {DATA}", "",
-        f"pair_style   {style}", f"pair_coeff   * * {MODEL} {' '.join(names)}", "",
+        *pair, "",
         "thermo_style custom step pe ke temp press", "thermo_modify format float %.12g",
         "timestep     0.0005", "run          0", "",
         "# Dynamics: 300 K, 0.5 fs", "# velocity     all create 300 1", "# fix          1 all nvt temp 300 300 0.05",
@@ -146,30 +145,58 @@ def _script(model: ExportedModel, names: list[str]) -> str:
     ])  # fmt: skip
 
 
-def read_data(text: str) -> LammpsData:
-    """A data file of :func:`export_lammps` as LAMMPS reads it.
+def write_script(model: ExportedModel, path: Path, device: str | None = None) -> tuple[LoadedModel, list[str]]:
+    """Write a TorchScript file for pair_nequip or pair_allegro.
 
     Parameters
     ----------
-    text : str
-        Its text.
+    model : ExportedModel
+        The model; other units than Å and eV are converted inside the file.
+    path : pathlib.Path
+        File to write, ending in ``.nequip.pth``.
+    device : str, optional
+        Means nothing here: LAMMPS says where such a file runs.
 
     Returns
     -------
-    LammpsData
+    loaded : LoadedModel
+        The file, read back.
+    notes : list of str
     """
-    head, _, atoms = text.partition("Atoms  # atomic")
-    cell = np.zeros((3, 3))
-    for line in head.splitlines():
-        words = line.split()
-        for k, axis in enumerate("xyz"):
-            if words[2:] == [f"{axis}lo", f"{axis}hi"]:
-                cell[k, k] = float(words[1]) - float(words[0])
-        if words[3:] == ["xy", "xz", "yz"]:
-            cell[1, 0], cell[2, 0], cell[2, 1] = map(float, words[:3])
-    rows = sorted([line.split() for line in atoms.splitlines() if line.strip()], key=lambda row: int(row[0]))
-    places = np.array([row[2:] for row in rows], dtype=np.float64)
-    return LammpsData(places, np.array([row[1] for row in rows], dtype=np.int64), cell)
+    kinds = range(len(model.names))
+    if model.speaks(NM_PER_ANGSTROM, KJ_PER_MOL_PER_EV):
+        path.write_bytes(model.content)
+    else:
+        adapted = model.adapted(kinds, NM_PER_ANGSTROM, KJ_PER_MOL_PER_EV)
+        save_quietly(adapted, path, model.metadata(kinds, NM_PER_ANGSTROM))
+    module, facts = load_quietly(path, _METADATA)
+    return LoadedModel(module, facts), [_BUILT_IN]
+
+
+def _write_compiled(model: ExportedModel, path: Path, device: str | None) -> tuple[LoadedModel, list[str]]:
+    """Write an AOTInductor file for pair_nequip or pair_allegro, from the cache if it is there, and read it back."""
+    _require_whole(model, AOTINDUCTOR)
+    place = parse_device(device) or torch.device("cpu")
+    target = f"pair_{model.family.lower()}"
+    try:
+        made = cached_package(model.source, place, inputs=model.inputs, target=target)
+    except CompileError as error:
+        raise ExportError(str(error)) from error
+    path.write_bytes(made.read_bytes())
+    with preserved_global_state(), private_folder() as folder:  # torch unpacks it beside itself
+        package = load_package(shutil.copy(path, folder), place, False)
+    facts = {name: str(value) for name, value in package.get_metadata().items()}
+    given, taken = facts["nequip_aoti_outputs"].split(), facts["nequip_aoti_inputs"].split()
+
+    def evaluate(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        values = package(*[tensors[name].contiguous().to(place) for name in taken])
+        return {name: value.cpu() for name, value in zip(given, values, strict=True)}
+
+    notes = [
+        f"{_BUILT_IN} with NEQUIP_AOT_COMPILE, on torch {torch.__version__.partition('+')[0]} and a machine like this",
+        f"compiled for {place.type}: `--device` says for what else",
+    ]
+    return LoadedModel(evaluate, facts), notes
 
 
 def pair_tensors(
@@ -194,55 +221,33 @@ def pair_tensors(
     owners : numpy.ndarray, (n_all,) int64
         The local atom that each atom is or is an image of.
     """
-    n = len(data.positions)
-    owners, centre, neighbor = np.arange(n), edges.index[0], edges.index[1].copy()
-    positions = data.positions
+    owners, neighbors, positions = np.arange(len(data.positions)), edges.index[1], data.positions
     if ghosts:
-        crossing = np.flatnonzero(edges.shifts.any(axis=1))
-        images = np.concatenate([edges.index[1][crossing, None], np.rint(edges.shifts[crossing])], axis=1)
-        unique, inverse = np.unique(images.astype(np.int64), axis=0, return_inverse=True)
-        neighbor[crossing] = n + inverse.ravel()
-        owners = np.concatenate([owners, unique[:, 0]])
-        positions = np.concatenate([positions, data.positions[unique[:, 0]] + unique[:, 1:] @ data.cell])
-    arrays = positions.copy(), mapper[owners], np.array([centre, neighbor]), edges.shifts.copy(), data.cell.copy()
+        positions, owners, neighbors = with_images(data, edges)
+    arrays = positions.copy(), mapper[owners], np.array([edges.index[0], neighbors]), edges.shifts.copy(), data.cell.copy()
     tensors = model_inputs(*map(torch.from_numpy, arrays))
     if ghosts:
         del tensors[SHIFTS], tensors[CELL]
     return tensors, owners
 
 
-def _check(model: ExportedModel, folder: Path, present: list[int], rotation: np.ndarray) -> dict[str, float]:
-    """The file's answer to LAMMPS' tensors, all read back, against the model's."""
-    module, facts = load_quietly(folder / MODEL, _METADATA)
-    data = read_data((folder / DATA).read_text(encoding="utf-8"))
-    names, known = facts["type_names"].split(), [model.names[t] for t in present]
-    if int(facts["num_types"] or 0) != len(names) or facts["allow_tf32"] not in ("0", "1"):
+def _pair_answer(loaded: LoadedModel, atoms: PlacedAtoms, ghosts: bool) -> tuple[float, np.ndarray]:
+    """Energy in eV and forces (n_atoms, 3) in eV/Å that a pair style makes of a file."""
+    facts, data = loaded.facts, atoms.data
+    names = facts["type_names"].split()
+    if int(facts.get("num_types") or 0) != len(names) or facts.get("allow_tf32") not in ("0", "1"):
         raise ExportError("the file for LAMMPS lacks num_types or allow_tf32, without which its pair styles stop")
-    mapper = np.array([names.index(known[kind - 1]) for kind in data.types], dtype=np.int64)
     cutoffs = np.full((len(names),) * 2, float(facts["r_max"]))
-    if facts["per_edge_type_cutoff"]:
+    if facts.get("per_edge_type_cutoff"):
         cutoffs = np.array(facts["per_edge_type_cutoff"].split(), dtype=np.float64).reshape(cutoffs.shape)
-    periodic = model.structure.box_nm is not None
-    edges = find_edges(data.positions, data.cell if periodic else None, float(facts["r_max"]), mapper, cutoffs)
-    tensors, owners = pair_tensors(data, mapper, edges, model.family == ALLEGRO)
+    tensors, owners = pair_tensors(data, atoms.types, atoms.edges(float(facts["r_max"]), cutoffs), ghosts)
     with default_dtype(torch.float64):
-        out = module(tensors)
+        out = loaded.evaluate(tensors)
     for name in ("forces", "atomic_energy"):
         if name not in out or out[name].dtype != torch.float64:
             raise ExportError(f"the file for LAMMPS gives no {name} in float64, which its pair styles read")
-    n = len(data.positions)
-    forces = np.zeros((n, 3))
+    forces = np.zeros((len(data.positions), 3))
     given = out["forces"].detach().numpy()
     # Forces on ghosts go back to the atoms they are images of.
     np.add.at(forces, owners[: len(given)], given)
-    energy = float(out["atomic_energy"][:n].detach().sum()) * KJ_PER_MOL_PER_EV
-    back = data.positions @ rotation * NM_PER_ANGSTROM
-    box = _box_of(data, rotation) if periodic else None
-    right = model.answer(replace(model.structure, positions_nm=back, box_nm=box))
-    found = (forces @ rotation) * (KJ_PER_MOL_PER_EV / NM_PER_ANGSTROM)
-    return compare("LAMMPS", (energy, right.energy), (found, right.forces), model.script.info.dtype)
-
-
-def _box_of(data: LammpsData, rotation: np.ndarray) -> np.ndarray:
-    """The box of a data file (3, 3) in nm, in the frame of the structure."""
-    return data.cell @ rotation * NM_PER_ANGSTROM
+    return float(out["atomic_energy"][: len(data.positions)].detach().sum()), forces

@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import UsageError
 from ...files import output_obstacle
 from ..answer import FAILED, OK, Answer
+from ..model_options import add_model_options
 
 DESCRIPTION = """One model file on one structure through everything that is installed: the model alone in every way it
 can run, OpenMM with every force and platform, nequip's calculator for ASE, OpenMM-ML's own nequip, torch-sim, numbers
@@ -33,17 +34,13 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "parity", parents=[common], help="one model through every program here", description=DESCRIPTION
     )
-    parser.add_argument("model", metavar="MODEL", help="model file or nequip.net: id")
-    parser.add_argument("structure", metavar="STRUCTURE", help="PDB, mmCIF, GRO, extxyz, CIF, POSCAR, ...")
-    parser.add_argument("--box", nargs="+", type=float, metavar="Å", help="3 edges or 9 vector components")
-    parser.add_argument("--frame", type=int, default=-1, metavar="N", help="frame of the file, from 0 (default: last)")
-    parser.add_argument("--units", nargs=2, metavar=("LENGTH", "ENERGY"), help="the model's units (angstrom eV)")
+    add_model_options(parser, ("model", "structure", "box", "frame", "units"))
     parser.add_argument(
         "--compile", action="store_true",
         help="compile a checkpoint or package with AOTInductor for the programs that run it so; minutes the first time",
     )  # fmt: skip
     parser.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")
-    parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
+    add_model_options(parser, ("trusted",))
     parser.set_defaults(command=parity)
 
 

@@ -39,6 +39,7 @@ def cached_package(
     modifiers: tuple[str, ...] = (),
     optional: bool = False,
     inputs: InputValues = (),
+    target: str = "",
 ) -> Path:
     """The compiled form of a checkpoint or package, compiled now if it is not in the cache.
 
@@ -52,6 +53,8 @@ def cached_package(
         As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
     inputs : tuple of (str, number)
         Values of the model's inputs beside the structure, which become a part of the file.
+    target : str
+        A target of nequip-compile for another program; empty for what this package runs.
 
     Returns
     -------
@@ -65,16 +68,17 @@ def cached_package(
     """
     try:
         facts = _facts(source, device) | _modified(modifiers, optional) | ({"inputs": inputs} if inputs else {})
+        facts |= {"target": target} if target else {}
         folder, key = shelf("compiled"), key_of(facts)
         found = find(folder, key, _SUFFIX)
         if found is not None:
             return found[0]
         options = ["--modifiers", *modifiers] * bool(modifiers) + ["--optional"] * optional
-        options += ["--inputs", json.dumps(dict(inputs))] * bool(inputs)
+        options += ["--inputs", json.dumps(dict(inputs))] * bool(inputs) + ["--target", target] * bool(target)
         with scratch(folder, "compile") as work:
-            target = work / f"model{_SUFFIX}"
-            compile_in_worker(source, device, target, options)
-            return keep(folder, key, _SUFFIX, target.read_bytes())
+            made = work / f"model{_SUFFIX}"
+            compile_in_worker(source, device, made, options)
+            return keep(folder, key, _SUFFIX, made.read_bytes())
     except OSError as error:
         raise CompileError(f"the cache folder cannot be used: {error}") from error
 

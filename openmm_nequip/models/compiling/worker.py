@@ -1,7 +1,7 @@
 """Compile one checkpoint or package with AOTInductor: run as ``python -m``, by :mod:`.aot`.
 
 Only the outputs that a simulation uses are compiled: atomic and total energy, forces and virial. The virial stands in
-for nequip's stress, which is not defined without a cell.
+for nequip's stress, which is not defined without a cell. With ``--target`` it is what that target of nequip-compile has.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ...graph.fields import INPUT_FIELDS
+from ...upstream.nequip_compile import Target, compile_target
 from ..eager import load_module
 from ..formats import identify
 from ..graph_inputs import InputValues, parse_inputs
@@ -30,6 +31,7 @@ def compile_model(
     modifiers: Sequence[str] = (),
     optional: bool = False,
     inputs: InputValues = (),
+    target: str = "",
 ) -> None:
     """Write the compiled form of a model to ``output`` after nequip's own check against the eager model.
 
@@ -45,29 +47,32 @@ def compile_model(
         As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
     inputs : tuple of (str, number)
         Values of the model's inputs beside the structure.
+    target : str
+        A target of nequip-compile, which decides what the file takes and gives; empty for ours.
     """
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
     model: Any = load_module(source, inputs)
     applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
+    how = Target(list(INPUT_FIELDS), OUTPUT_FIELDS) if not target else compile_target(target)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
     metadata |= stated_versions() | {
         "allow_tf32": "0",
-        NEQUIP_AOTI_INPUTS_KEY: " ".join(INPUT_FIELDS),
-        NEQUIP_AOTI_OUTPUTS_KEY: " ".join(OUTPUT_FIELDS),
+        NEQUIP_AOTI_INPUTS_KEY: " ".join(how.inputs),
+        NEQUIP_AOTI_OUTPUTS_KEY: " ".join(how.outputs),
     }
     if applied:
         metadata[MODIFIERS_KEY] = " ".join(applied)
-    data = example_graph(len(facts["type_names"].split()), float(facts["r_max"]))
+    data = how.example(example_graph(len(facts["type_names"].split()), float(facts["r_max"])))
     aot_export_model(
         model=model,
         device=torch.device(device),
-        input_fields=list(INPUT_FIELDS),
-        output_fields=OUTPUT_FIELDS,
+        input_fields=how.inputs,
+        output_fields=how.outputs,
         data={key: value.to(device) for key, value in data.items()},
-        batch_map=dynamic_shapes(),
+        batch_map=how.dimensions(dynamic_shapes()),
         output_path=output,
         # Otherwise the number of threads of this process is written into the code, whatever its user sets later.
         inductor_configs={"aot_inductor.metadata": metadata, "cpp.dynamic_threads": True},
@@ -84,11 +89,12 @@ def main() -> None:
     parser.add_argument("--modifiers", nargs="*", default=[])
     parser.add_argument("--optional", action="store_true")
     parser.add_argument("--inputs", type=json.loads, default={})
+    parser.add_argument("--target", default="")
     given = parser.parse_args()
     source = identify(given.path)
     check_trusted(source, given.sha256)
     inputs = parse_inputs(given.inputs)
-    compile_model(source, given.output, given.device, given.modifiers, given.optional, inputs)
+    compile_model(source, given.output, given.device, given.modifiers, given.optional, inputs, given.target)
 
 
 if __name__ == "__main__":
