@@ -2,6 +2,8 @@
 
 #: ``backend=``.
 BACKENDS = ("auto", "PythonForce", "TorchForce", "PythonTorchForce")
+#: OpenMM's platforms on GPUs, the fastest first.
+GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
 #: ``kernels=``.
 KERNELS = ("auto", "none", "fused")
 #: ``cudaGraphs=``.

@@ -12,11 +12,13 @@ import time
 
 import numpy as np
 import torch
+from lammps_with_allegro import LammpsWithAllegro
 from mpi4py import MPI
 
 from openmm_nequip.app.engines.lammps.domain_model import DomainModel
 from openmm_nequip.app.engines.lammps.lammps_domain import LammpsDomain, Rules
 from openmm_nequip.app.engines.lammps.lammps_input import Dynamics
+from openmm_nequip.app.engines.lammps.pair_domain import PairDomain, PairModel, styles_here
 from openmm_nequip.models import locate
 
 
@@ -47,16 +49,32 @@ def gathered(comm, domain):
     return {"energy": domain.energy, "rows": rows[np.argsort(rows[:, 0])], "ranks": np.array(facts)}
 
 
+def with_pair_style(comm, pair):
+    """The atoms with a pair style, where the stand-in is LAMMPS."""
+    import lammps
+
+    plain, lammps.lammps = lammps.lammps, LammpsWithAllegro
+    try:
+        assert styles_here(comm) == ["allegro"]
+        return PairDomain(comm, pair)
+    finally:
+        lammps.lammps = plain
+
+
 def main():
     job = json.load(open(sys.argv[1]))
     torch.set_num_threads(1)
     world, kept = MPI.COMM_WORLD, {}
     for name, model in job["models"].items():
-        evaluator = DomainModel(locate(model["path"]), model["cutoff"])
+        pair = model.get("pair")
+        evaluator = None if pair else DomainModel(locate(model["path"]), model["cutoff"])
         for size in job["sizes"]:
             comm = world.Split(world.rank >= size, world.rank)
             if world.rank < size:
-                domain = LammpsDomain(comm, evaluator, Rules(**model["rules"]), fail)
+                if pair:
+                    domain = with_pair_style(comm, PairModel(**pair))
+                else:
+                    domain = LammpsDomain(comm, evaluator, Rules(**model["rules"]), fail)
                 domain.load(job["data"], job["periodic"], 0, Dynamics(**job["dynamics"]))
                 pressure = domain.pressure
                 found = gathered(comm, domain)

@@ -68,7 +68,7 @@ def test_published_numbers(published, name, capfd):
         words += ["--cp2k-forces", "energy"]
     assert main(words) == 0
     summary = json.loads(capfd.readouterr().out)
-    rows = {row["unit"]: row["value"] for row in summary["engine"]}
+    rows = {row["unit"]: row["value"] for row in summary["as_engine_prints"]}
     assert rows.pop("hartree") == pytest.approx(energy, rel=relative)
     assert rows == ({} if pressure is None else {"bar": pytest.approx(pressure, rel=PRESSURE_RELATIVE)})
     forces = ase.io.read(published / "out" / "forces.extxyz")

@@ -33,6 +33,9 @@ HERE = Path(__file__).parent
 DATA = HERE / "data"
 SHIPPED = Path(openmm_nequip.__file__).parent / "data"
 MODELS = {"nequip": DATA / "tiny-nequip.nequip.zip", "allegro": DATA / "tiny-allegro.nequip.zip"}
+#: The second of them by a pair style, which a stand-in for LAMMPS has.
+BY_PAIR_STYLE = "allegro_pair"
+ROADS = [*MODELS, BY_PAIR_STYLE]
 #: float64 models: relative energy, eV/Å, relative pressure (LAMMPS' constants have eight digits), Å and relative energy
 #: after steps.
 ENERGY, FORCE, PRESSURE, POSITION, CONSERVED = 1e-12, 1e-10, 1e-6, 1e-9, 1e-9
@@ -51,7 +54,7 @@ def atoms():
 
 
 def evaluator(name, types):
-    model = load_model(MODELS[name], compile=False, kernels="none")
+    model = load_model(MODELS[name.removesuffix("_pair")], compile=False, kernels="none")
     return Evaluator(model, Units(), Placement(len(types), types), True, 0.0)
 
 
@@ -75,6 +78,8 @@ def shared(tmp_path_factory):
         job["models"][name] = {
             "path": str(path), "cutoff": info.cutoff, "rules": {"model_types": [0, 1, 2, 3], "cutoffs": cutoffs},
         }  # fmt: skip
+    pair = {"style": "allegro", "path": str(DATA / "tiny-allegro.nequip.pth"), "names": ["H", "C", "N", "O"]}
+    job["models"][BY_PAIR_STYLE] = {"pair": pair}
     (folder / "job.json").write_text(json.dumps(job))
     command = [mpi_programs.find_mpiexec(), "-n", str(max(SIZES)), sys.executable, str(HERE / "rank_probe.py")]
     environment = mpi_programs.rank_environment(1)
@@ -83,7 +88,7 @@ def shared(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ROADS)
 @pytest.mark.parametrize("size", SIZES)
 def test_ranks_find_what_one_process_finds(shared, name, size):
     types, positions, velocities, cell, masses = atoms()
@@ -99,7 +104,7 @@ def test_ranks_find_what_one_process_finds(shared, name, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ROADS)
 def test_steps_are_those_of_velocity_verlet(shared, name):
     """All numbers of ranks go the way that the model in one process goes, and keep the energy as well."""
     types, positions, velocities, cell, masses = atoms()
@@ -172,6 +177,30 @@ def test_a_rank_that_dies_leaves_a_run_that_goes_on(tmp_path):
     assert rank["atoms"] == 22 and rank["features_bytes_per_step"] == 0
 
 
+@pytest.mark.slow
+def test_a_rank_that_hangs_is_noticed(tmp_path):
+    """One of two ranks is stopped: it lives, answers nothing, and takes no other signal than one."""
+    folder = tmp_path / "run"
+    config = make_config({
+        "model": str(SHIPPED / "alanine-dipeptide.nequip.zip"), "structure": str(SHIPPED / "alanine-dipeptide.pdb"),
+        "output": str(folder), "engine": "lammps", "ranks": 2, "ensemble": "nve", "seed": 3, "minimize": False,
+        "equilibrate": 0, "steps": 10**6, "report_interval": 5, "timestep": 0.25, "rank_timeout": 30.0,
+    })  # fmt: skip
+    pids = []
+    stopping = threading.Thread(target=stop_a_rank, args=(folder, pids))
+    stopping.start()
+    try:
+        words = r"not got on for 30 s \(rank [01] \(process \d+\) is stopped\).*last good"
+        with pytest.raises(RankError, match=words) as caught:
+            start_run(config)
+    finally:
+        stopping.join()
+    assert str(pids[-1]) in str(caught.value) and caught.value.rank in (0, 1)
+    assert (folder / "failed.pdb").is_file() and not list(folder.glob(".ranks-*"))
+    assert np.isfinite(frames_of(folder).xyz).all() and len(frames_of(folder)) >= 4
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
 def frames_of(folder):
     import mdtraj
 
@@ -180,6 +209,17 @@ def frames_of(folder):
 
 def kill_a_rank(folder):
     """Wait until the run has some rows, then kill the last of its ranks."""
+    os.kill(max(ranks_of(folder)), signal.SIGKILL)
+
+
+def stop_a_rank(folder, pids):
+    """The same with a signal that stops it; tells the processes of all ranks, that one last."""
+    pids += sorted(ranks_of(folder))
+    os.kill(pids[-1], signal.SIGSTOP)
+
+
+def ranks_of(folder):
+    """Processes of the ranks, once the run has some rows."""
     end = time.monotonic() + 300
     while time.monotonic() < end:
         time.sleep(0.2)
@@ -190,7 +230,7 @@ def kill_a_rank(folder):
         words = (entry / "cmdline").read_bytes().split(b"\0") if (entry / "cmdline").is_file() else []
         if any(str(folder).encode() in word for word in words) and words[0] == sys.executable.encode():
             ranks.append(int(entry.name))
-    os.kill(max(ranks), signal.SIGKILL)
+    return ranks
 
 
 @pytest.mark.parametrize("n_local", [0, 7, 60])
@@ -242,7 +282,7 @@ def test_what_is_wrong_is_told_before_anything_is_written(tmp_path, monkeypatch)
         start_run(settings(tmp_path, model=str(compiled)))
     with pytest.raises(ValueError, match="npt needs a periodic box"):
         start_run(settings(tmp_path, ensemble="npt"))
-    with pytest.raises(ValueError, match="ranks = 2: the engine openmm has one.*--engine lammps"):
+    with pytest.raises(ValueError, match="ranks = 2: the engine openmm has one rank.*--engine lammps"):
         make_setup(settings(tmp_path, engine="openmm", ranks=2))
     with pytest.raises(ValueError, match="engine = 'gromacs': use one of openmm, lammps"):
         settings(tmp_path, engine="gromacs")
@@ -282,3 +322,12 @@ def test_atoms_in_a_data_file_stay_where_they_are():
     inside = rows[:, 2:5] @ np.linalg.inv(cell)
     assert ((inside > -1e-12) & (inside < 1 + 1e-12)).all()
     assert np.abs(rows[:, 2:5] + rows[:, 5:] @ cell - positions).max() < POSITION
+
+
+def test_options_of_ranks_belong_to_them(tmp_path):
+    for more in ({"pair_style": "none"}, {"rank_timeout": 5.0}):
+        name = next(iter(more)).replace("_", "-")
+        with pytest.raises(ValueError, match=f"{name} = .*the engine openmm has one rank.*--engine lammps"):
+            make_setup(settings(tmp_path, engine="openmm", **more))
+    with pytest.raises(ValueError, match="pair-style = 'zbl': use one of auto, none"):
+        settings(tmp_path, pair_style="zbl")

@@ -57,7 +57,7 @@ def add_model_options(
     optional : sequence of str
         Of ``model`` and ``structure``, those that may be left out.
     more
-        What a command says otherwise: a help text by the option's name (``_`` for ``-``), or ``default`` of all options.
+        What a command says otherwise: a help text by the option's name (``_`` for ``-``), or the ``default`` of all.
     """
     for name in names:
         facts = dict(_DECLARED[name]) | ({"nargs": "?"} if name in optional else {})

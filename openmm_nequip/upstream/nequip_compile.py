@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UpstreamError
-
 from .import_hooks import after_import
 
 _TARGETS_MODULE = "nequip.scripts._compile_utils"

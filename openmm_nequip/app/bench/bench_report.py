@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...units import NS_PER_PS, SECONDS_PER_DAY
 from .calm import describe_load, is_possible
 from .contenders import LIMIT, OURS, Contender
 from .figures import MS_PER_S, Figure
 from .runners import STEP_PS
 
-_SECONDS_PER_DAY = 86400.0
-_NS_PER_PS = 1e-3
 _US_PER_MS = 1e3
 #: Columns of the table: heading, and key in a row's ``split`` or the row itself.
 _PARTS = ("mm_ms", "list_ms", "model_ms", "glue_ms")
@@ -60,7 +59,7 @@ def make_row(
     }
     limit = figures.get(names.get("model") or "")
     if contender.role != LIMIT:
-        row["ns_per_day"] = STEP_PS * _NS_PER_PS * _SECONDS_PER_DAY / (step.median_ms / MS_PER_S)
+        row["ns_per_day"] = STEP_PS * NS_PER_PS * SECONDS_PER_DAY / (step.median_ms / MS_PER_S)
         row["ratio_to_limit"] = None if limit is None else step.ratio_to(limit)
         row["ratio_to_fastest"] = None if fastest is None else step.ratio_to(fastest)
     if contender.role == OURS:

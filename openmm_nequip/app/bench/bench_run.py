@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ...cache import write_atomically
-from ...choices import BACKENDS
+from ...choices import BACKENDS, GPU_PLATFORMS
 from ...evaluate.placement import Placement
 from ...files import folder_obstacle
 from ...forces import choose_backend
@@ -43,7 +43,7 @@ MODEL = "alanine-dipeptide.nequip.zip"
 DOCUMENT = "bench.json"
 PICTURE = "bench.png"
 #: Platforms from the fastest; peers get the first that is asked for.
-_FASTEST = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
+_FASTEST = (*GPU_PLATFORMS, "CPU", "Reference")
 
 
 class BenchOutcome(NamedTuple):

@@ -13,7 +13,7 @@ import openmm
 import openmm.unit as unit
 
 from ...reporters import degrees_of_freedom
-from ...units import GAS_CONSTANT
+from ...units import GAS_CONSTANT, NS_PER_FS, SECONDS_PER_DAY
 from ..run.md_system import make_simulation
 from ..run.watch.finding import CERTAINTY
 from ..run.watch.vibration import check_time_step, fastest_vibration
@@ -29,7 +29,6 @@ SCATTER_LOOK, SCATTER_STOP = 0.05, 0.25
 _FEWEST_STEPS = 15
 _RELAXATION = 100
 _TIMED_STEPS = 5
-_SECONDS_PER_DAY, _FS_PER_NS = 86400.0, 1e6
 _KIB_PER_GIB = 1024.0**2
 
 
@@ -155,11 +154,11 @@ def _cost(subject: CheckedSystem, relaxed: np.ndarray, facts: dict[str, Any]) ->
             seconds = _seconds_per_step(subject, relaxed, name)
         except (ValueError, openmm.OpenMMException):
             continue
-        speeds[name] = _SECONDS_PER_DAY / seconds * subject.config.timestep / _FS_PER_NS
+        speeds[name] = SECONDS_PER_DAY / seconds * subject.config.timestep * NS_PER_FS
     facts["ns_per_day"] = speeds
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_PER_GIB
     facts["memory_gib"] = memory
-    days = subject.config.steps * subject.config.timestep / _FS_PER_NS / speeds[chosen]
+    days = subject.config.steps * subject.config.timestep * NS_PER_FS / speeds[chosen]
     listed = ", ".join(f"{name} {speed:.3g}" for name, speed in sorted(speeds.items(), key=lambda pair: -pair[1]))
     text = (
         f"ns/day: {listed}; the run of {subject.config.steps} steps takes {_duration(days)} on {chosen}; "
@@ -172,4 +171,4 @@ def _duration(days: float) -> str:
     for size, name in ((1.0, "days"), (1 / 24, "hours"), (1 / 1440, "minutes")):
         if days >= size:
             return f"{days / size:.1f} {name}"
-    return f"{days * _SECONDS_PER_DAY:.0f} s"
+    return f"{days * SECONDS_PER_DAY:.0f} s"

@@ -33,9 +33,10 @@ FORMS = {"torchscript": "model.nequip.pth", "aotinductor": "model.nequip.pt2", "
 
 DESCRIPTION = """Write a model, and a structure, for another engine. gromacs: an NNPot module and the .mdp lines that
 use it; cp2k: a TorchScript file and an input with &NEQUIP, cell and coordinates; lammps: a file for pair_nequip or
-pair_allegro, or for ML-IAP (--form), a data file and an input script (units metal); ase: a file for nequip's calculator, the structure and a
-script. What was written is loaded again and given the tensors that the engine hands over; energy and forces have to be
-those of the model. NequIP and Allegro models: checkpoints, packages and TorchScript files."""
+pair_allegro, or for ML-IAP (--form), a data file and an input script (units metal); ase: a file for nequip's
+calculator, the structure and a script. What was written is loaded again and given the tensors that the engine hands
+over; energy and forces have to be those of the model. NequIP and Allegro
+models: checkpoints, packages and TorchScript files."""
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -64,8 +65,8 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--form", choices=FORMS,
-        help="lammps: the model as TorchScript (default) or compiled by AOTInductor for pair_nequip or pair_allegro, or "
-        "for ML-IAP",
+        help="lammps: the model as TorchScript (default) or compiled by AOTInductor, for pair_nequip or pair_allegro, "
+        "or for ML-IAP",
     )  # fmt: skip
     add_model_options(parser, ("device",), device="lammps, --form aotinductor: what it is compiled for (default: cpu)")
     parser.add_argument("--dialect", choices=("new", "old"), help="cp2k: of CP2K since March 2026 (default) or before")

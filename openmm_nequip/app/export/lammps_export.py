@@ -116,13 +116,14 @@ def _require_whole(model: ExportedModel, form: str) -> None:
     """Refuse what cannot be compiled, and units that nothing converts."""
     if model.source.kind not in (CHECKPOINT, PACKAGE):
         raise ExportError(
-            f"{model.source.path} is a {model.source.kind} file, and form {form} is made of the .ckpt or .nequip.zip it "
-            "came from; give that file, or take --form torchscript"
+            f"{model.source.path} is a {model.source.kind} file, and form {form} is made of the .ckpt or .nequip.zip "
+            "it came from; give that file, or take --form torchscript"
         )
-    if not np.allclose([model.units.length, model.units.energy], [NM_PER_ANGSTROM, KJ_PER_MOL_PER_EV], rtol=1e-9, atol=0):
+    given, metal = [model.units.length, model.units.energy], [NM_PER_ANGSTROM, KJ_PER_MOL_PER_EV]
+    if not np.allclose(given, metal, rtol=1e-9, atol=0):
         raise ExportError(
-            f"the model is in {model.units.describe()}, and LAMMPS' units metal are Å and eV; form {form} cannot convert "
-            "them, --form torchscript does"
+            f"the model is in {model.units.describe()}, and LAMMPS' units metal are Å and eV; form {form} cannot "
+            "convert them, --form torchscript does"
         )
 
 
@@ -224,7 +225,8 @@ def pair_tensors(
     owners, neighbors, positions = np.arange(len(data.positions)), edges.index[1], data.positions
     if ghosts:
         positions, owners, neighbors = with_images(data, edges)
-    arrays = positions.copy(), mapper[owners], np.array([edges.index[0], neighbors]), edges.shifts.copy(), data.cell.copy()
+    index = np.array([edges.index[0], neighbors])
+    arrays = positions.copy(), mapper[owners], index, edges.shifts.copy(), data.cell.copy()
     tensors = model_inputs(*map(torch.from_numpy, arrays))
     if ghosts:
         del tensors[SHIFTS], tensors[CELL]

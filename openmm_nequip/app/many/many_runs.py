@@ -13,6 +13,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ...cache import write_atomically
+from ...choices import GPU_PLATFORMS
 from ...files import folder_obstacle
 from ..answer import FAILED, OK, SUSPICIOUS
 from ..run.run_config import RunConfig
@@ -23,7 +24,6 @@ from .workers import client_of, local_workers
 
 _POLL_S = 1.0
 _COLUMNS = ("name", "code", "attempts", "steps", "time_ps", "ns_per_day", "temperature_K", "suspicions", "error")
-_GPU_PLATFORMS = ("cuda", "hip", "opencl")
 
 
 def run_many(table: RunTable) -> list[dict[str, Any]]:
@@ -78,8 +78,9 @@ def run_many(table: RunTable) -> list[dict[str, Any]]:
 
 def _gpus(table: RunTable) -> int:
     """GPUs of this machine, where runs ask for them; 0 else."""
+    on_gpus = [name.lower() for name in GPU_PLATFORMS]
     wanted = any(
-        (config.device or "").startswith("cuda") or (config.platform or "").lower() in _GPU_PLATFORMS
+        (config.device or "").startswith("cuda") or (config.platform or "").lower() in on_gpus
         for config in table.runs.values()
     )
     if not wanted:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import openmm
 
+from ...units import NS_PER_FS, SECONDS_PER_DAY
 from ..model_facts import installed_versions
 from . import run_analysis, trajectory_files
 from .integrators import thermostat_rate
@@ -96,7 +97,9 @@ def _summary(config: RunConfig, setup: Setup, folder: RunFolder, done: Finished,
         "frames": trajectory_files.count_frames(folder.trajectory(config.trajectory)),
         "wrap": config.wrap if setup.structure.box_nm is not None else "not periodic",
         "seconds": done.seconds,
-        "ns_per_day": done.steps * config.timestep * 1e-6 / done.seconds * 86400 if done.steps else None,
+        "ns_per_day": (
+            done.steps * config.timestep * NS_PER_FS / done.seconds * SECONDS_PER_DAY if done.steps else None
+        ),
         "averages": means,
         "drift_kj_per_mol_per_atom_per_ns": drift,
         "versions": installed_versions(),

@@ -11,7 +11,7 @@ import openmm
 import openmm.app as app
 from openmmml import MLPotential
 
-from ...choices import POTENTIAL_NAME
+from ...choices import GPU_PLATFORMS, POTENTIAL_NAME
 from ...models import locate, read_info
 from ...options import Options
 from ...reading import read_system
@@ -21,8 +21,9 @@ from ..structures.structure_files import Structure, read_structure
 from .bias import add_biases
 from .hybrid_system import is_hybrid, make_hybrid, model_options, molecules_of, read_hybrid_structure
 from .integrators import BAROSTAT_CLASSES, make_barostat, make_integrator
-from .run_config import LAMMPS, RunConfig
+from .run_config import LAMMPS, RunConfig, option_name
 from .run_folder import RunFolder
+from .setting_values import AUTO
 from .system_models import with_models_of
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ logger = logging.getLogger(__name__)
 EQUILIBRATION_FRICTION = 10.0
 #: How OpenCL calls devices that are CPUs, and platforms that run on nothing else.
 _CPU_WORDS = re.compile(r"\b(cpu|pthread|pocl|portable computing language|xeon|core\(tm\)|ryzen|epyc)\b", re.IGNORECASE)
-#: Platforms that compute in single precision unless told otherwise.
-_GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +93,12 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
     find_platform(config.platform)
     if config.engine == LAMMPS:
         return _ranked_setup(config, done)
-    if config.ranks != 1:
-        raise ValueError(f"ranks = {config.ranks}: the engine openmm has one; give --engine lammps with it")
+    of_ranks = {"ranks": 1, "pair_style": AUTO, "rank_timeout": None}
+    for name in (name for name, default in of_ranks.items() if getattr(config, name) != default):
+        raise ValueError(
+            f"{option_name(name)} = {getattr(config, name)}: the engine openmm has one rank and no pair styles; give "
+            "--engine lammps with it"
+        )
     if is_hybrid(config):
         return _hybrid_setup(config, done, folder)
     structure, molecules = _whole_for_dynamics(config)
@@ -300,7 +303,7 @@ def _simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrator, 
             # Even on one thread OpenMM's sums differ from run to run in their last bits, which a minimisation makes
             # large. In fixed order they cost one thread 1 %, several threads a quarter.
             properties["DeterministicForces"] = "true"
-    if name in _GPU_PLATFORMS:
+    if name in GPU_PLATFORMS:  # they compute in single precision unless told otherwise
         properties["Precision"] = "mixed"
         if config.device is not None and ":" in config.device:
             properties["DeviceIndex"] = config.device.split(":")[1]

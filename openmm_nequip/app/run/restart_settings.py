@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import RunFolderError
+from .config_file import read_toml
 from .hybrid_system import is_hybrid
-from .run_config import RunConfig, make_config, option_name, read_toml
+from .run_config import RunConfig, make_config, option_name
 from .run_folder import RunFolder
 from .run_inputs import FILE_SETTINGS, find_inputs
 from .run_record import RunRecord
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 #: Settings that a restart may change: they decide how far and on what to run, not what is simulated.
 CHANGEABLE = (
     "steps", "output", "platform", "device", "compile", "kernels", "tables", "modifiers", "cuda_graphs", "threads",
-    "checkpoint_interval", "trusted", "ranks", "max_neighbors",
+    "checkpoint_interval", "trusted", "ranks", "max_neighbors", "pair_style", "rank_timeout",
 )  # fmt: skip
 
 

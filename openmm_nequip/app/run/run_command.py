@@ -12,7 +12,8 @@ from ...errors import UsageError
 from ..answer import FAILED, OK, PROGRAM, SUSPICIOUS, Answer
 from ..inputs.engines import add_engine_options, read_engine_input
 from ..inputs.translation import Translation, python_of
-from .run_config import RunConfig, check_settings, make_config, option_name, read_toml
+from .config_file import read_toml
+from .run_config import RunConfig, check_settings, make_config, option_name
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ def _add_published(translation: Translation, summary: dict[str, Any]) -> None:
     from .run_folder import RunFolder
 
     if translation.in_its_units is not None:
-        summary["engine"] = translation.in_its_units(summary, translation.settings)
+        summary["as_engine_prints"] = translation.in_its_units(summary, translation.settings)
         folder = RunFolder(translation.output)
         folder.write_json(folder.summary, summary)
 
@@ -178,6 +179,8 @@ def _dry_run(given: Mapping[str, Any], translation: Translation | None, restart:
 def _words_for_ranks(ranks: list[dict[str, Any]]) -> str:
     """How a system was shared."""
     atoms, ghosts = ([rank[name] for rank in ranks] for name in ("atoms", "ghosts"))
+    if "pair_style" in ranks[0]:
+        return f"ranks: {len(ranks)}, with {min(atoms)} to {max(atoms)} atoms, by pair style {ranks[0]['pair_style']}"
     kinds = ("features", "gradients", "forces")
     received = [sum(rank[f"{kind}_bytes_per_step"] for kind in kinds) for rank in ranks]
     return (
@@ -249,7 +252,7 @@ def _still_answer(summary: dict[str, Any], ended_by: int | None, output: str) ->
             f"{summary['largest_force_at_start_kj_per_mol_nm']:.4g}; {'' if summary['converged'] else 'not '}converged"
         )
         lines.append(f"results: {output} (final.pdb, final.cif, summary.json)")
-    lines += [f"{row['name']}: {row['text']}" for row in summary.get("engine", ())]
+    lines += [f"{row['name']}: {row['text']}" for row in summary.get("as_engine_prints", summary.get("engine", ()))]
     lines += [f"note: {words}" for words in summary["notes"]]
     if ended_by is not None:
         return Answer(summary, "\n".join(lines), 128 + ended_by)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...choices import BACKENDS, KERNELS, RULES
-from ...files import obstacle
-from .setting_values import AUTO, absolute, checked, present_file, relative
+from .setting_values import AUTO, checked, relative
 
 ENSEMBLES = ("nve", "nvt", "npt")
 OPENMM, LAMMPS = "openmm", "lammps"
@@ -24,6 +23,8 @@ BAROSTATS = ("isotropic", "semiisotropic", "anisotropic", "xy", "z", "flexible")
 NONBONDED = ("auto", "pme", "reaction-field", "no-cutoff")
 CONSTRAINTS = ("none", "h-bonds", "all-bonds", "h-angles")
 TRAJECTORIES = ("dcd", "xtc", "h5")
+#: Who evaluates the model in LAMMPS.
+PAIR_STYLES = (AUTO, "none")
 #: A million million steps of a tenth of a millisecond take three years.
 MOST_STEPS = 10**12
 #: More threads than this for each core only wait for each other.
@@ -138,6 +139,15 @@ class RunConfig:
     ranks: int = _option(
         1, "int", "MPI processes that share the system, for the engine lammps", metavar="N", least=1, most=MOST_RANKS
     )
+    pair_style: str = _option(
+        "auto", "str", "for the engine lammps; auto: by pair_nequip, pair_allegro or ML-IAP, with files as `export` "
+        "writes them, where this LAMMPS has one for the model and the ranks; none: by nequip's modules on CPUs",
+        choices=PAIR_STYLES,
+    )  # fmt: skip
+    rank_timeout: float | None = _option(
+        None, "float", "seconds after which ranks that do not get on are ended (default: 100 times the longest step so "
+        "far, at least 300; 3600 before the first)", metavar="S", above=0.0, most=1e9,
+    )  # fmt: skip
     ml_atoms: str | None = _option(
         None, "str", "atoms that the model describes, in mdtraj's language; a force field describes the rest",
         metavar="SELECTION",
@@ -351,47 +361,3 @@ def check_settings(layer: Mapping[str, Any]) -> dict[str, Any]:
     for key in (key for key, name in named.items() if name not in known):
         raise ValueError(f"setting {key!r} is unknown; the settings are {', '.join(map(option_name, known))}")
     return {name: checked(option_name(name), layer[key], known[name]) for key, name in named.items()}
-
-
-def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Settings from a TOML file; relative paths in it start at the file's folder.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, no TOML, or has tables.
-    """
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef]
-    reason = obstacle(path)
-    if reason:
-        raise ValueError(f"config file {path} {reason}")
-    try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
-    except OSError as error:
-        raise ValueError(f"config file {path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"config file {path} is no TOML: {error}") from error
-    return _with_paths(path, values)
-
-
-def _with_paths(path: str | os.PathLike[str], values: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a file with their paths absolute."""
-    kinds = {setting.name: setting.metadata["kind"] for setting in fields(RunConfig)}
-    with_files = {setting.name for setting in fields(RunConfig) if setting.metadata.get("files")}
-    folder = Path(path).resolve().parent
-    for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in kinds:
-            known = ", ".join(option_name(name) for name in kinds)
-            raise ValueError(f"config file {path} has the unknown key {key!r}; the keys are {known}")
-        if kinds[name] == "path" and isinstance(value, str) and value.strip():
-            values[key] = absolute(value, folder)
-        elif kinds[name] == "paths" and isinstance(value, list):
-            values[key] = [absolute(item, folder) if isinstance(item, str) and item.strip() else item for item in value]
-        elif name in with_files and isinstance(value, list):
-            values[key] = [present_file(item, folder) for item in value]
-    return values

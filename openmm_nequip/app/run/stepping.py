@@ -14,6 +14,7 @@ import openmm.unit as unit
 from tqdm.auto import tqdm
 
 from ...errors import NonFiniteError, RankError, UnphysicalError
+from ...units import NS_PER_FS, SECONDS_PER_DAY
 from .breakdown import broken_down, save_frames
 from .equilibration import BLOCK_STEPS
 from .failures import is_not_finite
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 _PORTION_SECONDS = 0.25
 _MINIMIZER_ITERATIONS = 500
 _MINIMIZER_TOLERANCE = 10.0  # kJ/mol/nm
-_SECONDS_PER_DAY = 86400.0
 
 
 class StageRunner:
@@ -104,7 +104,8 @@ class StageRunner:
                 portion = max(1, min(4 * portion, int(count * _PORTION_SECONDS / max(seconds, 1e-6))))
                 bar.update(count)
                 elapsed = time.perf_counter() - began
-                speed = (simulation.currentStep - first) * self._config.timestep * 1e-6 / elapsed * _SECONDS_PER_DAY
+                simulated = (simulation.currentStep - first) * self._config.timestep * NS_PER_FS
+                speed = simulated / elapsed * SECONDS_PER_DAY
                 bar.set_postfix_str(f"{speed:.3g} ns/day", refresh=False)
                 if simulation.currentStep % every == 0:
                     saved = simulation.currentStep

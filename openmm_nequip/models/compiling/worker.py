@@ -1,7 +1,7 @@
 """Compile one checkpoint or package with AOTInductor: run as ``python -m``, by :mod:`.aot`.
 
 Only the outputs that a simulation uses are compiled: atomic and total energy, forces and virial. The virial stands in
-for nequip's stress, which is not defined without a cell. With ``--target`` it is what that target of nequip-compile has.
+for nequip's stress, which is not defined without a cell. ``--target``: those of a target of nequip-compile instead.
 """
 
 from __future__ import annotations

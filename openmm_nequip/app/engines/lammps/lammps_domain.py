@@ -8,16 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....errors import NonFiniteError
-from .border_exchange import BorderExchange, Traffic
+from .border_exchange import BorderExchange
 from .domain_edges import DomainEdges
 from .domain_model import DomainModel
-from .lammps_input import MODEL_FIX, UNWRAPPED, Dynamics, box_of, dynamics_commands, start_commands
-
-#: Distance beyond the cutoff up to which neighbours are kept, Å.
-SKIN = 1.0
-#: From LAMMPS' library: a compute's values for atoms, as an array.
-_OF_ATOMS, _ARRAY = 1, 2
+from .lammps_atoms import LammpsAtoms
+from .lammps_input import MODEL_FIX, SKIN, Dynamics
 
 
 class Rules(NamedTuple):
@@ -41,16 +36,7 @@ class Rules(NamedTuple):
     energy: float = 1.0
 
 
-class DomainState(NamedTuple):
-    """The atoms of one rank at a step."""
-
-    tags: np.ndarray  #: (n_local,) int64, from 1
-    positions: np.ndarray  #: (n_local, 3) float64, Å, followed through faces
-    velocities: np.ndarray  #: (n_local, 3) float64, Å/ps
-    forces: np.ndarray  #: (n_local, 3) float64, eV/Å, of the model
-
-
-class LammpsDomain:
+class LammpsDomain(LammpsAtoms):
     """LAMMPS on all ranks of a communicator, with a model as its force.
 
     Every method is called by all ranks at the same time.
@@ -65,124 +51,48 @@ class LammpsDomain:
         Types, cutoffs and units.
     fail : callable
         Called with an error inside a step: LAMMPS would lose it. It must not return.
+    alive : callable, optional
+        Called when all ranks have finished an evaluation.
     """
 
-    def __init__(self, comm: Any, model: DomainModel, rules: Rules, fail: Callable[[BaseException], None]) -> None:
-        from lammps import lammps
-
-        self._lammps = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"], comm=comm)
-        self._comm = comm
+    def __init__(
+        self, comm: Any, model: DomainModel, rules: Rules, fail: Callable[[BaseException], None],
+        alive: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(comm)
         self._model = model
         self._rules = rules
         self._cutoffs = np.array(rules.cutoffs, dtype=np.float64)
         self._model_types = np.array(rules.model_types, dtype=np.int64)
         self._fail = fail
-        self.traffic = Traffic()
-        self.energy = math.nan  #: eV, of all ranks, at the last evaluation
+        self._alive = alive
         self._forget()
-
-    @property
-    def styles(self) -> list[str]:
-        """Those of nequip's and Allegro's own pair styles that this LAMMPS has, and ``mliap unified``."""
-        known = [name for name in ("nequip", "allegro") if self._lammps.has_style("pair", name)]
-        return known + (["mliap unified"] if self._has_python_mliap() else [])
-
-    def _has_python_mliap(self) -> bool:
-        from ctypes import c_void_p
-
-        try:
-            return bool(c_void_p.in_dll(self._lammps.lib, "PyInit_mliap_unified_couple"))
-        except (ValueError, AttributeError):
-            return False
-
-    @property
-    def n_local(self) -> int:
-        """Atoms that this rank owns."""
-        return int(self._lammps.extract_setting("nlocal"))
-
-    @property
-    def n_ghosts(self) -> int:
-        """Images of others' atoms, and of its own, that LAMMPS keeps on this rank."""
-        return int(self._lammps.extract_setting("nghost"))
 
     @property
     def n_used_ghosts(self) -> int:
-        """Those of them that are in an edge."""
+        """Ghosts that are in an edge."""
         return 0 if self._edges is None else len(self._edges.ghosts)
 
     def load(self, data: str, periodic: bool, step: int, dynamics: Dynamics) -> None:
-        """Begin anew from a data file, and compute the forces.
-
-        Parameters
-        ----------
-        data : str
-            Path of the file.
-        periodic : bool
-            Whether there is a box.
-        step : int
-            Step that the run is at.
-        dynamics : Dynamics
-            How steps are taken from here on.
-        """
+        """As of the base class."""
         self._forget()
-        cutoff = float(self._cutoffs.max())
-        self._lammps.commands_list(start_commands(data, periodic, cutoff, SKIN, step))
+        super().load(data, periodic, step, dynamics)
+
+    def _force_commands(self) -> tuple[bool, list[str]]:
+        # The pair style has no forces and lets LAMMPS keep all ghosts within the cutoff.
+        return True, [
+            f"pair_style zero {float(self._cutoffs.max())!r} nocoeff", "pair_coeff * *",
+            f"fix {MODEL_FIX} all external pf/callback 1 1", f"fix_modify {MODEL_FIX} energy yes virial yes",
+        ]  # fmt: skip
+
+    def _attach(self) -> None:
         self._lammps.set_fix_external_callback(MODEL_FIX, self._callback, self._lammps)
-        self._lammps.commands_list([*dynamics_commands(dynamics), "run 0 post no"])
 
-    def run(self, steps: int) -> None:
-        """Take steps."""
-        self._lammps.command(f"run {steps} pre no post no")
+    def _after(self) -> None:
+        """The callback has seen to everything."""
 
-    def minimize(self, force: float, iterations: int) -> None:
-        """Relax the positions.
-
-        Parameters
-        ----------
-        force : float
-            Length of the vector of all forces at which it is enough, eV/Å.
-        iterations : int
-            At most so many.
-        """
-        step = self.step
-        self._lammps.commands_list([f"minimize 0.0 {force!r} {iterations} {20 * iterations}", f"reset_timestep {step}"])
-        self._lammps.command("run 0 post no")
-
-    @property
-    def step(self) -> int:
-        """Present step."""
-        return int(self._lammps.extract_global("ntimestep"))
-
-    @property
-    def pressure(self) -> float:
-        """Instantaneous pressure, kinetic part included, bar."""
-        return float(self._lammps.get_thermo("press"))
-
-    @property
-    def total_energy(self) -> float:
-        """Of model and motion, eV."""
-        return float(self._lammps.get_thermo("etotal"))
-
-    def close(self) -> None:
-        """End LAMMPS."""
-        self._lammps.close()
-
-    @property
-    def box(self) -> list[list[float]]:
-        """Box vectors (3, 3), Å."""
-        return box_of(self._lammps.extract_box())
-
-    def state(self) -> DomainState:
-        """Copies of what this rank has of its own atoms."""
-        n_local = self.n_local
-        arrays = self._lammps.numpy
-        # The compute runs on all ranks, those without atoms too.
-        positions = np.array(arrays.extract_compute(UNWRAPPED, _OF_ATOMS, _ARRAY)).reshape(-1, 3)[:n_local]
-        if not n_local:
-            return DomainState(np.zeros(0, dtype=np.int64), *[np.zeros((0, 3))] * 3)
-        tags = np.array(arrays.extract_atom("id", nelem=n_local), dtype=np.int64).reshape(-1)
-        velocities = np.array(arrays.extract_atom("v", nelem=n_local, dim=3)).reshape(-1, 3)
-        return DomainState(tags, positions, velocities, self._forces.copy())
+    def _own_forces(self) -> np.ndarray:
+        return self._forces.copy()
 
     def _forget(self) -> None:
         self._tags = np.zeros(0, dtype=np.int64)
@@ -224,6 +134,8 @@ class LammpsDomain:
         lmp.fix_external_set_energy_global(MODEL_FIX, self.energy)
         lmp.fix_external_set_virial_global(MODEL_FIX, (whole[2:] * self._rules.energy).tolist())
         self._forces = forces
+        if self._alive is not None:
+            self._alive()
         return forces
 
     def _prepare(self, positions: np.ndarray, tags: np.ndarray, n_local: int) -> None:
@@ -239,11 +151,6 @@ class LammpsDomain:
         types = np.array(self._lammps.numpy.extract_atom("type", nelem=len(tags)), dtype=np.int64).reshape(-1)
         self._types = self._model_types[types[self._edges.rows] - 1]
         self._exchange = BorderExchange(self._comm, tags[:n_local], tags[self._edges.ghosts], self.traffic)
-
-    def _complain(self, indices: np.ndarray) -> None:
-        everywhere = np.concatenate(self._comm.allgather(indices))
-        n_atoms = int(self._lammps.get_natoms())
-        raise NonFiniteError("the model's energy or forces", np.sort(everywhere).tolist(), n_atoms)
 
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))

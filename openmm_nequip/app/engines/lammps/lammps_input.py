@@ -10,6 +10,8 @@ import numpy as np
 
 #: The fix and the compute that the commands define.
 MODEL_FIX, UNWRAPPED = "model", "unwrapped"
+#: Distance beyond the cutoff up to which neighbours are kept, Å.
+SKIN = 1.0
 #: Damping time of the barostat, ps: many vibrations, and short against a run.
 PRESSURE_DAMPING_PS = 1.0
 #: Room around atoms that have no box, Å, for flat ones too; LAMMPS moves the faces outwards by itself.
@@ -85,8 +87,8 @@ def data_file(
     return "\n".join(lines) + "\n"
 
 
-def start_commands(data: str, periodic: bool, cutoff: float, skin: float, step: int) -> list[str]:
-    """Commands from an empty LAMMPS to atoms on which a callback acts.
+def start_commands(data: str, periodic: bool, step: int, newton: bool, force: Sequence[str]) -> list[str]:
+    """Commands from an empty LAMMPS to atoms on which a model acts.
 
     Parameters
     ----------
@@ -94,10 +96,12 @@ def start_commands(data: str, periodic: bool, cutoff: float, skin: float, step: 
         Path of the data file.
     periodic : bool
         Whether there is a box.
-    cutoff, skin : float
-        Of the model and the neighbour lists, Å.
     step : int
         Step that the run is at.
+    newton : bool
+        Whether ranks share the work on pairs.
+    force : sequence of str
+        Commands that make the force.
 
     Returns
     -------
@@ -109,18 +113,14 @@ def start_commands(data: str, periodic: bool, cutoff: float, skin: float, step: 
         "atom_style atomic",
         "atom_modify map yes sort 0 0.0",
         f"boundary {'p p p' if periodic else 'm m m'}",
-        "newton on",
+        f"newton {'on' if newton else 'off'}",
         "box tilt large",
         f'read_data "{data}"',
         # The faces between ranks are moved until all have as many atoms; does nothing on one rank.
         "balance 1.0 shift xyz 20 1.001",
-        # It has no forces and lets LAMMPS keep all ghosts within the cutoff.
-        f"pair_style zero {cutoff!r} nocoeff",
-        "pair_coeff * *",
-        f"neighbor {skin!r} bin",
+        *force,
+        f"neighbor {SKIN!r} bin",
         "neigh_modify every 1 delay 0 check yes",
-        f"fix {MODEL_FIX} all external pf/callback 1 1",
-        f"fix_modify {MODEL_FIX} energy yes virial yes",
         f"compute {UNWRAPPED} all property/atom xu yu zu",
         "thermo_style custom step pe etotal press",
         "thermo_modify norm no lost error",

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -22,13 +23,17 @@ from ....models import ModelSource
 from .lammps_domain import Rules
 from .lammps_input import Dynamics, data_file
 from .mpi_programs import find_mpiexec, rank_environment
-from .rank_worker import ANSWER, error_file, part_file
+from .pair_files import PairFiles
+from .rank_patience import RankPatience
+from .rank_worker import ALIVE, ANSWER, error_file, part_file
 
 logger = logging.getLogger(__name__)
 
 _SCRATCH = ".ranks-"
 #: Seconds in which ranks that were told to end must have done so.
 _LAST_WORDS_S = 10.0
+#: Questions during which ranks take steps.
+_STEPPING = ("run", "minimize")
 #: Lines of the ranks' own output that an error shows.
 _LINES_SHOWN = 5
 
@@ -48,6 +53,7 @@ class RankModel(NamedTuple):
     cutoff: float  #: of the model, in its unit of length
     rules: Rules  #: types, cutoffs and units
     threads: int = 1  #: of each rank
+    pairs: PairFiles | None = None  #: the model for pair styles of LAMMPS, where these may be used
 
 
 class RankAtoms(NamedTuple):
@@ -70,14 +76,19 @@ class RankProcesses:
         What they share.
     folder : pathlib.Path
         Where arrays are exchanged; on several machines one that all of them see. Made at the first question.
+    timeout : float, optional
+        Seconds without progress after which ranks are ended; as of :class:`.rank_patience.RankPatience`.
     """
 
-    def __init__(self, count: int, model: RankModel, atoms: RankAtoms, folder: Path) -> None:
+    def __init__(
+        self, count: int, model: RankModel, atoms: RankAtoms, folder: Path, timeout: float | None = None
+    ) -> None:
         self.count = count
         self._model = model
         self._atoms = atoms
         self._parent = folder
         self._failed = False
+        self._patience = RankPatience(timeout)
         self._process: subprocess.Popen[str] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._output: IO[str] | None = None
@@ -133,9 +144,14 @@ class RankProcesses:
         return Assembled(*(np.ascontiguousarray(part) for part in np.split(whole, 3, axis=1)))
 
     def summary(self) -> list[dict[str, Any]]:
-        """What each rank holds, and what it received from others in an evaluation on average, in bytes."""
+        """What each rank holds, and what it received from others in an evaluation on average, in bytes.
+
+        Where a pair style of LAMMPS evaluates the model, its name instead of bytes."""
         found = []
         for rank in self.report.get("ranks", []):
+            if self.facts.get("pair_style"):  # what LAMMPS sends is not counted
+                found.append({"atoms": rank["atoms"], "ghosts": rank["ghosts"], "pair_style": self.facts["pair_style"]})
+                continue
             count = max(rank["evaluations"], 1)
             received = {f"{name}_bytes_per_step": rank[name] / count for name in ("features", "gradients", "forces")}
             found.append({"atoms": rank["atoms"], "ghosts": rank["ghosts"], "ghosts_in_use": rank["used_ghosts"],
@@ -178,13 +194,15 @@ class RankProcesses:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._output, text=True,
             env=rank_environment(self._model.threads), start_new_session=True,
         )  # fmt: skip
+        self._patience.listen(self._process.stdout or ())
         logger.info("starting %d ranks", self.count)
-        self.facts = self._ask(
-            "open", model=self._model.source.path, sha256=self._model.source.sha256, cutoff=self._model.cutoff,
-            rules=self._model.rules._asdict(), threads=self._model.threads,
+        pairs = self._model.pairs
+        self.facts = self._ask("begin", styles=pairs is not None)
+        pair = None if pairs is None else pairs.write(self.facts["styles"], self.count, folder)
+        self.facts |= self._ask(
+            "open", pair=pair, model=self._model.source.path, sha256=self._model.source.sha256,
+            cutoff=self._model.cutoff, rules=self._model.rules._asdict(), threads=self._model.threads,
         )  # fmt: skip
-        if self.facts.get("styles"):
-            logger.info("this LAMMPS has %s too, which are not used", ", ".join(self.facts["styles"]))
         return folder
 
     def _ask(self, what: str, **more: Any) -> dict[str, Any]:
@@ -196,9 +214,12 @@ class RankProcesses:
             process.stdin.write(json.dumps({"do": what, **more}) + "\n")
             process.stdin.flush()
             # mpiexec tells on the same way that a rank was killed.
-            while (line := process.stdout.readline()) and not line.startswith(ANSWER):
-                others.append(line)
-        except OSError:
+            while (line := self._patience.line(what in _STEPPING)) and not line.startswith(ANSWER):
+                if line.strip() != ALIVE:
+                    others.append(line)
+        except OSError as error:
+            if isinstance(error, TimeoutError):
+                raise self._stuck(str(error)) from error
             line = ""
         if not line.endswith("\n"):
             raise self._failure(others)
@@ -206,6 +227,32 @@ class RankProcesses:
         if "energy" in answer:
             self.report = answer
         return answer
+
+    def _stuck(self, limit: str) -> RankError:
+        """Ends ranks that do not get on, and says which of them is stopped if one is."""
+        here = [(n, pid) for n, (host, pid) in enumerate(self.facts.get("pids", ())) if host == platform.node()]
+        stopped = [f"rank {n} (process {pid}) is stopped" for n, pid in here if _is_stopped(pid)]
+        which = ", ".join(stopped) or "none of them is stopped, so one waits for a file, a network or a device"
+        rank = next((n for n, pid in here if _is_stopped(pid)), None)
+        # What is stopped takes no other signal, and mpiexec would wait for it.
+        for _, pid in here:
+            if self._is_ours(pid):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        self._failed = True
+        self.close()
+        return RankError(
+            f"the {self.count} ranks have not got on for {limit} ({which}) and were ended; --rank-timeout sets another "
+            "limit, --restart continues from the last checkpoint", (), rank,
+        )  # fmt: skip
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether a process is one of these ranks, and not one that got its number after it."""
+        folder = "" if self._scratch is None else self._scratch.name
+        try:
+            return os.fsencode(folder) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
 
     def _failure(self, said: list[str]) -> Exception:
         """Why the ranks are gone, with what mpiexec said; ends what is left of them."""
@@ -253,6 +300,14 @@ class RankProcesses:
         lines = [line.strip(" =|\n") for line in said]
         shown = [line for line in lines if line and "CLEAN" not in line][:_LINES_SHOWN]
         return f" ({'; '.join(shown)})" if shown else ""
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process of this machine was stopped by a signal or a debugger."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
 
 
 def _words_for(code: int) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 import time
 import traceback
@@ -22,6 +23,10 @@ import numpy as np
 
 #: What an answer begins with; other lines are mpiexec's or of libraries.
 ANSWER = "@answer "
+#: A line that says that all ranks have got on.
+ALIVE = "@alive"
+#: Seconds between two of them.
+_PULSE_S = 0.5
 #: Seconds between looks whether rank 0 has something to tell; MPI's own waiting would keep a core busy.
 _NAP = 0.0005
 
@@ -54,6 +59,7 @@ class RankWorker:
         self._folder = folder
         self._answers = answers
         self._domain: Any = None
+        self._told = 0.0
 
     def serve(self) -> None:
         """Do what is asked until the launcher says it is enough, or is gone."""
@@ -85,6 +91,14 @@ class RankWorker:
         os.replace(scratch, path)
         self._comm.Abort(1)
 
+    def alive(self) -> None:
+        """Tell the launcher now and then that the ranks get on."""
+        now = time.monotonic()
+        if self._comm.rank == 0 and now - self._told > _PULSE_S:
+            self._told = now
+            self._answers.write(f"{ALIVE}\n")
+            self._answers.flush()
+
     def _next(self) -> dict[str, Any]:
         """The next question, on all ranks."""
         line = ""
@@ -96,24 +110,34 @@ class RankWorker:
         line = self._comm.bcast(line)
         return json.loads(line) if line.strip() else {"do": "quit"}
 
+    def _do_begin(self, styles: bool) -> dict[str, Any]:
+        """Who the ranks are, and if wanted which pair styles their LAMMPS has."""
+        from .pair_domain import styles_here
+
+        return {
+            "pids": self._comm.gather((platform.node(), os.getpid())),
+            "styles": styles_here(self._comm) if styles else [],
+        }
+
     def _do_open(
-        self, model: str, sha256: str, cutoff: float, rules: dict[str, Any], threads: int
+        self, model: str, sha256: str, cutoff: float, rules: dict[str, Any], threads: int, pair: list[Any] | None
     ) -> dict[str, Any]:
         """Load the model."""
         import torch
 
+        torch.set_num_threads(threads)
+        if pair is not None:
+            from .pair_domain import PairDomain, PairModel
+
+            self._domain = PairDomain(self._comm, PairModel(*pair), self.alive)
+            return {"pair_style": self._domain.style}
         from ....models import locate
         from .domain_model import DomainModel
         from .lammps_domain import LammpsDomain, Rules
 
-        torch.set_num_threads(threads)
         evaluator = DomainModel(locate(model, sha256), cutoff)
-        self._domain = LammpsDomain(self._comm, evaluator, Rules(**rules), self.fail)
-        return {
-            "pids": self._comm.gather(os.getpid()),
-            "passes_messages": evaluator.passes_messages,
-            "styles": self._domain.styles,
-        }
+        self._domain = LammpsDomain(self._comm, evaluator, Rules(**rules), self.fail, self.alive)
+        return {"passes_messages": evaluator.passes_messages, "pair_style": ""}
 
     def _do_load(self, data: str, periodic: bool, step: int, dynamics: dict[str, Any]) -> dict[str, Any]:
         """Atoms from a data file."""

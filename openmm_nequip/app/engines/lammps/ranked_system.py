@@ -16,11 +16,14 @@ from ....models.units_in_force import units_of
 from ....topology import atom_types, check_density, declare_molecules
 from ....units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...run.run_config import RunConfig, option_name
+from ...run.setting_values import AUTO
 from ...single_point import read_types
 from ...structures.structure_files import Structure
 from .domain_model import check_divisible
-from .lammps_domain import SKIN, Rules
+from .lammps_domain import Rules
+from .lammps_input import SKIN
 from .mpi_programs import find_mpiexec, require_packages
+from .pair_files import PairFiles
 from .rank_processes import RankAtoms, RankModel, RankProcesses
 
 #: Settings that mean something to runs on ranks; any other that is not at its default is refused.
@@ -28,7 +31,7 @@ _READ = (
     "model", "structure", "velocities", "output", "ensemble", "temperature", "start_temperature", "pressure",
     "timestep", "steps", "minimize", "equilibrate", "friction", "seed", "report_interval", "log_interval",
     "checkpoint_interval", "trajectory", "wrap", "reactive", "box", "periodic", "frame", "bonds", "units", "types",
-    "engine", "ranks", "threads", "trusted",
+    "engine", "ranks", "pair_style", "rank_timeout", "threads", "trusted",
 )  # fmt: skip
 
 
@@ -113,6 +116,10 @@ def ranked_system(
     kinds, lammps_types = np.unique(np.column_stack([types, masses]), axis=0, return_inverse=True)
     rules = Rules(kinds[:, 0].astype(int).tolist(), cutoffs, length, units.energy / KJ_PER_MOL_PER_EV)
     members = RankAtoms(lammps_types.reshape(-1) + 1, kinds[:, 1].tolist())
+    names = [info.type_names[kind] for kind in rules.model_types]
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.ranks)
     folder = Path(config.output or ".")
-    return system, RankProcesses(config.ranks, RankModel(source, info.cutoff, rules, threads), members, folder)
+    stated = config.length_unit, config.energy_unit
+    pairs = PairFiles(source, stated, names) if config.pair_style == AUTO else None
+    model = RankModel(source, info.cutoff, rules, threads, pairs)
+    return system, RankProcesses(config.ranks, model, members, folder, config.rank_timeout)
