@@ -49,6 +49,27 @@ def obstacle(path: str | os.PathLike[str]) -> str:
     return ""
 
 
+#: How text is read: with or without the mark that some editors put before it.
+TEXT_ENCODING = "utf-8-sig"
+
+
+def text_obstacle(path: str | os.PathLike[str]) -> str:
+    """Why a file cannot be read as text; parameters and result as :func:`obstacle`.
+
+    Bytes that are no UTF-8 are none: comments have them. Zero bytes are, which text in two bytes a letter is full of.
+    """
+    reason = obstacle(path)
+    if reason:
+        return reason
+    try:
+        with open(path, "rb") as file:
+            if b"\0" in file.read():
+                return "is no text: it has zero bytes; save it as UTF-8"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}; check its permissions"
+    return ""
+
+
 def folder_obstacle(path: str | os.PathLike[str]) -> str:
     """Why a folder cannot be made, or not be written to; nothing is made.
 

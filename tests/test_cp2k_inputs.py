@@ -293,6 +293,11 @@ def test_csvr_without_type_is_cp2ks_default_and_told(folder):
         ("STEPS 4", "STEPS 4\n STEPS 5", "STEPS 5", "given twice, first at .*water.inp:"),
         ("STEPS 4", "STEPS four", "STEPS", "'four' is no number"),
         ("STEPS 4", "STEPS 1.5", "STEPS", "whole number"),
+        ("STEPS 4", "STEPS 99999999999999", "STEPS", "steps = 99999999999999: it must be 1e.12 or less"),
+        ("TIMESTEP 0.5", "TIMESTEP -0.5", "TIMESTEP", "timestep = -0.5: it must be more than 0"),
+        ("TEMPERATURE 310", "TEMPERATURE -3", "TEMPERATURE", "temperature = -3.0: it must be more than 0"),
+        ("ABC 9.0", "ABC -9.0", "ABC", "lengths are above 0"),
+        ("&GLOBAL\n", "&GLOBAL &PRINT\n", "&GLOBAL", "a line of its own"),
         ("STEPS 4", "STEPS ${N}", "STEPS", "variable N has no value"),
         ("STEPS 4", "STEPS ${N", "STEPS", r"a variable \$\{ is not closed"),
         ("TIMESTEP 0.5", "TIMESTEP [parsec] 0.5", "TIMESTEP", "'parsec' is no unit"),
@@ -344,6 +349,22 @@ def test_what_is_wrong_is_named_with_file_and_line(folder, old, new, mark, words
     assert caught.value.path == str(folder / "water.inp")
     if mark is not None:
         assert caught.value.line == next(k for k, line in enumerate(lines, 1) if mark in line)
+
+
+def test_a_model_of_the_other_family_is_warned_about(folder):
+    assert not read(folder).warnings
+    (warning,) = read(folder, ("MODEL_TYPE NEQUIP", "MODEL_TYPE ALLEGRO")).warnings
+    assert "MODEL_TYPE ALLEGRO" in warning and "is a model of NequIP" in warning
+
+
+def test_marks_of_editors_are_no_part_of_the_text(folder):
+    """A byte order mark is left out; text in two bytes a letter is told to be none."""
+    path = folder / "water.inp"
+    path.write_text(WATER, encoding="utf-8-sig")
+    assert read_cp2k(path).settings["steps"] == 4
+    path.write_text(WATER, encoding="utf-16")
+    with pytest.raises(EngineInputError, match="is no text: it has zero bytes; save it as UTF-8"):
+        read_cp2k(path)
 
 
 def test_charges_beside_the_model_are_refused_unless_they_are_off(folder):

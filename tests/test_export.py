@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -20,9 +21,15 @@ from conftest import DATA
 import openmm_nequip
 from openmm_nequip import load_model
 from openmm_nequip.app.cli import main
+from openmm_nequip.app.export.lammps_structure import LammpsData, PlacedAtoms
+from openmm_nequip.app.export.mliap_export import MliapAtoms
+from openmm_nequip.errors import ExportError, UpstreamError
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.models import read_info
+from openmm_nequip.models.compiling.example import example_graph
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, resolve_units
+from openmm_nequip.upstream.nequip_compile import compile_target
 
 SHIPPED = Path(openmm_nequip.__file__).parent / "data" / "alanine-dipeptide.nequip.zip"
 PEPTIDE = SHIPPED.with_name("alanine-dipeptide.pdb")
@@ -236,6 +243,126 @@ def test_lammps_files(tmp_path, frames, family, frame):
     assert int(facts["num_types"]) == 4 and facts["allow_tf32"] in ("0", "1")
 
 
+class MliapData:
+    """What LAMMPS' ML-IAP hands over, by brute force: all pairs within one cutoff, images as atoms."""
+
+    def __init__(self, atoms, names, cutoff):
+        rows = edges(atoms.positions, atoms.cell.array, cutoff)
+        images = [(j, *n) for _, j, *n in rows.tolist() if any(n)]
+        self.images = list(dict.fromkeys(images))
+        place = {image: len(atoms) + k for k, image in enumerate(self.images)}
+        self.owners = torch.tensor([*range(len(atoms)), *(image[0] for image in self.images)])
+        self.pair_i = np.array([row[0] for row in rows], dtype=np.int32)
+        self.pair_j = np.array([place.get(tuple(row[1:]), row[1]) for row in rows.tolist()], dtype=np.int32)
+        moved = (atoms.positions[j] + np.array(n) @ atoms.cell.array for j, *n in self.images)
+        at = np.array([*atoms.positions, *moved])
+        self.rij = at[self.pair_j] - at[self.pair_i]
+        kinds = np.array([names.index(symbol) for symbol in atoms.get_chemical_symbols()], dtype=np.int32)
+        self.elems = kinds[self.owners.numpy()]
+        self.nlocal, self.ntotal, self.npairs = len(atoms), len(self.owners), len(rows)
+        self.eatoms, self.energy, self.forces = np.zeros(len(atoms)), 0.0, np.zeros((len(atoms), 3))
+
+    def forward_exchange(self, features, out, width):
+        assert features.shape == out.shape == (self.ntotal, width)
+        out.copy_(features[self.owners])
+
+    def reverse_exchange(self, gradients, out, width):
+        out.copy_(torch.zeros_like(gradients).index_add_(0, self.owners, gradients))
+
+    def update_pair_forces_gpu(self, forces):
+        assert forces.shape == (self.npairs, 3) and forces.dtype == torch.float64 and forces.is_contiguous()
+        np.add.at(self.forces, self.owners.numpy()[self.pair_i], forces.numpy())
+        np.subtract.at(self.forces, self.owners.numpy()[self.pair_j], forces.numpy())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", MODELS)
+def test_lammps_files_for_mliap(tmp_path, frames, family):
+    package = DATA / f"tiny-{family.lower()}.nequip.zip"
+    export(package, frames / "triclinic.extxyz", "--format", "lammps", "--form", "mliap", "--output", tmp_path / "l")
+    script = (tmp_path / "l" / "in.lammps").read_text()
+    assert "pair_style   mliap unified model.nequip.lmp.pt 0\npair_coeff   * * H C N O\n" in script
+    assert "newton       on" in script
+    file = torch.load(tmp_path / "l" / "model.nequip.lmp.pt", weights_only=False)
+    assert file.compile and list(file.element_types) == ["H", "C", "N", "O"]
+    file.compile = False
+    atoms = ase.io.read(frames / "triclinic.extxyz")
+    data = MliapData(atoms, file.element_types, 2 * file.rcutfac)
+    dtype = torch.get_default_dtype()
+    file.compute_forces(data)
+    torch.set_default_dtype(dtype)
+    right, forces = answer(MODELS[family], atoms)
+    assert float(data.energy) * KJ_PER_MOL_PER_EV == pytest.approx(right, rel=FLOAT64_RELATIVE)
+    assert data.eatoms.sum() * KJ_PER_MOL_PER_EV == pytest.approx(right, rel=FLOAT64_RELATIVE)
+    allowed = FORCE_RELATIVE * np.abs(forces).max()
+    np.testing.assert_allclose(data.forces * KJ_PER_MOL_PER_EV * 10, forces, atol=allowed)
+
+
+@pytest.mark.slow
+def test_lammps_files_by_aotinductor(tmp_path, frames, compiled, monkeypatch):
+    """An Allegro model with the target of pair_nequip, which is in the cache, and evaluated as this hands atoms over."""
+    from openmm_nequip.app.export import exported_model
+
+    monkeypatch.setattr(exported_model, "family_of", lambda source: "NequIP")
+    package = DATA / "tiny-allegro.nequip.zip"
+    form = ["--format", "lammps", "--form", "aotinductor"]
+    export(package, frames / "turned.extxyz", *form, "--output", tmp_path / "l")
+    assert (tmp_path / "l" / "model.nequip.pt2").read_bytes() == (compiled / "tiny-allegro.nequip.pt2").read_bytes()
+    assert "pair_coeff   * * model.nequip.pt2 H C N O" in (tmp_path / "l" / "in.lammps").read_text()
+
+
+def test_compile_targets_of_lammps():
+    """nequip's and Allegro's own: pair_allegro has images as atoms of their own, and neither cell nor shifts."""
+    local, ghosts = compile_target("pair_nequip"), compile_target("pair_allegro")
+    assert local.inputs == ["pos", "edge_index", "atom_types", "cell", "edge_cell_shift"]
+    assert local.outputs == ghosts.outputs == ["atomic_energy", "forces", "virial"]
+    assert ghosts.inputs == local.inputs[:3]
+    example = ghosts.example(example_graph(4, 4.0))
+    assert set(example) == set(ghosts.inputs) and len(example["pos"]) > 27 == len(example_graph(4, 4.0)["pos"])
+    assert ghosts.dimensions({"node": 1})["graph"] == torch.export.Dim.STATIC
+    with pytest.raises(UpstreamError, match="no compile target pair_mace"):
+        compile_target("pair_mace")
+
+
+@pytest.mark.parametrize(("model", "more", "words"), [
+    ("tiny-nequip.nequip.pth", ["--form", "mliap"], "form mliap is made of the .ckpt or .nequip.zip"),
+    ("tiny-nequip.nequip.pth", ["--form", "aotinductor"], "form aotinductor is made of the .ckpt"),
+])  # fmt: skip
+def test_forms_that_a_model_does_not_have(tmp_path, frames, capsys, model, more, words):
+    arguments = ["export", str(DATA / model), str(frames / "open.xyz"), "--format", "lammps", *more]
+    assert main([*arguments, "--output", str(tmp_path / "x")]) == 1
+    assert words in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_forms_that_convert_no_units(tmp_path, frames, capsys):
+    arguments = ["export", str(DATA / "tiny-allegro.nequip.zip"), str(frames / "open.xyz"), "--format", "lammps"]
+    assert main([*arguments, "--form", "mliap", "--units", "bohr", "hartree", "--output", str(tmp_path / "x")]) == 1
+    assert "form mliap cannot convert them, --form torchscript does" in capsys.readouterr().err
+
+
+def test_pairs_that_a_file_leaves_out_are_noticed(tmp_path):
+    """LAMMPS reads the forces of all its pairs from where the tensor begins, whatever it holds."""
+    data = LammpsData(np.eye(3), np.ones(3, dtype=np.int64), 9 * np.eye(3))
+    handed = MliapAtoms(PlacedAtoms(data, np.zeros(3, dtype=np.int64), np.eye(3), True), 3.0)
+    assert handed.npairs == 6
+    with pytest.raises(ExportError, match="forces of 5 pairs where LAMMPS has 6"):
+        handed.update_pair_forces_gpu(torch.zeros((5, 3), dtype=torch.float64))
+
+
+def test_units_that_a_file_states_are_used(tmp_path, frames, monkeypatch):
+    """No NequIP file states any today; the facts of one are made to."""
+    from openmm_nequip.app.export import exported_model
+
+    def stated(source):
+        return dataclasses.replace(read_info(source), units=resolve_units("bohr", "hartree"), units_source="metadata")
+
+    monkeypatch.setattr(exported_model, "read_info", stated)
+    for more, length in (((None, None), 0.529177210903), (("angstrom", "eV"), 1.0)):
+        with exported_model.opened(str(MODELS["Allegro"]), str(frames / "open.xyz"), more) as model:
+            assert model.units.length * 10 == pytest.approx(length, rel=1e-9)
+
+
 @pytest.mark.slow
 def test_lammps_files_of_a_model_in_other_units(tmp_path, frames):
     """The model is taken to be in bohr and hartree: LAMMPS gets Å and eV."""
@@ -279,6 +406,8 @@ def test_files_that_are_there_stay(tmp_path, frames, capsys):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--format", "cp2k"], "give STRUCTURE"),
     (["open.xyz", "--format", "lammps", "--dialect", "old"], "--dialect belongs to --format cp2k"),
+    (["open.xyz", "--format", "ase", "--form", "mliap"], "--form belongs to --format lammps"),
+    (["open.xyz", "--format", "lammps", "--device", "cuda"], "--device belongs to --form aotinductor"),
     (["open.xyz", "--format", "gromacs", "--module-inputs", "atom-numbers", "atom-positions"], "comes first"),
     (["open.xyz", "--format", "gromacs", "--module-inputs", "atom-positions"], "lacks atom-numbers"),
     (["--format", "gromacs", "--module-inputs", "atom-positions", "atom-charges-mm"], "mechanical embedding"),

@@ -162,6 +162,10 @@ def mdp_line(folder, name):
         ("integrator", "bd", "no counterpart"),
         ("nsteps", -1, "without end"),
         ("dt", "fast", "in place of a number"),
+        ("dt", -0.001, "timestep = -1.0: it must be more than 0"),
+        ("rvdw", 0, "expected a cutoff above 0 nm"),
+        ("nstxout", -1, "report-interval = -1: it must be 1 or more"),
+        ("cutoff-scheme", "group", "no other than Verlet"),
         ("nnpot-input-group", "Absent", "names the group 'Absent'"),
         ("nnpot-input-group", "None", "is empty"),
         ("nnpot-active", "no", "no model"),
@@ -254,6 +258,13 @@ def test_malformed_index(tmp_path, text, line, words):
         ('#include "oplsaa.ff/tip3p.itp"', "#else", "without an #ifdef"),
         ('#include "oplsaa.ff/tip3p.itp"', "#if A", "is unknown"),
         ("SOL 2", "SOL two", "how many"),
+        ("1 3 yes 0.5 0.5", "1 3", "has 2 fields; give nbfunc"),
+        ("1 3 yes 0.5 0.5", "3 3 yes 0.5 0.5", "nbfunc 3; only Lennard-Jones"),
+        ("1 3 yes 0.5 0.5", "1 9 yes 0.5 0.5", "comb-rule 9; there are 1, 2, 3"),
+        ("1 3 yes 0.5 0.5", "1 3 yes half 0.5", "'half' in place of a number"),
+        ("1.0080  0.417 A", "heavy  0.417 A", "'heavy' in place of a number"),
+        ("opls_112 HW 1  1.0080  0.417 A 0.0 0.0", "opls_112", "needs a name, mass, charge, particle type"),
+        ("[ system ]", "[ bonds ]\n1 2 1 short 100\n[ system ]", "'short' in place of a number; if this is a macro"),
         ("SOL 2", "ETH 2", "not defined"),
     ],
 )
@@ -266,6 +277,17 @@ def test_topologies_that_would_lose_something(tmp_path, old, new, words):
         read_gromacs(*paths)
     first = 1 + text[: text.index(old)].count("\n")
     assert caught.value.path == paths[2] and first <= caught.value.line <= first + new.count("\n")
+
+
+def test_an_atom_of_a_type_that_is_not_there(tmp_path):
+    paths = waters(tmp_path)
+    text = (tmp_path / "topol.top").read_text()
+    (tmp_path / "topol.top").write_text(text.replace("opls_112 HW 1  1.0080  0.417 A 0.0 0.0\n", ""))
+    with pytest.raises(EngineInputError, match="an atom of type 'opls_112', which is not in") as caught:
+        read_gromacs(*paths)
+    with open(caught.value.path) as file:
+        assert "opls_112" in file.read().splitlines()[caught.value.line - 1]
+    assert caught.value.path.endswith("tip3p.itp")
 
 
 def test_a_circle_of_two_files(tmp_path):

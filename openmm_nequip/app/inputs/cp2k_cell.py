@@ -77,6 +77,8 @@ def read_cell(section: Section, folder: Path, result: Translation) -> CP2KCell:
     if len(stated) > 1:
         raise stated[1].error(f"the cell is already stated at {stated[0].place}; give it in one way")
     if abc is not None:
+        if min(quantities(abc, LENGTH, "angstrom", "angstrom", 3)) < 0:
+            raise abc.error("lengths are above 0")
         vectors = _of_edges(quantities(abc, LENGTH, "angstrom", "angstrom", 3), angles)
     elif name is not None:
         vectors = _of_file(name, form, folder)

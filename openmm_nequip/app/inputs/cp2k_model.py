@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...choices import FAMILIES
 from ...errors import EngineInputError
 from ...models import locate, read_info
+from ...models.format import TORCHSCRIPT
+from ...models.formats.torchscript import family_of
 from .cp2k_files import find_file
 from .cp2k_sections import Keyword, Section
 from .cp2k_units import ENERGY, FORCE, LENGTH, CP2KUnit, energy_name, read_unit
@@ -95,11 +98,26 @@ def _take_file(section: Section, folder: Path, result: Translation) -> str:
     result.set("model", path, keyword.path, keyword.text, keyword.place)
     kind = section.take("MODEL_TYPE", "MODEL") if section.name == "NEQUIP" else None
     if kind is not None:
-        kind.choice(("NEQUIP", "ALLEGRO"))
+        _compare_family(kind, path, result)
         result.note(REPLACED, kind.path, kind.text, kind.place, became="the model file", why="it tells by itself")
     elif newer is not None and section.name == "NEQUIP":
         raise section.error("MODEL_TYPE is missing; with POT_FILE_NAME give MODEL_TYPE NEQUIP or ALLEGRO")
     return path
+
+
+def _compare_family(kind: Keyword, path: str, result: Translation) -> None:
+    """Warn where the file holds a model of the other family: CP2K would hand it what it does not take."""
+    stated = kind.choice(family.upper() for family in FAMILIES)
+    try:
+        source = locate(path)
+        family = family_of(source) if source.kind == TORCHSCRIPT else ""
+    except ValueError:
+        return  # the file's own error is told where it is read
+    if family and family.upper() != stated:
+        result.warnings.append(
+            f"{kind.place}: MODEL_TYPE {stated}, and {path} is a model of {family}; CP2K would hand it what it does "
+            "not take. It runs here as what it is: correct the input"
+        )
 
 
 def _read_kinds(section: Section, result: Translation) -> tuple[str, ...]:

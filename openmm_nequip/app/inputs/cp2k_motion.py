@@ -1,4 +1,10 @@
-"""&MOTION of a CP2K input: dynamics or an optimisation, and what is printed on the way."""
+"""&MOTION of a CP2K input: dynamics or an optimisation, and what is printed on the way.
+
+References
+----------
+CP2K's manual (2026.2), CP2K_INPUT/MOTION/MD and below: keywords and their defaults. In MOTION/MD/THERMOSTAT the keyword
+TYPE is NOSE unless it is given, whatever sections stand beside it.
+"""
 
 from __future__ import annotations
 

@@ -298,6 +298,8 @@ def parse(lines: Iterable[Line], path: str) -> Section:
             child = Section(first[1:].upper(), rest, line.place, now)
             if not child.name:
                 raise EngineInputError("& without a name opens no section", line.place.path, line.place.line)
+            if rest.startswith("&"):
+                raise child.error(f"{rest} stands on the same line; give each section a line of its own")
             now.sections.append(child)
             now = child
         elif first.upper() == "&END":

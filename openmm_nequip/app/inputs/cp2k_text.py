@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import EngineInputError
-from ...files import obstacle
+from ...files import TEXT_ENCODING, text_obstacle
 from .translation import Place
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -71,7 +71,7 @@ class Preprocessor:
             If a file is missing, includes itself, or has a directive or a variable that is none.
         """
         where = (asked.path, asked.line) if asked is not None else (None, None)
-        problem = obstacle(path)
+        problem = text_obstacle(path)
         if problem:
             raise EngineInputError(f"{path} {problem}", *where)
         real = os.path.realpath(path)
@@ -79,7 +79,7 @@ class Preprocessor:
             chain = " -> ".join([*around[around.index(real) if real in around else 0 :], real])
             raise EngineInputError(f"@INCLUDE goes round in a circle: {chain}; take one of them out", *where)
         try:
-            texts = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+            texts = Path(path).read_text(encoding=TEXT_ENCODING, errors="replace").splitlines()
         except OSError as error:
             raise EngineInputError(f"{path} cannot be read: {error.strerror or error}", *where) from error
         skipped: Place | None = None

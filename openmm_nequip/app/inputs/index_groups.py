@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import openmm.app as app
 
 from ...errors import EngineInputError
-from ...files import obstacle
+from ...files import TEXT_ENCODING, text_obstacle
 
 _WATERS = ("SOL", "HOH", "WAT", "H2O", "TIP3", "TIP4", "TIP5", "SPC")
 _AMINO_ACIDS = frozenset(
@@ -68,12 +68,12 @@ def read_index(path: str) -> IndexGroups:
     EngineInputError
         If it cannot be read, or something in it is neither the name of a group nor the number of an atom.
     """
-    reason = obstacle(path)
+    reason = text_obstacle(path)
     if reason:
         raise EngineInputError(f"the index file {reason}", path)
     groups: list[IndexGroup] = []
     atoms: list[int] = []
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding=TEXT_ENCODING, errors="replace") as file:
         for number, text in enumerate(file, 1):
             text = text.split(";")[0].strip()
             if text.startswith("["):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...errors import EngineInputError
-from ...files import obstacle
+from ...files import TEXT_ENCODING, text_obstacle
 
 #: Names of earlier GROMACS versions, as ``grompp`` replaces them.
 _RENAMED = {
@@ -51,7 +51,7 @@ class MdpFile(Mapping[str, MdpOption]):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        reason = obstacle(path)
+        reason = text_obstacle(path)
         if reason:
             raise EngineInputError(f"the parameter file {reason}", path)
         self._options: dict[str, MdpOption] = {}
@@ -194,7 +194,7 @@ class MdpFile(Mapping[str, MdpOption]):
 def _lines(path: str) -> Iterator[tuple[int, str]]:
     """Number and text of lines with content; a backslash at the end joins the next one."""
     waiting, first = "", 0
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding=TEXT_ENCODING, errors="replace") as file:
         for number, text in enumerate(file, 1):
             first = first or number
             text = text.split(";")[0].rstrip()

@@ -10,7 +10,7 @@ from scipy.special import erfc
 from .mdp_translation import MdpTranslation
 
 _LIST = (
-    "cutoff-scheme", "nstlist", "ns-type", "rlist", "verlet-buffer-tolerance", "verlet-buffer-pressure-tolerance",
+    "nstlist", "ns-type", "rlist", "verlet-buffer-tolerance", "verlet-buffer-pressure-tolerance",
     "rlistlong", "nstcalclr", "table-extension", "optimize-fft",
 )  # fmt: skip
 _MODIFIERS = (
@@ -33,6 +33,7 @@ def translate_forces(read: MdpTranslation) -> None:
         For interactions that have no counterpart.
     """
     mdp = read.mdp
+    read.require("cutoff-scheme", "verlet", ("verlet",), "GROMACS has had no other than Verlet since 2020")
     for name in _LIST:
         read.ignore(name, "how pairs are found changes no interaction")
     periodic = mdp.word("pbc", "xyz", ("xyz", "no", "xy", "screw"))
@@ -97,6 +98,8 @@ def _mesh(read: MdpTranslation, reach: float, contact: float) -> None:
     """The splitting of PME, and its mesh."""
     mdp = read.mdp
     tolerance, spacing = mdp.number("ewald-rtol", 1e-5), mdp.number("fourierspacing", 0.12)
+    if contact <= 0:
+        raise mdp.error("rvdw", f"= {contact:g}: expected a cutoff above 0 nm")
     if not 0 < tolerance < 1 or spacing <= 0 or reach <= 0:
         raise mdp.error("ewald-rtol", f"= {tolerance:g}, rcoulomb = {reach:g}, fourierspacing = {spacing:g}: expected "
                         "a tolerance between 0 and 1 and lengths above 0")  # fmt: skip

@@ -46,9 +46,10 @@ class MdpTranslation:
             GROMACS' value where the file has none; entries of such are made where it is replaced or not ours.
         """
         self._seen.add(plain(name))
-        if setting:
-            self.result.settings[setting] = value
         written = self._written(name, default)
+        if setting:
+            self.result.check(setting, value, f"{self._name(name)} = {written}", self.place(name))
+            self.result.settings[setting] = value
         if not written:
             return
         shown = str(value).lower() if isinstance(value, bool) else value

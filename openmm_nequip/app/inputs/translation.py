@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..run.run_config import RunConfig, make_config, option_name
+from ...errors import EngineInputError
+from ..run.run_config import RunConfig, check_settings, make_config, option_name
 
 #: Folder for files that a translation makes, inside the run folder.
 MADE_FOLDER = "translated"
@@ -123,11 +124,39 @@ class Translation:
             Of the entry, as :class:`Entry`.
         words
             ``why``; and ``fate`` where that is not "mapped".
+
+        Raises
+        ------
+        EngineInputError
+            If no run can have that value.
         """
+        self.check(setting, value, f"{name} {written}", place)
         self.settings[setting] = value
         fate = words.pop("fate", MAPPED)
         became = words.pop("became", f"{option_name(setting)} = {_written(value)}")
         self.note(fate, name, written, place, became=became, **words)
+
+    def check(self, setting: str, value: Any, entry: str, place: Place) -> None:
+        """Refuse a value that no run can have, where the input states it.
+
+        Parameters
+        ----------
+        setting, value
+            As of :meth:`set`.
+        entry : str
+            What is written there.
+        place : Place
+            Where.
+
+        Raises
+        ------
+        EngineInputError
+            With the place and the range.
+        """
+        try:
+            check_settings({setting: value})
+        except ValueError as error:
+            raise EngineInputError(f"{entry.strip()}: {error}", place.path, place.line) from error
 
     @property
     def output(self) -> Path:

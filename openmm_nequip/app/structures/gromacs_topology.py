@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .top_lines import TopLine, TopPreprocessor
+from .top_numbers import check_atoms, check_numbers, check_tables
 
 #: Sections of a molecule type: atoms in front of the function type, and the types that OpenMM's reader knows.
 _FUNCTIONS: dict[str, tuple[int, tuple[str, ...]]] = {
@@ -251,8 +252,10 @@ class _Reading:
                 "amber99sb-ildn.ff/forcefield.itp"
             )
         here = [name for _, name, count in self._molecules if count]
+        types = check_tables(self._tables, {name: atoms for name, (atoms, _) in _TABLES.items()})
         for name in dict.fromkeys(here):
             _check_type(self._types[name], self._refusal)
+            check_atoms(self._types[name].sections.get("atoms", ()), types)
         molecules = [(self._types[name], count) for _, name, count in self._molecules]
         inert = [(line, f"[ {section} ]: {_INERT[section]}") for section, line in self._inert.items()]
         text = "\n".join(self._written(dict.fromkeys(here)))
@@ -308,6 +311,7 @@ def _check_type(kind: MoleculeType, refusal: object) -> None:
                     f"[ {section} ] with function type {fields[atoms]} is not done here; known are "
                     f"{', '.join(known)}"
                 )
+            check_numbers(section, line, fields[atoms + 1 :] if section != "position_restraints" else ())
             if section == "constraints" and len(fields) < 4:
                 raise line.error("[ constraints ] without a length; put it here instead of into [ constrainttypes ]")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import EngineInputError
-from ...files import obstacle
+from ...files import TEXT_ENCODING, text_obstacle
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 #: Macros in macros, at most so deep.
@@ -60,7 +60,7 @@ class TopPreprocessor:
         EngineInputError
             For a file that is missing or includes itself, an unknown directive, or conditions that do not close.
         """
-        reason = obstacle(path)
+        reason = text_obstacle(path)
         if reason:
             raise EngineInputError(f"the topology file {reason}", path)
         self._stack.append(os.path.realpath(path))
@@ -140,7 +140,7 @@ class TopPreprocessor:
 def _joined(path: str) -> Iterator[TopLine]:
     """Lines without comments, those that end with a backslash joined to the next; empty ones left out."""
     waiting, first = "", 0
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding=TEXT_ENCODING, errors="replace") as file:
         for number, text in enumerate(file, 1):
             first = first or number
             text = text.split(";")[0].rstrip()
