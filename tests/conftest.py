@@ -149,7 +149,7 @@ def compile_once(model, target):
 
 @pytest.fixture(scope="session")
 def compiled():
-    """Folder of .nequip.pt2 files: NequIP for ASE by nequip-compile, Allegro for pair_nequip as `export` has it made."""
+    """Folder of .nequip.pt2 files: NequIP for ASE by nequip-compile, Allegro for pair_nequip as `export` has it."""
     folder = compile_once(DATA / "tiny-nequip.nequip.zip", "ase").parent
     output = folder / "tiny-allegro.nequip.pt2"
     with FileLock(f"{output}.lock"):

@@ -300,7 +300,7 @@ def test_lammps_files_for_mliap(tmp_path, frames, family):
 
 @pytest.mark.slow
 def test_lammps_files_by_aotinductor(tmp_path, frames, compiled, monkeypatch):
-    """An Allegro model with the target of pair_nequip, which is in the cache, and evaluated as this hands atoms over."""
+    """An Allegro model with the target of pair_nequip, which is in the cache, evaluated as this hands atoms over."""
     from openmm_nequip.app.export import exported_model
 
     monkeypatch.setattr(exported_model, "family_of", lambda source: "NequIP")

@@ -185,7 +185,7 @@ def _write_compiled(model: ExportedModel, path: Path, device: str | None) -> tup
         raise ExportError(str(error)) from error
     path.write_bytes(made.read_bytes())
     with preserved_global_state(), private_folder() as folder:  # torch unpacks it beside itself
-        package = load_package(shutil.copy(path, folder), place, False)
+        package = load_package(str(shutil.copy(str(path), str(folder))), place, False)
     facts = {name: str(value) for name, value in package.get_metadata().items()}
     given, taken = facts["nequip_aoti_outputs"].split(), facts["nequip_aoti_inputs"].split()
 
