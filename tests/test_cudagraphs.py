@@ -541,6 +541,7 @@ def test_scripted_modules_that_cannot_be_recorded_are_refused(tmp_path):
             scripted("nequip", Placement(count, np.zeros(count, dtype=np.int64)), False, True)
 
 
+@pytest.mark.slow
 def test_torch_force_with_cuda_graphs():
     """The plugin takes the module with constant shapes; on a CPU it runs it without recording."""
     if "TorchForce" not in BACKENDS:

@@ -36,6 +36,7 @@ def run(output, *more, steps=20):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_run_log_has_the_report_and_the_molecule_its_cut_bonds(tmp_path):
     assert main(run(tmp_path / "out")) == 0
     log = (tmp_path / "out" / "run.log").read_text()

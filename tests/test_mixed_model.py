@@ -119,6 +119,7 @@ def test_forces_around_a_cut_bond_on_every_backend(solvated, backend):
     assert np.abs(forces.sum(axis=0)).max() < 1e-6 * scale
 
 
+@pytest.mark.slow
 def test_several_regions_are_the_sum_of_each(solvated):
     """Three regions, two of one model and one of another: one force, and the energies of each alone."""
     topology, system, positions = solvated

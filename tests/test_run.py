@@ -104,6 +104,7 @@ def test_a_run_writes_everything(waters, tmp_path, capfd):
     assert not list(output.glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dcd", "xtc"])
 def test_trajectory_formats(tmp_path, name):
     start_run(make_config(settings(PEPTIDE, tmp_path / "out", steps=15, trajectory=name)))
@@ -252,6 +253,7 @@ def test_nan_at_an_absurd_time_step(tmp_path, capsys, monkeypatch):
     assert app.PDBFile(str(output / "failed.pdb")).topology.getNumAtoms() == 22
 
 
+@pytest.mark.slow
 def test_nan_from_the_model_names_atoms_and_keeps_the_last_good_frame(tmp_path, capsys, monkeypatch):
     calls, evaluate = [], Model.evaluate
 

@@ -55,6 +55,7 @@ def test_the_shipped_model_in_float32(tmp_path):
     assert read_info(locate(tmp_path / "demo.nequip.pth")).dtype == "float32"
 
 
+@pytest.mark.slow
 def test_differences_are_found():
     """The comparison sees another model, and a file that does not agree is not given out."""
     model, other = (load_model(DATA / f"tiny-{kind}.nequip.pth", kernels="none") for kind in ("nequip", "allegro"))
