@@ -107,7 +107,15 @@ def test_replay_gives_what_the_model_gives(any_model, name, periodic):
     assert report["edges"] <= report["capacity"] <= report["candidates"]
 
 
-@pytest.mark.parametrize("name", ["scripted nequip", "scripted allegro", "compiled nequip", "compiled allegro", "toy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "scripted nequip",
+        "scripted allegro",
+        "toy",
+        *[pytest.param(f"compiled {family}", marks=pytest.mark.slow) for family in ("nequip", "allegro")],
+    ],
+)
 def test_every_kind_of_file(name, tmp_path):
     """TorchScript through a tape; compiled packages, whose operations no tape sees, by calling them again."""
     kind, _, family = name.partition(" ")

@@ -116,6 +116,7 @@ def test_gromacs_files(tmp_path):
     assert np.isfinite(evaluate(system, structure.positions_nm)[0])
 
 
+@pytest.mark.slow
 def test_amber_files():
     """prmtop and inpcrd: the mixed System's energy is the model's plus what the force field keeps."""
     config = make_config(

@@ -194,6 +194,7 @@ def test_bad_settings_leave_no_folder(tmp_path):
         start_run(make_config(settings(PEPTIDE, tmp_path / "file" / "out")))
 
 
+@pytest.mark.slow
 def test_npt_moves_molecules_and_keeps_their_shape(waters, tmp_path):
     config = make_config(settings(waters, tmp_path, ensemble="npt", pressure=5e4, timestep=1e-9))
     setup = make_setup(config)

@@ -106,6 +106,7 @@ def test_names(path, name):
     assert script_name(path) == name
 
 
+@pytest.mark.slow
 @pytest.mark.torchforce_stack
 def test_a_file_of_torch_213_runs_in_a_system(backend):
     """Written with torch 2.13 from tiny-nequip.ckpt; the file beside it is of an older torch."""
