@@ -43,7 +43,7 @@ def _same(given: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Target:
+class CompileTarget:
     """What a compiled file takes and gives.
 
     Parameters
@@ -62,7 +62,7 @@ class Target:
     dimensions: Callable[[dict[str, Any]], dict[str, Any]] = _same
 
 
-def compile_target(name: str) -> Target:
+def compile_target(name: str) -> CompileTarget:
     """A target of ``nequip-compile`` for another program.
 
     Borrowed: ``COMPILE_TARGET_DICT`` of the module ``nequip.scripts._compile_utils``, in which extensions register
@@ -75,7 +75,7 @@ def compile_target(name: str) -> Target:
 
     Returns
     -------
-    Target
+    CompileTarget
 
     Raises
     ------
@@ -87,7 +87,7 @@ def compile_target(name: str) -> Target:
         if name == "pair_allegro":
             importlib.import_module("allegro")
         rules = table[name]
-        return Target(list(rules["input"]), list(rules["output"]), rules["data_settings"], rules["batch_map_settings"])
+        return CompileTarget(list(rules["input"]), list(rules["output"]), rules["data_settings"], rules["batch_map_settings"])
     except (ImportError, AttributeError, KeyError) as error:
         raise UpstreamError(
             f"the installed nequip has no compile target {name} ({type(error).__name__}: {error}); known to work: "

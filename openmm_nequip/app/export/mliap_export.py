@@ -77,9 +77,19 @@ class MliapAtoms:
         out.copy_(total)
 
     def update_pair_forces_gpu(self, forces: torch.Tensor) -> None:
-        """Take the force of each pair (npairs, 3), eV/Å.
+        """Take the force of each pair.
 
         LAMMPS reads ``3 * npairs`` numbers of float64 from where the tensor begins, whatever its size.
+
+        Parameters
+        ----------
+        forces : torch.Tensor, (npairs, 3) float64
+            eV/Å, on the first atom of each pair.
+
+        Raises
+        ------
+        ExportError
+            If they are of other pairs than LAMMPS'.
         """
         if forces.shape != (self.npairs, 3) or forces.dtype != torch.float64:
             raise ExportError(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ...graph.fields import INPUT_FIELDS
-from ...upstream.nequip_compile import Target, compile_target
+from ...upstream.nequip_compile import CompileTarget, compile_target
 from ..eager import load_module
 from ..formats import identify
 from ..graph_inputs import InputValues, parse_inputs
@@ -55,7 +55,7 @@ def compile_model(
 
     model: Any = load_module(source, inputs)
     applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
-    how = Target(list(INPUT_FIELDS), OUTPUT_FIELDS) if not target else compile_target(target)
+    how = CompileTarget(list(INPUT_FIELDS), OUTPUT_FIELDS) if not target else compile_target(target)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
     metadata |= stated_versions() | {
