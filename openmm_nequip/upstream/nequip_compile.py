@@ -87,7 +87,8 @@ def compile_target(name: str) -> CompileTarget:
         if name == "pair_allegro":
             importlib.import_module("allegro")
         rules = table[name]
-        return CompileTarget(list(rules["input"]), list(rules["output"]), rules["data_settings"], rules["batch_map_settings"])
+        inputs, outputs = list(rules["input"]), list(rules["output"])
+        return CompileTarget(inputs, outputs, rules["data_settings"], rules["batch_map_settings"])
     except (ImportError, AttributeError, KeyError) as error:
         raise UpstreamError(
             f"the installed nequip has no compile target {name} ({type(error).__name__}: {error}); known to work: "
