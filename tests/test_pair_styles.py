@@ -1,5 +1,6 @@
 """Which pair style of a LAMMPS is used with which file, what LAMMPS is told then, and how long ranks are waited for."""
 
+import os
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -78,6 +79,7 @@ def test_mliap_is_told_to_kokkos(monkeypatch):
     package.mliap = ModuleType("lammps.mliap")
     package.mliap.activate_mliappy_kokkos = activated.append
     monkeypatch.setitem(sys.modules, "lammps", package)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "0")
     monkeypatch.setitem(sys.modules, "lammps.mliap", package.mliap)
     alone = SimpleNamespace(allreduce=lambda value: value, allgather=lambda value: [value])
     assert styles_here(alone) == ["mliap"]
@@ -87,6 +89,7 @@ def test_mliap_is_told_to_kokkos(monkeypatch):
     gpus = str(max(1, torch.cuda.device_count()))
     asked = ["-k", "on", "g", gpus, "-sf", "kk", "-pk", "kokkos", "newton", "on", "neigh", "half"]
     assert activated == [lammps] and lammps.cmdargs[-len(asked) :] == asked
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "1"
     domain.load("atoms.data", True, 0, Dynamics(0.0005, 7, 300.0, 1.0))
     text = "\n".join(lammps.commands)
     pair = 'pair_style mliap unified "/a b/model.nequip.lmp.pt" 0\npair_coeff * * O H'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -77,6 +78,8 @@ class PairDomain(LammpsAtoms):
         if pair.style == MLIAP:
             from lammps.mliap import activate_mliappy_kokkos
 
+            # LAMMPS hands the file, which the launcher has made, to torch.load and leaves out weights_only=False.
+            os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
             activate_mliappy_kokkos(self._lammps)
 
     def _force_commands(self) -> tuple[bool, list[str]]:
