@@ -30,6 +30,7 @@ from openmm_nequip.models import read_info
 from openmm_nequip.models.compiling.example import example_graph
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, resolve_units
 from openmm_nequip.upstream.nequip_compile import compile_target
+from openmm_nequip.upstream.nequip_state import preserved_global_state
 
 SHIPPED = Path(openmm_nequip.__file__).parent / "data" / "alanine-dipeptide.nequip.zip"
 PEPTIDE = SHIPPED.with_name("alanine-dipeptide.pdb")
@@ -288,9 +289,8 @@ def test_lammps_files_for_mliap(tmp_path, frames, family):
     file.compile = False
     atoms = ase.io.read(frames / "triclinic.extxyz")
     data = MliapData(atoms, file.element_types, 2 * file.rcutfac)
-    dtype = torch.get_default_dtype()
-    file.compute_forces(data)
-    torch.set_default_dtype(dtype)
+    with preserved_global_state():
+        file.compute_forces(data)
     right, forces = answer(MODELS[family], atoms)
     assert float(data.energy) * KJ_PER_MOL_PER_EV == pytest.approx(right, rel=FLOAT64_RELATIVE)
     assert data.eatoms.sum() * KJ_PER_MOL_PER_EV == pytest.approx(right, rel=FLOAT64_RELATIVE)
