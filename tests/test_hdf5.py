@@ -16,8 +16,10 @@ from openmm_nequip.app.run.run_config import make_config
 from openmm_nequip.errors import RunFolderError
 
 needs_hdf5 = pytest.mark.skipif(find_spec("tables") is None, reason="NOT TESTED: PyTables is not installed")
-SETTINGS = {"minimize": False, "equilibrate": 2, "report_interval": 2, "checkpoint_interval": 4, "seed": 7, "threads": 1,
-            "backend": "PythonForce", "timestep": 0.1, "temperature": 30.0, "platform": "Reference"}  # fmt: skip
+SETTINGS = {
+    "minimize": False, "equilibrate": 2, "report_interval": 2, "checkpoint_interval": 4, "seed": 7, "threads": 1,
+    "backend": "PythonForce", "timestep": 0.1, "temperature": 30.0, "platform": "Reference",
+}  # fmt: skip
 SHIPPED = DATA.parent.parent / "openmm_nequip" / "data" / "alanine-dipeptide.pdb"
 
 
