@@ -184,13 +184,13 @@ def test_a_rank_that_hangs_is_noticed(tmp_path):
     config = make_config({
         "model": str(SHIPPED / "alanine-dipeptide.nequip.zip"), "structure": str(SHIPPED / "alanine-dipeptide.pdb"),
         "output": str(folder), "engine": "lammps", "ranks": 2, "ensemble": "nve", "seed": 3, "minimize": False,
-        "equilibrate": 0, "steps": 10**6, "report_interval": 5, "timestep": 0.25, "rank_timeout": 30.0,
+        "equilibrate": 0, "steps": 10**6, "report_interval": 5, "timestep": 0.25, "rank_timeout": 8.0,
     })  # fmt: skip
     pids = []
     stopping = threading.Thread(target=stop_a_rank, args=(folder, pids))
     stopping.start()
     try:
-        words = r"not got on for 30 s \(rank [01] \(process \d+\) is stopped\).*last good"
+        words = r"not got on for 8 s \(rank [01] \(process \d+\) is stopped\).*last good"
         with pytest.raises(RankError, match=words) as caught:
             start_run(config)
     finally:

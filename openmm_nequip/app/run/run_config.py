@@ -145,8 +145,8 @@ class RunConfig:
         choices=PAIR_STYLES,
     )  # fmt: skip
     rank_timeout: float | None = _option(
-        None, "float", "seconds after which ranks that do not get on are ended (default: 100 times the longest step so "
-        "far, at least 300; 3600 before the first)", metavar="S", above=0.0, most=1e9,
+        None, "float", "seconds after which ranks that take no step are ended (default: 100 times the longest step so "
+        "far, at least 300); at least 3600 for what comes before steps", metavar="S", above=0.0, most=1e9,
     )  # fmt: skip
     ml_atoms: str | None = _option(
         None, "str", "atoms that the model describes, in mdtraj's language; a force field describes the rest",

@@ -19,8 +19,9 @@ class RankPatience:
     Parameters
     ----------
     limit : float, optional
-        Seconds without a line after which to give up; by default :data:`STEPS` times the longest time between two lines
-        of dynamics so far, at least :data:`LEAST_S`, and :data:`FIRST_S` before there are any.
+        Seconds without a line of dynamics after which to give up; by default :data:`STEPS` times the longest time
+        between two such lines so far, at least :data:`LEAST_S`. Whatever comes before steps has :data:`FIRST_S`, or
+        this if it is longer.
     """
 
     def __init__(self, limit: float | None = None) -> None:
@@ -30,7 +31,7 @@ class RankPatience:
 
     @property
     def limit(self) -> float:
-        """Seconds to wait for a line."""
+        """Seconds to wait for a line of dynamics."""
         if self._given is not None:
             return self._given
         return FIRST_S if self._longest is None else max(LEAST_S, STEPS * self._longest)
@@ -67,9 +68,9 @@ class RankPatience:
         Raises
         ------
         TimeoutError
-            If none has come within :attr:`limit` seconds.
+            If none has come in time.
         """
-        limit, waited = self.limit, 0.0
+        limit, waited = self.limit if measured else max(self._given or 0.0, FIRST_S), 0.0
         while waited < limit:
             look = min(_LOOK_S, limit - waited)
             begun = time.monotonic()
