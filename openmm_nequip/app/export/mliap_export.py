@@ -67,11 +67,19 @@ class MliapAtoms:
         self.forces = np.full((self.nlocal, 3), np.nan)  #: eV/Å, what comes of the pairs' forces
 
     def forward_exchange(self, features: torch.Tensor, out: torch.Tensor, width: int) -> None:
-        """Give images the rows (n_total, width) of the atoms that they are images of."""
+        """Give images the rows of the atoms that they are images of.
+
+        Parameters
+        ----------
+        features, out : torch.Tensor, (ntotal, width)
+            Where from, and where to.
+        width : int
+            Numbers a row.
+        """
         out.copy_(features[torch.from_numpy(self._owners)])
 
     def reverse_exchange(self, gradients: torch.Tensor, out: torch.Tensor, width: int) -> None:
-        """Add the rows (n_total, width) of images to those of their atoms."""
+        """Add the rows of images to those of their atoms; parameters as :meth:`forward_exchange`."""
         total = torch.zeros_like(gradients)
         total.index_add_(0, torch.from_numpy(self._owners), gradients)
         out.copy_(total)

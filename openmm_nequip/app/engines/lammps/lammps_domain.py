@@ -74,7 +74,7 @@ class LammpsDomain(LammpsAtoms):
         return 0 if self._edges is None else len(self._edges.ghosts)
 
     def load(self, data: str, periodic: bool, step: int, dynamics: Dynamics) -> None:
-        """As of the base class."""
+        """Begin anew from a data file; parameters as :meth:`.LammpsAtoms.load`."""
         self._forget()
         super().load(data, periodic, step, dynamics)
 
