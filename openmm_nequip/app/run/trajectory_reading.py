@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import openmm.app as app
 
+from ...trajectory_probe import require_readable
 from .trajectory_files import count_frames
 
 
@@ -32,9 +33,15 @@ def load_trajectory(path: Path, topology: app.Topology, stride: int = 1, atoms: 
     Returns
     -------
     mdtraj.Trajectory
+
+    Raises
+    ------
+    ValueError
+        If it is so damaged that reading it would end the process.
     """
     import mdtraj
 
+    require_readable(path)
     known = {} if path.suffix == ".h5" else {"top": mdtraj.Topology.from_openmm(topology)}
     with silent_stdout():
         return mdtraj.load(str(path), stride=stride, atom_indices=atoms, **known)
