@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import openmm.app as app
 
-from ...trajectory_probe import require_readable
+from ...trajectory_loading import load_frames
 from .trajectory_files import count_frames
 
 
@@ -37,14 +37,12 @@ def load_trajectory(path: Path, topology: app.Topology, stride: int = 1, atoms: 
     Raises
     ------
     ValueError
-        If it is so damaged that reading it would end the process.
+        If it cannot be read.
     """
     import mdtraj
 
-    require_readable(path)
-    known = {} if path.suffix == ".h5" else {"top": mdtraj.Topology.from_openmm(topology)}
     with silent_stdout():
-        return mdtraj.load(str(path), stride=stride, atom_indices=atoms, **known)
+        return load_frames(path, mdtraj.Topology.from_openmm(topology), stride, atoms)
 
 
 def load_last_frame(path: Path, topology: app.Topology) -> np.ndarray:
