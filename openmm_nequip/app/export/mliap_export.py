@@ -71,7 +71,7 @@ class MliapAtoms:
 
         Parameters
         ----------
-        features, out : torch.Tensor, (ntotal, width)
+        features, out : torch.Tensor, (n_total, width)
             Where from, and where to.
         width : int
             Numbers a row.
