@@ -13,6 +13,8 @@ from ...units import NM_PER_ANGSTROM
 #: Edge of the cell that frames without periodicity carry, Å, and the room that it leaves around them at least.
 #: Nothing is periodic in it; nequip-compile, which takes its example from the training data, needs a volume.
 OPEN_CELL, OPEN_ROOM = 30.0, 20.0
+#: What a frame states of a committee's deviation, eV/Å.
+DEVIATION_KEY = "deviation_ev_per_angstrom"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,5 +87,5 @@ def to_frame(candidate: Candidate, kind: str) -> Any:
     if candidate.region is not None:
         atoms.info |= {"region": candidate.region, "caps": candidate.caps}
     if candidate.deviation is not None:
-        atoms.info["deviation"] = candidate.deviation
+        atoms.info[DEVIATION_KEY] = candidate.deviation
     return atoms

@@ -21,16 +21,16 @@ from ..run.run_config import TRAJECTORIES, make_config, read_toml
 from ..run.run_folder import RunFolder
 from ..run.trajectory_reading import load_trajectory
 from ..structures.structure_files import read_structure
-from .candidate import Candidate
+from .candidate import DEVIATION_KEY, Candidate
 from .model_fragments import Fragment, described, fragments_of, own_images
 
 logger = logging.getLogger(__name__)
 
 #: Files that hold coordinates alone, and need a topology.
 COORDINATES = (".dcd", ".xtc", ".trr", ".nc", ".h5")
-#: What a committee writes into a run folder, and the names of its deviation, eV/Å; the last one is short for others.
+#: What a committee writes into a run folder, and names of a deviation, the second one in files of others.
 DEVIATIONS, SELECTED = "deviation.csv", "selected.extxyz"
-DEVIATION_KEYS = ("deviation_ev_per_angstrom", "deviation")
+DEVIATION_KEYS = (DEVIATION_KEY, "deviation")
 #: Its mark of the atoms that the models describe.
 _MODEL_ATOM = "model_atom"
 WHOLE = "whole frames"
@@ -230,14 +230,17 @@ def _kept(path: Path, cutter: _Cutter) -> list[Candidate]:
     if not path.exists():
         return []
     found = []
+    real = np.array([atom.index for atom in cutter.topology.atoms() if atom.element is not None], dtype=np.int64)
     for frame in read_frames(str(path)):
-        positions = frame.structure.positions_nm
-        if len(positions) != cutter.topology.getNumAtoms():
+        if len(frame.structure.positions_nm) != len(real):
             raise StructureError(
-                f"frame {frame.index} of {path} has {len(positions)} atoms, and the run "
-                f"{cutter.topology.getNumAtoms()}; it is another run's",
+                f"frame {frame.index} of {path} has {len(frame.structure.positions_nm)} atoms, and the run {len(real)}; "
+                "it is another run's",
                 str(path),
             )
+        # Particles that are no atoms are not in the file, and in no fragment.
+        positions = np.full((cutter.topology.getNumAtoms(), 3), np.nan)
+        positions[real] = frame.structure.positions_nm
         chosen = positions if cutter.particles is None else positions[cutter.particles]
         deviation = _deviation_in(frame.info, f"frame {frame.index} of {path}")
         cut = cutter.cut(frame.index, chosen, frame.structure.box_nm, deviation)

@@ -47,8 +47,10 @@ def draw_selection(path: Any, choice: Choice, rule: Rule, title: str) -> None:
             along.axhline(limit, color="black", lw=0.8, ls="--")
     along.set(xlabel="frame, in the order of the sources", ylabel="deviation, eV/Å" if known else "no deviation known")
     along.margins(y=0.25)
+    if not known:
+        along.set_yticks([])
     along.legend(fontsize=7, loc="upper left", ncols=2)
-    where.set(xlabel="first direction, Å", ylabel="second direction, Å", title="sorted distances, in the two widest")
+    where.set(xlabel="first direction, Å", ylabel="second direction, Å", title="where sorted distances differ most")
     finite = np.isfinite(choice.distances)
     far.plot(np.flatnonzero(finite) + 1, choice.distances[finite], marker="o", ms=3, color=_COLOURS[CHOSEN])
     far.set(xlabel="chosen frame", ylabel="Å from the nearest before", title="how far apart", ylim=(0, None))

@@ -106,8 +106,8 @@ def in_words(document: dict[str, Any], rule: Rule, known: int) -> list[str]:
     distances = [row["distance_angstrom"] for row in document["chosen"] if row["distance_angstrom"] is not None]
     if distances:
         lines.append(
-            f"Å from the nearest chosen before (root mean square of sorted distances): {distances[0]:.3g} of the first "
-            f"of these, {distances[-1]:.3g} of the last"
+            f"from the nearest chosen before, root mean square of sorted distances: at most {max(distances):.3g}, at "
+            f"least {min(distances):.3g} Å"
         )
     return lines
 
