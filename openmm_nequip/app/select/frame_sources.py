@@ -234,7 +234,7 @@ def _kept(path: Path, cutter: _Cutter) -> list[Candidate]:
     for frame in read_frames(str(path)):
         if len(frame.structure.positions_nm) != len(real):
             raise StructureError(
-                f"frame {frame.index} of {path} has {len(frame.structure.positions_nm)} atoms, and the run {len(real)}; "
+                f"frame {frame.index} of {path} has {len(frame.structure.positions_nm)} atoms, the run {len(real)}; "
                 "it is another run's",
                 str(path),
             )

@@ -42,13 +42,15 @@ def draw_selection(path: Any, choice: Choice, rule: Rule, title: str) -> None:
         label = f"{fate} ({those.sum()})"
         along.plot(numbers[those], heights[those], marker="o", label=label, **style)
         where.plot(*places[those].T, marker="o", **style)
+    top = 1.4 * float(np.nanmax(heights, initial=1e-9))  # room for the legend
     for limit in (rule.above, rule.below):
-        if limit is not None:
+        if limit is not None and limit < top:
             along.axhline(limit, color="black", lw=0.8, ls="--")
     along.set(xlabel="frame, in the order of the sources", ylabel="deviation, eV/Å" if known else "no deviation known")
-    along.margins(y=0.25)
-    if not known:
-        along.set_yticks([])
+    if known:
+        along.set_ylim(0, top)
+    else:
+        along.set(yticks=[], ylim=(-1, 4))
     along.legend(fontsize=7, loc="upper left", ncols=2)
     where.set(xlabel="first direction, Å", ylabel="second direction, Å", title="where sorted distances differ most")
     finite = np.isfinite(choice.distances)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...units import NM_PER_ANGSTROM
 from .frame_choice import CHOSEN, FATES, POOL, Choice, Rule
 from .frame_sources import FrameSource
 
@@ -57,7 +58,7 @@ def as_document(choice: Choice, rule: Rule, sources: Sequence[FrameSource], comm
             "largest": max(values, default=None), "above": rule.above, "below": rule.below,
         },
         "told_apart_by": DESCRIPTOR,
-        "reach_angstrom": rule.reach_nm * 10,
+        "reach_angstrom": round(rule.reach_nm / NM_PER_ANGSTROM, 9),
         "alike_angstrom": rule.alike,
         "sources": [
             {"name": source.name, "frames": len(source.candidates), "part": source.part, "notes": source.notes}
