@@ -195,6 +195,7 @@ def run_folder(path, positions, topology, boxes=None, system=None, **settings):
     config = make_config({"model": str(path.parent / "one.nequip.pth"), "structure": PEPTIDE, "output": str(path),
                           "report_interval": 10} | settings)  # fmt: skip
     (path / "config.toml").write_text(config.to_toml(path))
+    (path / "provenance.json").write_text("{}")
     with open(path / "start.pdb", "w") as file:
         app.PDBFile.writeFile(topology, positions[0] * unit.nanometer, file, keepIds=True)
     if system is not None:

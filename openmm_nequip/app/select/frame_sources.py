@@ -19,6 +19,7 @@ from ...units import NM_PER_ANGSTROM
 from ..accuracy.labelled_frames import LabelledFrame, frame_range, read_frames
 from ..run.run_config import TRAJECTORIES, make_config, read_toml
 from ..run.run_folder import RunFolder
+from ..run.run_record import refuse_damaged
 from ..run.trajectory_reading import load_trajectory
 from ..structures.structure_files import read_structure
 from .candidate import DEVIATION_KEY, Candidate
@@ -209,6 +210,7 @@ def _of_run(name: str, reading: Reading) -> FrameSource:
     cutter = _Cutter(name, topology, fragments, particles)
     found: list[Candidate] = []
     if trajectory is not None:
+        refuse_damaged(folder, trajectory)
         known = read_deviations(folder.path / DEVIATIONS)
         frames = _load(str(trajectory), trajectory, topology, particles)
         positions, boxes = _places(frames)
