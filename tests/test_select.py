@@ -325,6 +325,7 @@ def test_words_for_what_cannot_be(tmp_path, capsys, monkeypatch):
     mdtraj.Trajectory(positions, mdtraj.Topology.from_openmm(topology)).save_dcd("t.dcd")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.extxyz").write_text("")
+    (tmp_path / "no.xtc").write_bytes(b"no trajectory" * 20)
     one = write_toy(tmp_path / "argon.nequip.pth", types="Ar")
     for words, expected in (
         (["f.extxyz", "--above", 0.5], "left to choose of 10: 10 below the threshold; the largest deviation"),
@@ -337,6 +338,7 @@ def test_words_for_what_cannot_be(tmp_path, capsys, monkeypatch):
         (["f.extxyz", "f.extxyz"], "named twice"), (["f.extxyz", "--frames", "20:"], "10 frames, and"),
         (["f.extxyz", "--output", ""], "--output is empty"),
         (["nowhere.extxyz"], "does not exist"), (["empty.extxyz"], "empty.extxyz"), (["empty"], "holds no run"),
+        (["no.xtc", "--topology", PEPTIDE], "no whole frame"),
         (["t.dcd"], "give the structure of its atoms with --topology"),
         (["t.dcd", "--topology", "bare.extxyz"], "with 6 atoms .* --topology that belongs to it"),
         ([bare, "--committee", pair[0]], "give two or more"),

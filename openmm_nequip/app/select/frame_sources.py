@@ -20,6 +20,7 @@ from ..accuracy.labelled_frames import LabelledFrame, frame_range, read_frames
 from ..run.run_config import TRAJECTORIES, make_config, read_toml
 from ..run.run_folder import RunFolder
 from ..run.run_record import refuse_damaged
+from ..run.trajectory_files import count_frames
 from ..run.trajectory_reading import load_trajectory
 from ..structures.structure_files import read_structure
 from .candidate import DEVIATION_KEY, Candidate
@@ -171,6 +172,8 @@ def is_no_atom(element: Any) -> bool:
 
 def _load(name: str, path: Path, topology: app.Topology, atoms: np.ndarray | None) -> Any:
     """A trajectory through mdtraj, whose errors are foreign."""
+    if path.suffix[1:].lower() in TRAJECTORIES and count_frames(path) == 0:
+        raise StructureError(f"trajectory {name} has no whole frame, or is none of its suffix", name)
     try:
         return load_trajectory(path, topology, 1, atoms)
     except Exception as error:  # its readers raise anything on a foreign file
