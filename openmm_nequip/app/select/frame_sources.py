@@ -172,7 +172,7 @@ def is_no_atom(element: Any) -> bool:
 
 def _load(name: str, path: Path, topology: app.Topology, atoms: np.ndarray | None) -> Any:
     """A trajectory through mdtraj, whose errors are foreign."""
-    if path.suffix[1:].lower() in TRAJECTORIES and count_frames(path) == 0:
+    if path.suffix[1:] in TRAJECTORIES and count_frames(path) == 0:
         raise StructureError(f"trajectory {name} has no whole frame, or is none of its suffix", name)
     try:
         return load_trajectory(path, topology, 1, atoms)
