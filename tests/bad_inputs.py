@@ -842,6 +842,7 @@ def commands() -> list[Case]:
         add("output = '': give a path", *command, "--output", "")
         add("allows no new files", *command, "--output", "/proc/x")
     add("is a file; give another --output", "pmf", "FOLDER", "--output", "PAIR")
+    add("is a file; give another --output", "select", "FRAMES", "--output", "PAIR")
     add("is there and is no ordinary file", "parity", "TOY", "PAIR", "--markdown", "FOLDER")
     add("the folder .* does not exist", "parity", "TOY", "PAIR", "--markdown", "NOWHERE")
     add("file of atom types .* is a folder", "energy", "TOY", "PAIR", "--types", "FOLDER")

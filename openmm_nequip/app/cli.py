@@ -18,11 +18,12 @@ from .many import many_command
 from .parity import parity_command
 from .pmf import pmf_command
 from .run import run_command
+from .select import select_command
 
 #: In the order in which ``--help`` lists them.
 _COMMANDS = (
-    info, energy, accuracy_command, check_command, run_command, many_command, demo, pmf_command, bench_command,
-    parity_command, compile_ahead, export_command,
+    info, energy, accuracy_command, check_command, run_command, many_command, demo, pmf_command, select_command,
+    bench_command, parity_command, compile_ahead, export_command,
 )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def read_frames(
     ValueError
         If ``wanted`` is no range.
     """
-    chosen = _slice(wanted)
+    chosen = frame_range(wanted)
     suffix = Path(path).suffix.lower()
     first = read_structure(path, box, 0, slabs=True)
     frames = list(_by_openmm(first, suffix)) if suffix in _OPENMM_READERS else []
@@ -130,7 +130,14 @@ def read_frames(
     return found
 
 
-def _slice(text: str) -> slice:
+def frame_range(text: str) -> slice:
+    """Which frames are meant: ``"all"`` or ``":"``, ``"5"``, ``"10:100:5"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is no range.
+    """
     try:
         if text == "all":
             return slice(None)

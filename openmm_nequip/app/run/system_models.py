@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pickle
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ...evaluate.placement import Placement
 from ...forces.saved import load_computation
 from ...forces.spec import PotentialSpec, SumSpec
 from ...models import locate
@@ -60,14 +63,42 @@ def with_models_of(text: str, config: RunConfig) -> str:
     return _changed(text, lambda part: replace(part, source=source, content=None, execution=execution))
 
 
-def _changed(text: str, change: Callable[[PotentialSpec], PotentialSpec]) -> str:
-    """Change every potential in a System's XML; the rest stays as it is, character by character."""
+def placements_of(text: str, n_particles: int) -> list[Placement]:
+    """Which particles the models of a System see, each with its link caps and regions.
+
+    Parameters
+    ----------
+    text : str
+        XML as OpenMM writes it.
+    n_particles : int
+        Of the System.
+
+    Returns
+    -------
+    list of Placement
+        On all particles of the System; none for what is no force of Python.
+    """
+    found = []
+    for _, computation in _computations(text):
+        given = computation.particles
+        for part in computation.spec.parts:
+            own = part.placement
+            found.append(own if given is None else own.on_system(np.asarray(given, dtype=np.int64), n_particles))
+    return found
+
+
+def _computations(text: str) -> Iterator[tuple[str, Any]]:
+    """The functions of Python in a System's XML, and how they stand there."""
     check_pickles(text)
     for node in ElementTree.fromstring(text).iter():
         pickled = node.get("function")
-        if pickled is None or node.get("type") not in ("PythonForce", "PythonTorchForce"):
-            continue
-        computation: Any = load_computation(bytes.fromhex(pickled))
+        if pickled is not None and node.get("type") in ("PythonForce", "PythonTorchForce"):
+            yield pickled, load_computation(bytes.fromhex(pickled))
+
+
+def _changed(text: str, change: Callable[[PotentialSpec], PotentialSpec]) -> str:
+    """Change every potential in a System's XML; the rest stays as it is, character by character."""
+    for pickled, computation in _computations(text):
         parts = tuple(change(part) for part in computation.spec.parts)
         spec = parts[0] if len(parts) == 1 else SumSpec(parts)
         made = pickle.dumps(type(computation)(spec, computation.particles))

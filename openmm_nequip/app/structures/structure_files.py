@@ -354,11 +354,26 @@ def _read_gro(path: str, frame: int, elements: bool) -> _Read:
 
 def _read_ase(path: str, frame: int, elements: bool = True) -> _Read:
     symbols, positions, box, open_directions = read_atoms(path, frame)
-    return _topology_of(symbols, positions, box), positions, box, open_directions
+    return topology_of(symbols, positions, box), positions, box, open_directions
 
 
-def _topology_of(symbols: list[str], positions: np.ndarray, box: np.ndarray | None) -> app.Topology:
-    """A topology for bare atoms: one residue per molecule where its atoms stand together, else one for all."""
+def topology_of(symbols: list[str], positions: np.ndarray, box: np.ndarray | None) -> app.Topology:
+    """A topology for bare atoms: one residue per molecule where its atoms stand together, else one for all.
+
+    Parameters
+    ----------
+    symbols : list of str
+        Elements; X for none.
+    positions : numpy.ndarray, (n_atoms, 3) float64
+        nm.
+    box : numpy.ndarray, (3, 3) float64, or None
+        Rows are the box vectors in nm.
+
+    Returns
+    -------
+    openmm.app.Topology
+        Without bonds and box.
+    """
     topology = app.Topology()
     chain = topology.addChain()
     n = len(symbols)

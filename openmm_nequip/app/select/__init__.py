@@ -1,0 +1,1 @@
+"""The command ``select``: frames of trajectories that are worth a label."""
