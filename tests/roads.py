@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import module_potentials as potentials
+import numpy as np
 import openmm
 import openmm.app as app
 import openmm.unit as unit
@@ -54,7 +55,8 @@ class Kind(NamedTuple):
     periodic: bool = True
     module: Callable[[], Any] | None = None  #: what potential_from is given in place of the file
     needs: str = ""  #: distribution or folder without which there is nothing to try
-    options: Mapping[str, Any] = {}
+    elements: tuple[str, str, str] = ("O", "H", "H")  #: of a molecule with the shape of water
+    stretch: float = 1.0  #: of its bonds
 
 
 def _shipped(name: str) -> Callable[[Path], str]:
@@ -95,7 +97,8 @@ KINDS = {
     "cp2k-016": Kind("CP2K: NequIP of nequip 0.16", _published("waterscan-neq0.16.nequip.pth"), needs="cp2k"),
     "cp2k-allegro": Kind("CP2K: Allegro deployed by nequip 0.6",
                          _published("inputs/mid/Allegro/gra-water-deployed-neq060sp.pth"), needs="cp2k"),
-    "cp2k-mace": Kind("CP2K: MACE", _published("inputs/mace/MACE/MACE_scratch_run-3.model-cp2k.pth"), needs="cp2k"),
+    "cp2k-mace": Kind("CP2K: MACE", _published("inputs/mace/MACE/MACE_scratch_run-3.model-cp2k.pth"), needs="cp2k",
+                      elements=("Cu", "Cu", "Cu"), stretch=2.5),
     "torchmdnet": Kind("TorchMD-Net, checkpoint", lambda folder: torchmdnet_files.write(folder / "gn.ckpt", "gn"),
                        units=ANGSTROM, needs="torchmdnet"),
     "torchmdnet-zip": Kind("TorchMD-Net, ensemble `.zip`", _ensemble, units=ANGSTROM, needs="torchmdnet"),
@@ -120,19 +123,39 @@ def missing(kind: Kind) -> str:
     return ""
 
 
-def waters(periodic: bool, count: int = 3) -> app.Modeller:
-    """Water molecules, flexible, in a box or in none."""
-    numbers, positions, _ = torchmdnet_files.water(count, 4.0)
+def molecules(kind: Kind, count: int = 3) -> tuple[app.Topology, np.ndarray]:
+    """Molecules that are flexible, in a box or in none, and positions (n, 3) in nm."""
+    _, positions, _ = torchmdnet_files.water(count, 4.0)
+    centres = np.repeat(positions[::3], 3, axis=0)
     topology = app.Topology()
     chain = topology.addChain()
     for _ in range(count):
-        residue = topology.addResidue("HOH", chain)
-        oxygen, *hydrogens = (topology.addAtom(n, app.Element.getBySymbol(n[0]), residue) for n in ("O", "H1", "H2"))
-        for hydrogen in hydrogens:
-            topology.addBond(oxygen, hydrogen)
-    if periodic:
+        residue = topology.addResidue("MOL", chain)
+        atoms = [topology.addAtom(f"{s}{i}", app.Element.getBySymbol(s), residue) for i, s in enumerate(kind.elements)]
+        for other in atoms[1:]:
+            topology.addBond(atoms[0], other)
+    if kind.periodic:
         topology.setUnitCellDimensions(openmm.Vec3(1, 1, 1) * CELL_NM * unit.nanometer)
-    return app.Modeller(topology, (positions + 2.0) * unit.angstrom)
+    return topology, 0.1 * (centres + kind.stretch * (positions - centres)) + 0.2
+
+
+def force_field(topology: app.Topology) -> openmm.System:
+    """Springs for the bonds, charges and Lennard-Jones."""
+    system, bonds, pairs = openmm.System(), openmm.HarmonicBondForce(), openmm.NonbondedForce()
+    for atom in topology.atoms():
+        system.addParticle(atom.element.mass)
+        pairs.addParticle(0.4 if atom.index % 3 else -0.8, 0.3, 0.2)
+    ends = [(bond.atom1.index, bond.atom2.index) for bond in topology.bonds()]
+    for first, second in ends:
+        bonds.addBond(first, second, 0.1, 1e5)
+    pairs.createExceptionsFromBonds(ends, 0.0, 0.0)
+    if topology.getPeriodicBoxVectors() is not None:
+        system.setDefaultPeriodicBoxVectors(*topology.getPeriodicBoxVectors())
+        pairs.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
+        pairs.setCutoffDistance(0.6)
+    system.addForce(bonds)
+    system.addForce(pairs)
+    return system
 
 
 def energy_of(system: openmm.System, positions: Any, groups: Any = -1) -> float:
@@ -165,7 +188,7 @@ def walk(kind: Kind, folder: Path) -> dict[str, str]:
         By the names of :data:`ROADS`.
     """
     path = kind.make(folder)
-    options = dict(zip(("lengthUnit", "energyUnit"), kind.units, strict=False)) | dict(kind.options)
+    options = dict(zip(("lengthUnit", "energyUnit"), kind.units, strict=False))
     declared = [*(("--module-inputs", *kind.inputs) if kind.inputs else ())]
     units = [*(("--units", *kind.units) if kind.units else ())]
     if kind.module is not None:
@@ -173,13 +196,13 @@ def walk(kind: Kind, folder: Path) -> dict[str, str]:
     else:
         potential = MLPotential("nequip", modelPath=path, **({"moduleInputs": kind.inputs} if kind.inputs else {}),
                                 **options)  # fmt: skip
-    model = waters(kind.periodic)
+    topology, positions = molecules(kind)
     structure = folder / "structure.pdb"
     with open(structure, "w") as file:
-        app.PDBFile.writeFile(model.topology, model.positions, file)
+        app.PDBFile.writeFile(topology, positions * unit.nanometer, file)
     positions = app.PDBFile(str(structure)).getPositions(asNumpy=True)
 
-    system = potential.createSystem(model.topology)
+    system = potential.createSystem(topology)
     energy = energy_of(system, positions)
     allowed = TOLERANCE * len(positions) + LAST_DIGITS * abs(energy)
     found = {"`createSystem`": "yes" if energy != 0 and abs(energy) < 1e9 else f"{energy} kJ/mol"}
@@ -203,17 +226,14 @@ def walk(kind: Kind, folder: Path) -> dict[str, str]:
 
 
 def _mixed(kind: Kind, potential: MLPotential, positions: Any, same: Callable[..., str]) -> str:
-    """The first water by the model: its own energy alone, and the force field's without it."""
-    model, one = waters(kind.periodic), waters(kind.periodic, 1)
-    method = {"nonbondedMethod": app.CutoffPeriodic, "nonbondedCutoff": 0.6} if kind.periodic else {}
-    field = app.ForceField("tip3p.xml").createSystem(model.topology, rigidWater=False, **method)
-    mixed = potential.createMixedSystem(model.topology, field, [0, 1, 2], forceGroup=1)
-    alone = energy_of(potential.createSystem(one.topology), positions[:3])
-    left = 4 * 2  # bonds of the two molecules that stay
+    """The first molecule by the model: its own energy alone, and without its terms in the force field."""
+    topology, alone = molecules(kind)[0], molecules(kind, 1)[0]
+    mixed = potential.createMixedSystem(topology, force_field(topology), [0, 1, 2], forceGroup=1)
     bonds = next(force for force in mixed.getForces() if isinstance(force, openmm.HarmonicBondForce))
-    if bonds.getNumBonds() != left // 2:
+    if bonds.getNumBonds() != 4:
         return f"{bonds.getNumBonds()} bonds left"
-    return same(energy_of(mixed, positions, {1}), alone)
+    expected = energy_of(potential.createSystem(alone), positions[:3])
+    return same(energy_of(mixed, positions, {1}), expected)
 
 
 def _runs(words: list[str], output: Path, energy: float, allowed: float) -> tuple[str, str]:

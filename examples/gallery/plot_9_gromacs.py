@@ -35,7 +35,7 @@ with warnings.catch_warnings():
     torch.jit.script(Argon()).save(str(folder / "argon.pt"))
 
 # %%
-# The four files of a set-up: 108 atoms, of which 32 are the model's.
+# The four files of a set-up: 108 atoms, of which the model has the 13 in the middle.
 (folder / "md.mdp").write_text(f"""
 integrator = md
 dt = 0.002
@@ -78,7 +78,9 @@ atoms.rattle(0.3, seed=1)
 rows = [f"{i:5d}AR   {'Ar':>5s}{i:5d}{x:8.3f}{y:8.3f}{z:8.3f}" for i, (x, y, z) in enumerate(0.1 * atoms.positions, 1)]
 edge = f"{0.1 * atoms.cell[0, 0]:10.5f}" * 3
 (folder / "conf.gro").write_text("\n".join(["argon", "108", *rows, edge, ""]))
-numbers = " ".join(map(str, range(1, 33)))
+distances = np.linalg.norm(atoms.positions - 0.5 * atoms.cell.lengths(), axis=1)
+region = np.isin(np.arange(108), np.argsort(distances)[:13])
+numbers = " ".join(map(str, np.flatnonzero(region) + 1))
 everyone = " ".join(map(str, range(1, 109)))
 (folder / "index.ndx").write_text(f"[ System ]\n{everyone}\n[ Model ]\n{numbers}\n")
 
@@ -101,6 +103,7 @@ def forces(system, positions):
     return found.value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
 
 
+warnings.simplefilter("ignore")  # of 13 molecules in one region, which is meant so
 topology, field, positions = make_force_field(settings)
 mixed = make_mixed_system(settings)
 without, with_model = forces(field, positions), forces(mixed.system, positions)
@@ -117,8 +120,6 @@ for _ in range(100):
     times.append(state.getTime().value_in_unit(unit.picosecond))
     kinetic = state.getKineticEnergy() / (0.5 * 321 * unit.MOLAR_GAS_CONSTANT_R)
     temperatures.append(kinetic.value_in_unit(unit.kelvin))
-region = np.zeros(108, dtype=bool)
-region[:32] = True
 figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2), layout="constrained")
 left.axline((0, 0), slope=1, color="gray", lw=0.8)
 left.plot(without[~region].ravel(), with_model[~region].ravel(), ".", color="#0072b2", label="force field's atoms")
