@@ -1,6 +1,7 @@
 """Every kind of potential on every road: createSystem, hybrid Systems, the commands, runs, restarts, saved Systems.
 
-``test_roads.py`` goes them all; ``python tests/roads.py`` goes them and writes the table of ``docs/formats.md``.
+``test_roads.py`` goes them all; ``python tests/roads.py [ROW ...]`` goes them and writes the table of
+``docs/formats.md``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from openmm_nequip.app.run.run_analysis import read_log
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "formats.md"
+MARK = "<!-- by tests/roads.py -->"
 REFERENCE = openmm.Platform.getPlatform("Reference")
 ROADS = (
     "`createSystem`", "`createMixedSystem`", "`energy`", "`info`", "`run`", "`run --restart`", "XML", "`deepcopy`",
@@ -260,29 +262,28 @@ def line(kind: Kind, found: Mapping[str, str]) -> str:
     return f"| {kind.title} | {' | '.join(found[road] for road in ROADS)} |"
 
 
-def page() -> str:
-    """The page with all rows, each gone anew.
+def rows_of(text: str) -> dict[str, str]:
+    """Rows of the page by the names of :data:`KINDS`."""
+    titles = {kind.title: name for name, kind in KINDS.items()}
+    rows = [row for row in text.partition(MARK)[2].splitlines() if row.startswith("| ")][1:]
+    return {titles.get(row.split("|")[1].strip(), row): row for row in rows}
 
-    Raises
-    ------
-    SystemExit
-        Where something that a row needs is absent.
-    """
-    rows = []
-    for kind in KINDS.values():
-        if missing(kind):
-            sys.exit(missing(kind))
-        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            rows.append(line(kind, walk(kind, Path(scratch))))
-        print(rows[-1], file=sys.stderr)
+
+def with_rows(text: str, rows: Mapping[str, str]) -> str:
+    """The page with other rows."""
     head = f"| potential | {' | '.join(ROADS)} |\n|{'---|' * (len(ROADS) + 1)}"
-    before, _, after = PAGE.read_text(encoding="utf-8").partition(MARK)
-    table = "\n".join([head, *rows])
+    before, _, after = text.partition(MARK)
+    table = "\n".join([head, *(rows[name] for name in KINDS if name in rows)])
     return f"{before}{MARK}\n{table}\n\n{after.partition(chr(10) * 2)[2]}"
 
 
-MARK = "<!-- by tests/roads.py -->"
-
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name in sys.argv[1:] or KINDS:
+        if missing(KINDS[name]):
+            sys.exit(missing(KINDS[name]))
+        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = line(KINDS[name], walk(KINDS[name], Path(scratch)))
+        print(made, flush=True)
+        text = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(with_rows(text, rows_of(text) | {name: made}), encoding="utf-8")

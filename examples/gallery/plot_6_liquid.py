@@ -50,17 +50,25 @@ simulation.context.setVelocitiesToTemperature(200 * unit.kelvin, 1)
 simulation.step(600)
 integrator.setTemperature(94.4 * unit.kelvin)
 simulation.step(800)
-liquid = simulation.context.getState(positions=True, velocities=True)
+potentials = []
+for _ in range(100):
+    simulation.step(10)
+    potentials.append(simulation.context.getState(energy=True).getPotentialEnergy()._value)
+liquid = simulation.context.getState(positions=True, velocities=True, energy=True)
 
 # %%
-# A thermostat would change the diffusion: 12 ps at constant energy, with a look every 50 fs. OpenMM does not wrap
-# positions by itself, so atoms can be followed.
+# A thermostat would change the diffusion: 12 ps at constant energy, with a look every 50 fs. The velocities are scaled
+# so that the total energy is that of 94.4 K. OpenMM does not wrap positions by itself, so atoms can be followed.
+freedom = 3 * 256 - 3
+heat = 0.5 * freedom * 0.0083144626 * 94.4  # kJ/mol
+wanted = heat + np.mean(potentials) - liquid.getPotentialEnergy()._value
+velocities = liquid.getVelocities(asNumpy=True) * np.sqrt(wanted / liquid.getKineticEnergy()._value)
 motion = app.Simulation(
     crystal.topology, system, openmm.VerletIntegrator(5 * unit.femtosecond), platform
 )
-motion.context.setState(liquid)
+motion.context.setPositions(liquid.getPositions())
+motion.context.setVelocities(velocities)
 frames, temperatures = [], []
-freedom = 3 * 256 - 3
 for _ in range(240):
     motion.step(10)
     state = motion.context.getState(positions=True, energy=True)

@@ -22,7 +22,8 @@ from openmm_nequip.inputs import make_simulation, read_cp2k
 data = files("openmm_nequip") / "data"
 atoms = ase.io.read(str(data / "alanine-dipeptide.pdb"))
 atoms.positions += 10 - atoms.positions.mean(axis=0)
-lines = (f"{s} {x:.5f} {y:.5f} {z:.5f}" for s, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True))
+folder = Path(tempfile.mkdtemp())
+ase.io.write(folder / "peptide.xyz", atoms, format="xyz")
 text = f"""&GLOBAL
   PROJECT peptide
   RUN_TYPE MD
@@ -47,6 +48,7 @@ text = f"""&GLOBAL
     &FORCEFIELD
       &NONBONDED
         &NEQUIP
+          MODEL_TYPE NEQUIP
           ATOMS H C N O
           POT_FILE_NAME {data / "alanine-dipeptide.nequip.zip"}
           UNIT_LENGTH angstrom
@@ -65,13 +67,13 @@ text = f"""&GLOBAL
     &CELL
       ABC 20.0 20.0 20.0
     &END CELL
-    &COORD
-      {chr(10).join(lines)}
-    &END COORD
+    &TOPOLOGY
+      COORD_FILE_FORMAT XYZ
+      COORD_FILE_NAME ./peptide.xyz
+    &END TOPOLOGY
   &END SUBSYS
 &END FORCE_EVAL
 """
-folder = Path(tempfile.mkdtemp())
 (folder / "peptide.inp").write_text(text)
 
 # %%
