@@ -17,7 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -38,6 +38,8 @@ CP2K = ROOT.parent / "shared" / "data" / "cp2k"
 SHIPPED = Path(str(files("openmm_nequip") / "data"))
 MODEL, PEPTIDE = SHIPPED / "alanine-dipeptide.nequip.zip", SHIPPED / "alanine-dipeptide.pdb"
 EV = 96.48533212331002  # kJ/mol
+#: Share of the largest force of a force field that is rounding on the CPU platform.
+SINGLE = 1e-5
 HEADS = ("model file", "structure", "atoms", "precision", "answers", "energy, eV", "energy off, meV/atom",
          "force off, eV/Å", "stress off, bar", "rounding: meV/atom, eV/Å, bar")  # fmt: skip
 
@@ -191,10 +193,10 @@ class Solvated:
         from openmmml.models.nequippotential import NequIPPotentialImplFactory
 
         MLPotential.registerImplFactory("nequip-of-openmm-ml", NequIPPotentialImplFactory())
-        potential = MLPotential(
-            "nequip-of-openmm-ml", modelPath=str(MODEL), lengthScale=0.1, energyScale=EV, device="cpu"
+        potential = MLPotential("nequip-of-openmm-ml", modelPath=str(MODEL), lengthScale=0.1, energyScale=EV)
+        return potential.createMixedSystem(
+            self.modeller.topology, self.system, self.peptide, mlLongRange=False
         )
-        return potential.createMixedSystem(self.modeller.topology, self.system, self.peptide)
 
 
 def hybrid() -> dict[str, Any]:
@@ -220,7 +222,11 @@ def hybrid() -> dict[str, Any]:
     answers = [ask("openmm-nequip, Reference", system, "Reference"), ask("openmm-nequip, CPU", system, "CPU")]
     with preserved_global_state(), default_dtype(torch.float64):
         answers.append(ask("openmm-ml's own nequip, Reference", made.openmm_ml(), "Reference"))
-    allowed = Tolerance.of(read_info(locate(str(MODEL))), Units(), answers[0])
+    # By the forces on the model's atoms. Water that was just put in has contacts of any strength, which the CPU platform
+    # computes in single precision.
+    felt = replace(answers[0], forces=answers[0].forces[made.peptide])
+    allowed = Tolerance.of(read_info(locate(str(MODEL))), Units(), felt)
+    allowed = replace(allowed, force=max(allowed.force, SINGLE * float(np.abs(answers[0].forces).max())))
     count = system.getNumParticles()
     rows = [Difference.between(answer, answers[0], allowed, count) for answer in answers]
     return {

@@ -66,8 +66,8 @@ def total_energies(outer_fs):
 runs = {outer: total_energies(outer) for outer in (0.5, 1.0, 2.0)}
 
 # %%
-# One femtosecond is nearly as good as half of one. At 2 fs the energy fluctuates several times as much; at 3 fs, the period
-# of the fastest vibration divided by π, the peptide falls apart at once.
+# One femtosecond is nearly as good as half of one. At 2 fs the energy fluctuates several times as much; at 3 fs, the
+# period of the fastest vibration divided by π, the peptide falls apart at once.
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 styles = {0.5: ("black", "-"), 1.0: ("#0072b2", "-"), 2.0: ("#d55e00", "--")}
 for outer, (times, energies) in runs.items():
