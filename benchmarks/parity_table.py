@@ -222,8 +222,8 @@ def hybrid() -> dict[str, Any]:
     answers = [ask("openmm-nequip, Reference", system, "Reference"), ask("openmm-nequip, CPU", system, "CPU")]
     with preserved_global_state(), default_dtype(torch.float64):
         answers.append(ask("openmm-ml's own nequip, Reference", made.openmm_ml(), "Reference"))
-    # By the forces on the model's atoms. Water that was just put in has contacts of any strength, which the CPU platform
-    # computes in single precision.
+    # By the forces on the model's atoms. Water that was just put in has contacts of any strength, whose forces the CPU
+    # platform computes in single precision.
     felt = replace(answers[0], forces=answers[0].forces[made.peptide])
     allowed = Tolerance.of(read_info(locate(str(MODEL))), Units(), felt)
     allowed = replace(allowed, force=max(allowed.force, SINGLE * float(np.abs(answers[0].forces).max())))
