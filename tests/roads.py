@@ -36,9 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "formats.md"
 MARK = "<!-- by tests/roads.py -->"
 REFERENCE = openmm.Platform.getPlatform("Reference")
-ROADS = (
-    "`createSystem`", "`createMixedSystem`", "`energy`", "`info`", "`run`", "`run --restart`", "XML", "`deepcopy`",
-)  # fmt: skip
+ROADS = ("System", "hybrid", "energy", "info", "run", "restart", "XML", "copy")
 #: kJ/mol an atom: one potential through another door, in float32, whose last digit of a large total is
 #: :data:`LAST_DIGITS` of it; and kJ/mol that ten steps of 0.01 fs may cost, relative to the kinetic energy.
 TOLERANCE, LAST_DIGITS, DRIFT = 1e-5, 4e-7, 0.02
@@ -207,21 +205,21 @@ def walk(kind: Kind, folder: Path) -> dict[str, str]:
     system = potential.createSystem(topology)
     energy = energy_of(system, positions)
     allowed = TOLERANCE * len(positions) + LAST_DIGITS * abs(energy)
-    found = {"`createSystem`": "yes" if energy != 0 and abs(energy) < 1e9 else f"{energy} kJ/mol"}
+    found = {"System": "yes" if energy != 0 and abs(energy) < 1e9 else f"{energy} kJ/mol"}
 
     def same(other: float, expected: float = energy) -> str:
         return "yes" if abs(other - expected) <= allowed else f"{other} instead of {expected} kJ/mol"
 
     found["XML"] = same(energy_of(openmm_nequip.read_system(openmm.XmlSerializer.serialize(system)), positions))
-    found["`deepcopy`"] = same(energy_of(copy.deepcopy(system), positions))
+    found["copy"] = same(energy_of(copy.deepcopy(system), positions))
     code, text = command("energy", path, str(structure), *declared, *units, "--json")
-    found["`energy`"] = same(json.loads(text)["energy_kj_per_mol"]) if code == 0 else f"exit code {code}"
+    found["energy"] = same(json.loads(text)["energy_kj_per_mol"]) if code == 0 else f"exit code {code}"
     code, text = command("info", path, *declared, "--json")
     facts = json.loads(text) if code == 0 else {}
     told = bool(facts.get("type_names") or facts.get("module_inputs")) and facts["kind"]
-    found["`info`"] = "yes" if told else f"exit code {code}"
-    found["`createMixedSystem`"] = _mixed(kind, potential, positions, same)
-    found["`run`"], found["`run --restart`"] = _runs(
+    found["info"] = "yes" if told else f"exit code {code}"
+    found["hybrid"] = _mixed(kind, potential, positions, same)
+    found["run"], found["restart"] = _runs(
         ["--model", path, "--structure", str(structure), *declared, *units], folder / "run", energy, allowed
     )
     return {road: found[road] for road in ROADS}

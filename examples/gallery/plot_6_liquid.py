@@ -24,7 +24,9 @@ from openmm_nequip.crystal import fromAse
 
 def argon(positions, pairs, shifts):
     """Lennard-Jones energy in eV, faded out between 9 and 10 Å."""
-    r = torch.linalg.vector_norm(positions[pairs[:, 1]] - positions[pairs[:, 0]] + shifts, dim=1)
+    r = torch.linalg.vector_norm(
+        positions[pairs[:, 1]] - positions[pairs[:, 0]] + shifts, dim=1
+    )
     x = (r - 9).clamp(0, 1)
     fade = 1 - x**3 * (10 - 15 * x + 6 * x**2)
     s6 = (3.405 / r) ** 6
@@ -32,7 +34,9 @@ def argon(positions, pairs, shifts):
 
 
 potential = openmm_nequip.potential_from(
-    argon, "positions,pairs,shifts,cutoff=10,list=half,vectors=second-first", units=("angstrom", "eV")
+    argon,
+    "positions,pairs,shifts,cutoff=10,list=half,vectors=second-first",
+    units=("angstrom", "eV"),
 )
 
 # %%
@@ -62,7 +66,9 @@ liquid = simulation.context.getState(positions=True, velocities=True, energy=Tru
 freedom = 3 * 256 - 3
 heat = 0.5 * freedom * 0.0083144626 * 94.4  # kJ/mol
 wanted = heat + np.mean(potentials) - liquid.getPotentialEnergy()._value
-velocities = liquid.getVelocities(asNumpy=True) * np.sqrt(wanted / liquid.getKineticEnergy()._value)
+velocities = liquid.getVelocities(asNumpy=True) * np.sqrt(
+    wanted / liquid.getKineticEnergy()._value
+)
 motion = app.Simulation(
     crystal.topology, system, openmm.VerletIntegrator(5 * unit.femtosecond), platform
 )
@@ -82,8 +88,10 @@ print(f"temperature {np.mean(temperatures):.1f} K")
 # The pair distribution by mdtraj, the diffusion coefficient from the slope of the mean square displacement.
 box = np.diag(crystal.box.value_in_unit(unit.nanometer))
 trajectory = mdtraj.Trajectory(
-    frames, mdtraj.Topology.from_openmm(crystal.topology),
-    unitcell_lengths=np.tile(box, (len(frames), 1)), unitcell_angles=np.full((len(frames), 3), 90.0),
+    frames,
+    mdtraj.Topology.from_openmm(crystal.topology),
+    unitcell_lengths=np.tile(box, (len(frames), 1)),
+    unitcell_angles=np.full((len(frames), 3), 90.0),
 )
 pairs = trajectory.topology.select_pairs("all", "all")
 r, g = mdtraj.compute_rdf(trajectory, pairs, r_range=(0.2, 1.1), bin_width=0.01)
@@ -104,7 +112,13 @@ left.axvline(3.7, color="#d55e00", lw=1, ls="--", label="Rahman 1964")
 left.set(xlabel="r, Å", ylabel="g(r)", ylim=(0, None))
 left.legend(frameon=False)
 right.plot(times, 100 * msd, color="#0072b2", label="simulation")
-right.plot(times, 600 * 2.43e-3 * times + 100 * start, color="#d55e00", ls="--", label="slope of Rahman 1964")
+right.plot(
+    times,
+    600 * 2.43e-3 * times + 100 * start,
+    color="#d55e00",
+    ls="--",
+    label="slope of Rahman 1964",
+)
 right.set(xlabel="time, ps", ylabel="mean square displacement, Å$^2$", ylim=(0, None))
 right.legend(frameon=False)
 plt.show()

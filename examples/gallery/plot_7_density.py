@@ -22,7 +22,9 @@ from openmm_nequip.reporters import ProgressReporter
 
 def argon(positions, pairs, shifts):
     """Lennard-Jones energy in eV, faded out between 9 and 10 Å."""
-    r = torch.linalg.vector_norm(positions[pairs[:, 1]] - positions[pairs[:, 0]] + shifts, dim=1)
+    r = torch.linalg.vector_norm(
+        positions[pairs[:, 1]] - positions[pairs[:, 0]] + shifts, dim=1
+    )
     x = (r - 9).clamp(0, 1)
     fade = 1 - x**3 * (10 - 15 * x + 6 * x**2)
     s6 = (3.405 / r) ** 6
@@ -30,7 +32,9 @@ def argon(positions, pairs, shifts):
 
 
 potential = openmm_nequip.potential_from(
-    argon, "positions,pairs,shifts,cutoff=10,list=half,vectors=second-first", units=("angstrom", "eV")
+    argon,
+    "positions,pairs,shifts,cutoff=10,list=half,vectors=second-first",
+    units=("angstrom", "eV"),
 )
 
 # %%
@@ -60,7 +64,9 @@ mass = 108 * 39.948  # u
 times, densities = [], []
 for _ in range(300):
     simulation.step(20)
-    volume = simulation.context.getState().getPeriodicBoxVolume().value_in_unit(unit.angstrom**3)
+    volume = (
+        simulation.context.getState().getPeriodicBoxVolume().value_in_unit(unit.angstrom**3)
+    )
     times.append(simulation.context.getTime().value_in_unit(unit.picosecond))
     densities.append(mass / volume * 1.66053907)  # g/mL
 
@@ -73,7 +79,14 @@ mean, error = blocks.mean(), blocks.std(ddof=1) / np.sqrt(5)
 print(f"density {mean:.3f} ± {error:.3f} g/mL, measured 1.395 g/mL")
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 axes.plot(times, densities, color="#0072b2", lw=1)
-axes.axhspan(mean - 2 * error, mean + 2 * error, color="#0072b2", alpha=0.25, lw=0, label="mean ± 2 errors")
+axes.axhspan(
+    mean - 2 * error,
+    mean + 2 * error,
+    color="#0072b2",
+    alpha=0.25,
+    lw=0,
+    label="mean ± 2 errors",
+)
 axes.axhline(1.395, color="#d55e00", ls="--", label="liquid argon, measured")
 axes.set(xlabel="time, ps", ylabel="density, g/mL")
 axes.legend(frameon=False, loc="lower right")

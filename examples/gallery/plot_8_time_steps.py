@@ -26,7 +26,9 @@ mm_system = forcefield.createSystem(
     modeller.topology, nonbondedMethod=app.PME, nonbondedCutoff=0.8, switchDistance=0.7
 )
 model = str(data / "alanine-dipeptide.nequip.zip")
-mixed = openmm_nequip.create_mixed_system(modeller.topology, mm_system, "not water", model, forceGroup=1)
+mixed = openmm_nequip.create_mixed_system(
+    modeller.topology, mm_system, "not water", model, forceGroup=1
+)
 
 # %%
 # One start for all, after half a picosecond with a thermostat.
@@ -72,7 +74,13 @@ figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 styles = {0.5: ("black", "-"), 1.0: ("#0072b2", "-"), 2.0: ("#d55e00", "--")}
 for outer, (times, energies) in runs.items():
     colour, style = styles[outer]
-    axes.plot(times, [e - runs[0.5][1][0] for e in energies], style, color=colour, label=f"outer step {outer:g} fs")
+    axes.plot(
+        times,
+        [e - runs[0.5][1][0] for e in energies],
+        style,
+        color=colour,
+        label=f"outer step {outer:g} fs",
+    )
 axes.set(xlabel="time, fs", ylabel="total energy - first value, kJ/mol")
 axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 plt.show()

@@ -29,7 +29,16 @@ from openmmml import MLPotential
 data = files("openmm_nequip") / "data"
 package = str(data / "alanine-dipeptide.nequip.zip")
 model = str(Path(tempfile.mkdtemp()) / "alanine-dipeptide.nequip.pth")
-command = ["-m", "openmm_nequip", "compile", package, "--mode", "torchscript", "--output", model]
+command = [
+    "-m",
+    "openmm_nequip",
+    "compile",
+    package,
+    "--mode",
+    "torchscript",
+    "--output",
+    model,
+]
 subprocess.run([sys.executable, *command], check=True, capture_output=True)
 
 # %%
@@ -74,8 +83,21 @@ times = np.arange(1, 101)
 apart = [np.abs(one - other).max() for one, other in zip(by_ase, by_openmm, strict=True)]
 moved = [np.abs(one - first_positions).max() for one in by_ase]
 figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2), layout="constrained")
-left.plot(times, 1000 * (np.array(ase_energies) - ase_energies[0]), color="#0072b2", lw=3, alpha=0.5, label="ASE")
-left.plot(times, 1000 * (np.array(openmm_energies) - ase_energies[0]), color="#d55e00", ls="--", label="OpenMM")
+left.plot(
+    times,
+    1000 * (np.array(ase_energies) - ase_energies[0]),
+    color="#0072b2",
+    lw=3,
+    alpha=0.5,
+    label="ASE",
+)
+left.plot(
+    times,
+    1000 * (np.array(openmm_energies) - ase_energies[0]),
+    color="#d55e00",
+    ls="--",
+    label="OpenMM",
+)
 left.set(xlabel="time, fs", ylabel="total energy - first value, meV")
 left.legend(frameon=False)
 right.semilogy(times, moved, color="black", label="atoms moved")

@@ -74,7 +74,8 @@ text = f"""&GLOBAL
   &END SUBSYS
 &END FORCE_EVAL
 """
-(folder / "peptide.inp").write_text(text)
+with open(folder / "peptide.inp", "w") as file:
+    file.write(text)
 
 # %%
 # What becomes of it. ``openmm-nequip run --cp2k peptide.inp`` would run it from here.
@@ -83,7 +84,11 @@ print(translation.report().replace(str(folder), "."))
 
 # %%
 # As an OpenMM ``Simulation``, at the start of the dynamics.
-settings = translation.all_settings() | {"output": str(folder / "run"), "seed": 1, "platform": "Reference"}
+settings = translation.all_settings() | {
+    "output": str(folder / "run"),
+    "seed": 1,
+    "platform": "Reference",
+}
 simulation = make_simulation(settings)
 times, temperatures = [], []
 freedom = 3 * len(atoms) - 3
@@ -98,11 +103,15 @@ for _ in range(200):
 # So few atoms have a wide distribution of temperatures, of which the line is the mean.
 width = 300 * np.sqrt(2 / freedom)
 later = temperatures[40:]
-print(f"{np.mean(later):.0f} K, fluctuates by {np.std(later):.0f} K; canonical: 300 K, {width:.0f} K")
+print(
+    f"{np.mean(later):.0f} K, fluctuates by {np.std(later):.0f} K; canonical: 300 K, {width:.0f} K"
+)
 figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
 axes.plot(times, temperatures, color="#0072b2", lw=1)
 axes.axhline(300, color="#d55e00", ls="--", label="TEMPERATURE 300")
-axes.axhspan(300 - width, 300 + width, color="#d55e00", alpha=0.15, lw=0, label="canonical fluctuation")
+axes.axhspan(
+    300 - width, 300 + width, color="#d55e00", alpha=0.15, lw=0, label="canonical fluctuation"
+)
 axes.set(xlabel="time, fs", ylabel="temperature, K")
 axes.legend(frameon=False, loc="upper right")
 plt.show()

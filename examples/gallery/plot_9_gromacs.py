@@ -19,11 +19,18 @@ import openmm
 import openmm.unit as unit
 import torch
 
-from openmm_nequip.inputs import make_force_field, make_mixed_system, make_simulation, read_gromacs
+from openmm_nequip.inputs import (
+    make_force_field,
+    make_mixed_system,
+    make_simulation,
+    read_gromacs,
+)
 
 
 class Argon(torch.nn.Module):
-    def forward(self, positions: torch.Tensor, pairs: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, positions: torch.Tensor, pairs: torch.Tensor, shifts: torch.Tensor
+    ) -> torch.Tensor:
         vectors = positions[pairs[:, 0].long()] - positions[pairs[:, 1].long()] + shifts
         s6 = (0.3405 / torch.linalg.vector_norm(vectors, dim=1)) ** 6
         return (4 * 0.996 * (s6 * s6 - s6)).sum()
@@ -75,7 +82,10 @@ AR 108
 """)
 atoms = ase.build.bulk("Ar", cubic=True, a=6.8) * (3, 3, 3)
 atoms.rattle(0.3, seed=1)
-rows = [f"{i:5d}AR   {'Ar':>5s}{i:5d}{x:8.3f}{y:8.3f}{z:8.3f}" for i, (x, y, z) in enumerate(0.1 * atoms.positions, 1)]
+rows = [
+    f"{i:5d}AR   {'Ar':>5s}{i:5d}{x:8.3f}{y:8.3f}{z:8.3f}"
+    for i, (x, y, z) in enumerate(0.1 * atoms.positions, 1)
+]
 edge = f"{0.1 * atoms.cell[0, 0]:10.5f}" * 3
 (folder / "conf.gro").write_text("\n".join(["argon", "108", *rows, edge, ""]))
 distances = np.linalg.norm(atoms.positions - 0.5 * atoms.cell.lengths(), axis=1)
@@ -83,12 +93,16 @@ region = np.isin(np.arange(108), np.argsort(distances)[:13])
 numbers = " ".join(map(str, np.flatnonzero(region) + 1))
 everyone = " ".join(map(str, range(1, 109)))
 (folder / "index.ndx").write_text(f"[ System ]\n{everyone}\n[ Model ]\n{numbers}\n")
+paths = [str(folder / name) for name in ("md.mdp", "conf.gro", "topol.top", "index.ndx")]
 
 # %%
 # What becomes of each line.
-paths = [str(folder / name) for name in ("md.mdp", "conf.gro", "topol.top", "index.ndx")]
 translation = read_gromacs(*paths)
-settings = translation.all_settings() | {"output": str(folder / "run"), "seed": 1, "platform": "Reference"}
+settings = translation.all_settings() | {
+    "output": str(folder / "run"),
+    "seed": 1,
+    "platform": "Reference",
+}
 print(translation.report().replace(str(folder), "."))
 
 
@@ -108,7 +122,9 @@ topology, field, positions = make_force_field(settings)
 mixed = make_mixed_system(settings)
 without, with_model = forces(field, positions), forces(mixed.system, positions)
 print(repr(mixed.report))
-print(f"largest difference {np.abs(without - with_model).max():.1e} of {np.abs(without).max():.0f} kJ/mol/nm")
+print(
+    f"largest difference {np.abs(without - with_model).max():.1e} of {np.abs(without).max():.0f} kJ/mol/nm"
+)
 
 # %%
 # And the run that the ``.mdp`` asks for, with its thermostat.
@@ -122,8 +138,21 @@ for _ in range(100):
     temperatures.append(kinetic.value_in_unit(unit.kelvin))
 figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2), layout="constrained")
 left.axline((0, 0), slope=1, color="gray", lw=0.8)
-left.plot(without[~region].ravel(), with_model[~region].ravel(), ".", color="#0072b2", label="force field's atoms")
-left.plot(without[region].ravel(), with_model[region].ravel(), "x", ms=4, color="#d55e00", label="model's atoms")
+left.plot(
+    without[~region].ravel(),
+    with_model[~region].ravel(),
+    ".",
+    color="#0072b2",
+    label="force field's atoms",
+)
+left.plot(
+    without[region].ravel(),
+    with_model[region].ravel(),
+    "x",
+    ms=4,
+    color="#d55e00",
+    label="model's atoms",
+)
 left.set(xlabel="force without the model, kJ/mol/nm", ylabel="with it, kJ/mol/nm")
 left.legend(frameon=False, loc="upper left")
 right.plot(times, temperatures, color="#0072b2", lw=1)
