@@ -9,16 +9,41 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from tqdm.auto import tqdm
 
 logger = logging.getLogger(__name__)
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+
+def in_notebook() -> bool:
+    """Whether a notebook's kernel runs this; IPython is not imported to find out."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def progress_bar(iterable: Iterable[Any] | None = None, **options: Any) -> Any:
+    """A bar where somebody looks: at a terminal and in a notebook, whose output is no terminal; nowhere else.
+
+    Parameters
+    ----------
+    iterable : iterable, optional
+        What is gone through.
+    options
+        Of tqdm.
+
+    Returns
+    -------
+    tqdm.tqdm
+        tqdm's own widget in a notebook that has ipywidgets.
+    """
+    return tqdm(iterable, disable=False if in_notebook() else None, **options)
 
 
 #: Whether programs may be started; False where nobody asked for the minute that a compilation takes.
@@ -82,7 +107,7 @@ def run_program(
     if not _PROGRAMS_ALLOWED.get():
         raise OSError(f"nobody asked for this: {what}")
     logger.info("%s", what)
-    if not sys.stderr.isatty() and not logger.isEnabledFor(logging.INFO):  # who logs has heard it
+    if not sys.stderr.isatty() and not in_notebook() and not logger.isEnabledFor(logging.INFO):  # who logs has heard it
         tqdm.write(what, file=sys.stderr)
     start = time.monotonic()
     if shutil.which(command[0]) is None:
@@ -92,7 +117,7 @@ def run_program(
         stderr=subprocess.STDOUT, stdin=subprocess.PIPE, start_new_session=True, cwd=folder,
     )  # fmt: skip
     try:
-        with tqdm(desc=what, bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
+        with progress_bar(desc=what, bar_format="{desc} [{elapsed}]", leave=False) as bar:
             while True:
                 try:
                     code = process.wait(timeout=1.0)

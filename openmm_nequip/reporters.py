@@ -13,6 +13,7 @@ import openmm.app as app
 import openmm.unit as unit
 
 from .crystal import Crystal
+from .progress import progress_bar
 from .stress import StressCalculator, check_scaled
 from .units import GAS_CONSTANT, GRAM_PER_ML_PER_DALTON_PER_NM3
 
@@ -132,6 +133,59 @@ class EnergyLog(_Table):
 def _mean_pressure(found: Any) -> float:
     """A pressure from what a barostat gives: one number, one for each axis, or six components, diagonal first."""
     return float(np.atleast_1d(np.asarray(found, dtype=np.float64))[:3].mean())
+
+
+class ProgressReporter:
+    """A progress bar for ``simulation.step``: a widget in a notebook, a line at a terminal, nothing in a file.
+
+    Parameters
+    ----------
+    reportInterval : int
+        Steps between looks.
+    totalSteps : int
+        Steps that will be taken from now on.
+
+    Raises
+    ------
+    ValueError
+        If one of them is less than 1.
+    """
+
+    def __init__(self, reportInterval: int, totalSteps: int) -> None:
+        for name, value in (("reportInterval", reportInterval), ("totalSteps", totalSteps)):
+            if value < 1:
+                raise ValueError(f"{name}={value!r}; expected a number of steps, at least 1")
+        self._interval = reportInterval
+        self._total = totalSteps
+        self._bar: Any = None
+        self._first = 0
+
+    def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:
+        """OpenMM's question when the next report is due and what it needs; it is the first at the first step."""
+        if self._bar is None:
+            self._first = simulation.currentStep
+            self._bar = progress_bar(total=self._total, unit="step")
+        taken = simulation.currentStep - self._first
+        steps = self._interval - taken % self._interval
+        left = self._total - taken
+        return {"steps": min(steps, left) if left > 0 else steps, "periodic": None, "include": []}
+
+    def report(self, simulation: app.Simulation, state: openmm.State) -> None:
+        """Move the bar.
+
+        Parameters
+        ----------
+        simulation : openmm.app.Simulation
+            The simulation.
+        state : openmm.State
+            Its present state.
+        """
+        taken = min(simulation.currentStep - self._first, self._total)
+        self._bar.update(taken - self._bar.n)
+        nanoseconds = state.getTime().value_in_unit(unit.nanosecond)
+        self._bar.set_postfix_str(f"{nanoseconds:.3g} ns", refresh=False)
+        if taken == self._total:
+            self._bar.close()
 
 
 class StressReporter(_Table):

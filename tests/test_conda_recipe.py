@@ -21,6 +21,7 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",
     "openmmml": "openmm-ml",
     "openmmtorch": "openmm-torch",
+    "pymbar": "pymbar-core",
     "torch": "pytorch",
     "vesin": "python-vesin",
 }

@@ -7,6 +7,7 @@ import numpy as np
 import openmm
 import pytest
 import torch
+from ase.build import bulk
 from openmmml import MLPotential
 
 import openmm_nequip
@@ -80,6 +81,21 @@ class Dictionary(torch.nn.Module):
     def forward(self, positions: dict[str, torch.Tensor]) -> torch.Tensor:
         """Energy ()."""
         return positions["pos"].sum()
+
+
+def test_atoms_at_rest_are_not_compared():
+    """In an ideal crystal all forces vanish: what is left of their sums is no wrong derivative."""
+
+    def argon(positions, pairs, shifts):
+        s6 = (3.4 / torch.linalg.vector_norm(positions[pairs[:, 1]] - positions[pairs[:, 0]] + shifts, dim=1)) ** 6
+        return (s6 * s6 - s6).sum()
+
+    crystal = openmm_nequip.crystal.fromAse(bulk("Ar", cubic=True, a=5.8), supercell=3)
+    given = "positions,pairs,shifts,cutoff=10,list=half,vectors=second-first"
+    system = openmm_nequip.potential_from(argon, given, units=("angstrom", "eV")).createSystem(crystal.topology)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), REFERENCE)
+    context.setPositions(crystal.positions)
+    assert context.getState(energy=True).getPotentialEnergy()._value < 0
 
 
 def test_a_box_that_is_ignored():

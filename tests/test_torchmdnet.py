@@ -377,6 +377,8 @@ def test_the_wrapper_of_the_documentation(files):
     topology = make_topology(["O", "H", "H"] * 2)
     potential = MLPotential("nequip", modelPath=files("gn"), lengthUnit="angstrom", energyScale=96.4916)
     found = {"PythonForce": evaluate_system(potential.createSystem(topology), positions * 0.1)[:2]}
+    given = openmm_nequip.potential_from(module, "positions", units=("nm", "kJ/mol"))
+    found["potential_from"] = evaluate_system(given.createSystem(topology), positions * 0.1)[:2]
     try:
         from openmmtorch import TorchForce
     except ImportError:

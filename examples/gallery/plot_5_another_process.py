@@ -26,7 +26,8 @@ pdb = app.PDBFile(structure)
 potential = MLPotential("nequip", modelPath=str(data / "alanine-dipeptide.nequip.zip"))
 system = potential.createSystem(pdb.topology, embedModel=True)
 folder = Path(tempfile.mkdtemp())
-(folder / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+with open(folder / "system.xml", "w") as file:
+    file.write(openmm.XmlSerializer.serialize(system))
 
 # %%
 # Another Python reads it with :func:`openmm_nequip.read_system`.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ..shown import as_ranges, counted, few, html_facts, html_table, one_line
 from .charges import ChargeChange
 from .constraints import Constraints
 from .regions import Region
@@ -141,6 +142,45 @@ class MixedReport:
         """Name of the force and particles of every restraint on a region that was kept."""
         return [(entry.name, atoms) for entry in self.forces for atoms in entry.restraints]
 
+    def __repr__(self) -> str:
+        atoms = sum(len(entry.region.atoms) for entry in self.regions)
+        cuts = sum(len(entry.region.cuts) for entry in self.regions)
+        facts = (
+            f"rule {self.rule!r}", f"{counted(len(self.regions), 'region')} of {counted(atoms, 'atom')}",
+            counted(cuts, "cut bond"), f"{counted(self.removed(), 'term')} removed",
+            counted(len(self.notes), "note") if self.notes else "",
+        )  # fmt: skip
+        return one_line("MixedReport", facts)
+
+    def _repr_html_(self) -> str:
+        """Tables for notebooks."""
+        regions = html_table(
+            f"Hybrid System, bonded terms by the rule {self.rule}",
+            ("region", "atoms", "cut bonds", "charge, e", "nearest image, nm"),
+            [
+                (number, f"{len(entry.region.atoms)}: {few(as_ranges(entry.region.atoms))}", len(entry.region.cuts),
+                 _number(entry.charge, "+.4f"), _number(entry.nearestImage_nm, ".3f"))
+                for number, entry in enumerate(self.regions)
+            ],
+        )  # fmt: skip
+        forces = html_table(
+            "Forces of the force field",
+            ("", "force", "what was done", "terms removed", "kept", "restraints", "pairs"),
+            [
+                (entry.index, entry.name, entry.action, len(entry.removed), entry.kept, len(entry.restraints),
+                 entry.pairs)
+                for entry in self.forces
+            ],
+        )  # fmt: skip
+        facts = {
+            "constraints": f"{len(self.constraints.removed)} removed, {len(self.constraints.inside)} left inside",
+            "charges": " ".join(self._charge_lines()),
+            "kept whole": f"{self.molecules} bonds of zero strength" if self.molecules else "",
+            "interpolated by": self.lambdaName if self.interpolate else "",
+        }
+        notes = html_table("Notes", (), [(note,) for note in self.notes])
+        return f"{regions}{forces}{html_facts('', facts.items())}{notes}"
+
     def __str__(self) -> str:
         lines = [f"Hybrid System, bonded terms by the rule {self.rule!r}"]
         for number, entry in enumerate(self.regions):
@@ -163,6 +203,10 @@ class MixedReport:
         moved = ", ".join(f"{c.particle}: {c.before:+.4f} to {c.after:+.4f}" for c in self.chargeChanges)
         before, after = self.totalCharge
         return [f"Charges behind cut bonds ({self.linkCharge}): {moved}; total {before:+.4f} to {after:+.4f} e"]
+
+
+def _number(value: float | None, form: str) -> str | None:
+    return None if value is None else format(value, form)
 
 
 def _region_lines(number: int, entry: RegionReport, cutoff_nm: float | None) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from openmm.app import Topology
 from openmm.app.topology import Atom, Chain, Residue
 
+from ..shown import as_ranges, counted, few, html_facts, one_line
 from .selection_text import select_text
 
 
@@ -72,6 +73,24 @@ class Region:
         inside = set(self.atoms)
         outer = dict.fromkeys(link.m for link in self.links if link.m not in inside)
         object.__setattr__(self, "modelParticles", self.atoms + tuple(outer))
+
+    def _bonds(self) -> list[str]:
+        capped = [f"{link.q}-{link.m} by {link.element} at {link.distance_nm:.4f} nm" for link in self.links]
+        return capped + [f"{q}-{m} without a cap" for q, m in self.open]
+
+    def __repr__(self) -> str:
+        atoms = f"{counted(len(self.atoms), 'atom')} ({few(as_ranges(self.atoms))})"
+        cuts = f"{counted(len(self.cuts), 'cut bond')}" + f" ({few(self._bonds(), ', ')})" * bool(self.cuts)
+        return one_line("Region", (atoms, cuts, counted(len(self.sites), "virtual site") if self.sites else ""))
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        facts = {
+            "atoms": f"{len(self.atoms)}: {', '.join(as_ranges(self.atoms))}",
+            "cut bonds": "; ".join(self._bonds()) or "none",
+            "virtual sites": ", ".join(as_ranges(self.sites)),
+        }
+        return html_facts("Region", facts.items())
 
     @property
     def cuts(self) -> tuple[tuple[int, int], ...]:

@@ -16,6 +16,7 @@ from ..graph.graph_checks import check_graph
 from ..graph.padding import DUMMY_CELL, FEWEST, PAD_DISTANCE, complete
 from ..units import Units
 from .graph_inputs import GraphInput
+from .info_shown import info_html, info_line
 from .source import ModelSource
 
 
@@ -113,6 +114,13 @@ class ModelInfo:
                 f"the model states the cutoff {bad[0]!r} for a pair of types; expected lengths above zero and at most "
                 f"its cutoff {cutoff!r} (per_edge_type_cutoff, r_max)"
             )
+
+    def __repr__(self) -> str:
+        return info_line(self)
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        return info_html(self)
 
     @property
     def sample_inputs(self) -> dict[str, int]:

@@ -194,13 +194,12 @@ def evaluate_frames(
     -------
     list of FrameErrors
     """
-    from tqdm.auto import tqdm
-
+    from ...progress import progress_bar
     from .error_figures import FrameErrors
     from .frame_answers import FrameEvaluator
 
     evaluate = FrameEvaluator(model, units, types)
-    return [FrameErrors(frame, evaluate(frame)) for frame in tqdm(frames, desc="frames", disable=None, leave=False)]
+    return [FrameErrors(frame, evaluate(frame)) for frame in progress_bar(frames, desc="frames", leave=False)]
 
 
 def table_of(found: Sequence[FrameErrors]) -> str:

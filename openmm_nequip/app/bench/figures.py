@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from ...progress import progress_bar
 from .runners import Runner
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def measure(
     share = budget / max(1, len(runners))
     tracks = {name: _track(runner, seconds[name], repeats, share) for name, runner in runners.items()}
     given_up: dict[str, str] = {}
-    for turn in tqdm(range(repeats), desc=title, leave=False, disable=None):
+    for turn in progress_bar(range(repeats), desc=title, leave=False):
         for name, track in tracks.items():
             if stop():
                 break

@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from ...cache import write_atomically
 from ...choices import GPU_PLATFORMS
 from ...files import folder_obstacle
+from ...progress import progress_bar
 from ..answer import FAILED, OK, SUSPICIOUS
 from ..run.run_config import RunConfig
 from ..run.run_folder import RunFolder
@@ -63,7 +62,7 @@ def run_many(table: RunTable) -> list[dict[str, Any]]:
             shared = replace(config, threads=config.threads or share)
             future = client.submit(run_here, name, shared.to_toml(), str(config.output), key=f"run-{name}", pure=False)
             waiting[future] = name
-        with tqdm(total=sum(config.steps for config in table.runs.values()), unit="step", disable=None) as bar:
+        with progress_bar(total=sum(config.steps for config in table.runs.values()), unit="step") as bar:
             while waiting:
                 _wait(list(waiting))
                 for future in [each for each in waiting if each.done()]:

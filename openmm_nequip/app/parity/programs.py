@@ -14,6 +14,7 @@ import torch
 from ...choices import BACKENDS
 from ...errors import OpenMMNequIPError, UnavailableError
 from ...models import format_of
+from ...models.fused import describe_kernels
 from ...units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...upstream.nequip_calculator import torch_sim_model
 from ...upstream.nequip_state import default_dtype, preserved_global_state
@@ -56,7 +57,8 @@ def programs(
     for variant in variants:
         yield f"model alone, {how_it_runs(subject, variant)}", _alone(subject, variant, structure, types)
     bench = BenchSystem(structure.path, structure.topology, structure.positions_nm, structure.box_nm)
-    best = "fused" if row.can_fuse else "none" if compiled or not row.can_compile else "eager"
+    fused = row.can_fuse and not describe_kernels(subject.source).startswith("none")
+    best = "fused" if fused else "none" if compiled or not row.can_compile else "eager"
     for platform in present_platforms():
         for backend in BACKENDS[1:]:
             # A TorchForce runs scripts, not kernels that are called through Python.

@@ -10,8 +10,8 @@ import numpy as np
 import openmm
 import openmm.app as app
 import openmm.unit as unit
-from tqdm.auto import tqdm
 
+from ...progress import progress_bar
 from ...units import GRAM_PER_ML_PER_DALTON_PER_NM3
 from .equilibration import RestSampler, set_temperature
 from .run_config import RunConfig
@@ -66,7 +66,7 @@ def relax_density(
     system = make_system(_SHRINKING_PART * box)
     masses = sum(system.getParticleMass(i)._value for i in range(system.getNumParticles()))
     before = masses / _volume(box) * GRAM_PER_ML_PER_DALTON_PER_NM3
-    with tqdm(total=round(_SHRINKING_PS + _LONGEST_PS), desc="density", unit="ps", disable=None) as bar:
+    with progress_bar(total=round(_SHRINKING_PS + _LONGEST_PS), desc="density", unit="ps") as bar:
         shrunk = _sample(_simulation(config, topology, system), (positions, box), config, _SHRINKING_PS, bar)
         system = make_system(_MEASURING_PART * shrunk.box)
         found = _sample(_simulation(config, topology, system), shrunk[:2], config, _LONGEST_PS, bar)

@@ -13,10 +13,10 @@ import numpy as np
 import openmm
 import openmm.app as app
 import openmm.unit as unit
-from tqdm.auto import tqdm
 
 from ...choices import FORCE_NAME
 from ...models import load_model
+from ...progress import progress_bar
 from ...units import Units
 from ..single_point import evaluate
 from ..structures.structure_files import Structure, read_structure
@@ -173,7 +173,7 @@ def _run_force_field(config: RunConfig, structure: Structure, folder: RunFolder)
     simulation.step(_FORCE_FIELD_EQUILIBRATION)
     path = folder.path / MM_TRAJECTORY
     simulation.reporters.append(app.DCDReporter(str(path), config.report_interval, enforcePeriodicBox=True))
-    for _ in tqdm(range(config.steps // config.report_interval), desc="force field", leave=False, disable=None):
+    for _ in progress_bar(range(config.steps // config.report_interval), desc="force field", leave=False):
         simulation.step(config.report_interval)
     simulation.reporters.clear()  # closes the file
     return load_trajectory(path, structure.topology)

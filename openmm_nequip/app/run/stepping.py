@@ -11,9 +11,9 @@ import numpy as np
 import openmm
 import openmm.app as app
 import openmm.unit as unit
-from tqdm.auto import tqdm
 
 from ...errors import NonFiniteError, RankError, UnphysicalError
+from ...progress import progress_bar
 from ...units import NS_PER_FS, SECONDS_PER_DAY
 from .breakdown import broken_down, save_frames
 from .equilibration import BLOCK_STEPS
@@ -92,8 +92,8 @@ class StageRunner:
         portion, saved = 1, None
         began, first = time.perf_counter(), simulation.currentStep
         self._remember()
-        with tqdm(
-            total=self.last, initial=first, desc=self._stage, unit="step", disable=None, dynamic_ncols=True
+        with progress_bar(
+            total=self.last, initial=first, desc=self._stage, unit="step", dynamic_ncols=True
         ) as bar:
             while simulation.currentStep < self.last and not self.stop:
                 step = simulation.currentStep
@@ -194,7 +194,7 @@ def minimize(simulation: app.Simulation, folder: RunFolder, stop: StopRequest) -
     before = simulation.context.getState(positions=True)
     try:
         start = _energy(simulation)
-        with tqdm(desc="minimization", unit="iteration", disable=None, dynamic_ncols=True) as bar:
+        with progress_bar(desc="minimization", unit="iteration", dynamic_ncols=True) as bar:
             # With a reporter in Python OpenMM holds the interpreter's lock.
             watch = None if has_plugin_force(simulation.system) else _MinimizerWatch(bar, stop)
             simulation.minimizeEnergy(_MINIMIZER_TOLERANCE, _MINIMIZER_ITERATIONS, watch)

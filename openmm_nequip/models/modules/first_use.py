@@ -26,6 +26,9 @@ _STEPS = (2e-2, 4e-3, 1e-3)
 _COARSE = 0.2
 #: Largest deviation of the derivative from the forces, as a share of the norms of force and displacement.
 FORCE_TOLERANCE = 0.02
+#: Forces times the shortest distance, as a share of the energy, that are those of atoms at rest, as in an ideal
+#: crystal: what is left of their sums tells nothing.
+_AT_REST = 1e-8
 #: Rounding steps of the energy that are taken for noise.
 _NOISE = 8.0
 #: Change of the energy by a rotation or a move through the box, as a share of it, beyond the noise.
@@ -119,6 +122,9 @@ class _FirstUse:
             # Of fourth order: stiff bonds near their minimum have small forces and large third derivatives.
             slope, noise = (8.0 * near - far) / (12.0 * step), 1.5 * self.noise / step
             scale = max(norm, abs(slope))
+            if scale * self._shortest() <= _AT_REST * abs(self.energy):
+                logger.info("%s: no forces on the first structure, none to compare", self.name)
+                return
             if noise > _COARSE * scale:
                 continue
             if abs(slope - stated) <= FORCE_TOLERANCE * scale + noise:
