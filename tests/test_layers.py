@@ -11,13 +11,13 @@ ROOT = Path(openmm_nequip.__file__).parent
 #: Layer of each module or package of openmm_nequip; imports go to a lower layer or stay inside a package.
 LAYERS = {
     "_version": 0, "choices": 0, "errors": 0, "kept_error": 0, "upstream": 1, "units": 0,
-    "cache": 0, "cxx": 0, "files": 0, "progress": 0, "supervisor": 0, "data": 0, "sealed": 0,
+    "cache": 0, "cxx": 0, "files": 0, "progress": 0, "series": 0, "supervisor": 0, "data": 0, "sealed": 0,
     "crystal": 1, "networks": 1, "graph": 1, "kernels": 2,
     "models": 3,
     "devices": 4, "evaluate": 4, "layout": 5,
     "forces": 5,
     "options": 6, "topology": 6,
-    "hybrid": 7, "stress": 7,
+    "hybrid": 7, "stress": 7, "free_energy": 7, "lambda_state": 8,
     "potential": 8, "module_potential": 9, "reporters": 8, "reading": 8,
     "registration": 9, "nequip_extension": 9, "csvr": 9,
     "app": 10, "__main__": 11, "inputs": 11,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .free_energy import Profile
+from ...free_energy import Profile
 
 
 def write_picture(path: Path, profile: Profile, axis: np.ndarray, label: str, title: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import openmm.app as app
 
 from ...errors import RunFolderError
+from ...series import mean_of
 from ..run.bias import Bias
 from ..run.run_config import TRAJECTORIES, read_toml
 from ..run.run_folder import RunFolder
-from ..run.run_statistics import mean_of
 from ..run.trajectory_reading import load_trajectory
 
 
