@@ -15,6 +15,15 @@ except ImportError as error:
     ) from error
 
 
+def _checked(descriptor: Any, instance: Any, new_value: float | None) -> float | None:
+    """A λ, or None where it is not controlled."""
+    if new_value is not None and not 0.0 <= new_value <= 1.0:
+        raise ValueError(
+            f"λ = {new_value!r} lies outside 0 (the force field) to 1 (the model), where the energy is not defined"
+        )
+    return new_value
+
+
 class LambdaState(GlobalParameterState):
     """The parameter λ of a hybrid System made with ``interpolate=True``, for a ``CompoundThermodynamicState``.
 
@@ -34,30 +43,4 @@ class LambdaState(GlobalParameterState):
         If λ is outside 0 to 1.
     """
 
-    lambda_interpolate = GlobalParameterState.GlobalParameter(LAMBDA_NAME, standard_value=1.0)
-
-    @lambda_interpolate.validator
-    def lambda_interpolate(self, instance: Any, new_value: float | None) -> float | None:
-        """Refuse what is no λ.
-
-        Parameters
-        ----------
-        instance : LambdaState
-            Whose parameter it is.
-        new_value : float or None
-            From 0 to 1, or None where it is not controlled.
-
-        Returns
-        -------
-        float or None
-
-        Raises
-        ------
-        ValueError
-            If it is outside 0 to 1.
-        """
-        if new_value is not None and not 0.0 <= new_value <= 1.0:
-            raise ValueError(
-                f"λ = {new_value!r} lies outside 0 (the force field) to 1 (the model), where the energy is not defined"
-            )
-        return new_value
+    lambda_interpolate = GlobalParameterState.GlobalParameter(LAMBDA_NAME, standard_value=1.0, validator=_checked)

@@ -199,7 +199,11 @@ def test_few_samples_are_said():
     assert "note: fewer than 50" in text and "kJ/mol" in text
     figure = Figure((9, 4), layout="constrained")
     free_energy.draw(figure, found, 300.0, "λ")
-    assert figure.axes[0].get_ylabel() == "free energy from 0.0, kJ/mol"
+    assert figure.axes[0].get_ylabel() == "free energy from 0.0\nless the line between the ends, kJ/mol"
+    value, error = found.between(temperature=300.0)
+    assert figure.axes[0].get_title() == f"1.0: {value:.2f} ± {error:.2f} kJ/mol"
+    curve = figure.axes[0].lines[0].get_ydata()
+    assert abs(curve[0]) < 1e-9 and abs(curve[-1]) < 1e-9 and curve[1] > 0.3, "concave in λ, as every free energy"
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0.0", "0.5", "1.0"]
 
 

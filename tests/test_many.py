@@ -25,7 +25,7 @@ from openmm_nequip.units import GAS_CONSTANT
 DATA = Path(openmm_nequip.__file__).parent / "data"
 MODEL = str(DATA / "alanine-dipeptide.nequip.zip")
 PEPTIDE = str(DATA / "alanine-dipeptide.pdb")
-PHI = "torsion 4 6 8 14"
+PHI = "torsion 4 6 8 10"
 #: kJ/mol: the profile against the one that was sampled.
 PROFILE = 0.6
 ENERGY = 1e-9

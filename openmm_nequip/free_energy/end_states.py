@@ -84,7 +84,7 @@ def end_states(
                     f"frame {number} has the energies {energies[0, number]:g} and {energies[1, number]:g} kJ/mol at "
                     "λ = 0 and 1; look at it, or leave it out"
                 )
-    return EndStates(*energies, volumes if system.usesPeriodicBoundaryConditions() else None)
+    return EndStates(energies[0], energies[1], volumes if system.usesPeriodicBoundaryConditions() else None)
 
 
 def _in_nm(values: Any) -> np.ndarray:

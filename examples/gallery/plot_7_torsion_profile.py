@@ -1,0 +1,147 @@
+"""
+Free energy along a torsion
+===========================
+
+The potential of mean force along φ of alanine dipeptide, by the shipped model and by amber14: umbrella windows and
+MBAR, with metadynamics beside them.
+"""
+
+# %%
+# One System for both: λ = 1 is the model, λ = 0 the force field. A bias on φ whose centre is a global parameter moves
+# from window to window.
+import math
+from importlib.resources import files
+
+import matplotlib.pyplot as plt
+import numpy as np
+import openmm
+import openmm.app as app
+import openmm.unit as unit
+
+import openmm_nequip
+from openmm_nequip import free_energy
+
+TEMPERATURE = 300 * unit.kelvin
+PHI = (4, 6, 8, 10)
+STRENGTH = 100.0  # kJ/mol/rad²
+data = files("openmm_nequip") / "data"
+pdb = app.PDBFile(str(data / "alanine-dipeptide.pdb"))
+mixed = openmm_nequip.create_mixed_system(
+    pdb.topology,
+    app.ForceField("amber14-all.xml").createSystem(pdb.topology),
+    "all",
+    str(data / "alanine-dipeptide.nequip.zip"),
+    interpolate=True,
+)
+bias = openmm.CustomTorsionForce(
+    f"0.5*strength*off^2; off=min(d, {2 * math.pi}-d); d=abs(theta-centre)"
+)
+bias.addGlobalParameter("strength", STRENGTH)
+bias.addGlobalParameter("centre", 0.0)
+bias.addTorsion(*PHI)
+biased = openmm.XmlSerializer.clone(mixed.system)
+biased.addForce(bias)
+platform = openmm.Platform.getPlatform("Reference")
+
+
+def langevin():
+    """A new integrator."""
+    integrator = openmm.LangevinMiddleIntegrator(
+        TEMPERATURE, 5 / unit.picosecond, 1 * unit.femtosecond
+    )
+    integrator.setRandomNumberSeed(1)
+    return integrator
+
+
+def torsion(positions):
+    """φ in radians from positions in nm."""
+    i, j, k, m = (positions[a] for a in PHI)
+    axis = (k - j) / np.linalg.norm(k - j)
+    before, after = np.cross(j - i, axis), np.cross(axis, m - k)
+    return math.atan2(np.dot(np.cross(before, after), axis), np.dot(before, after))
+
+
+# %%
+# 24 windows around the circle, 15° apart, each begun where the one before ended: 2 ps to settle and 10 ps with a look
+# every 50 fs.
+CENTRES = np.radians(np.arange(-75, 285, 15))
+CENTRES -= 2 * math.pi * np.round(CENTRES / (2 * math.pi))
+COUNT = 200
+
+
+def windows(value):
+    """φ of independent frames in each window, at a value of λ."""
+    context = openmm.Context(biased, langevin(), platform)
+    context.setPositions(pdb.positions)
+    context.setParameter("lambda_interpolate", value)
+    context.setVelocitiesToTemperature(TEMPERATURE, 1)
+    found = []
+    for centre in CENTRES:
+        context.setParameter("centre", centre)
+        context.getIntegrator().step(2000)
+        series = []
+        for _ in range(COUNT):
+            context.getIntegrator().step(50)
+            state = context.getState(positions=True)
+            series.append(torsion(state.getPositions(asNumpy=True)._value))
+        off = wrapped(np.array(series) - centre)
+        kept = free_energy.independent_samples(off)
+        found.append(wrapped(centre + off[kept]))
+    return found
+
+
+def wrapped(angles):
+    """Angles from -π to π."""
+    return angles - 2 * math.pi * np.round(angles / (2 * math.pi))
+
+
+# %%
+# MBAR takes the bias of every window for every sample.
+EDGES = np.radians(np.arange(-180, 181, 10))
+
+
+def profile(value):
+    """The potential of mean force at a value of λ."""
+    found = windows(value)
+    samples = np.concatenate(found)
+    energies = 0.5 * STRENGTH * wrapped(samples - CENTRES[:, None]) ** 2
+    return free_energy.potential_of_mean_force(found, energies, EDGES, TEMPERATURE)
+
+
+by_model, by_force_field = profile(1.0), profile(0.0)
+for name, one in (("model", by_model), ("amber14", by_force_field)):
+    print(f"{name}: {one.counts.sum():.0f} independent samples, errors up to "
+          f"{np.nanmax(one.errors):.2f} kJ/mol; {'; '.join(one.notes) or 'no notes'}")  # fmt: skip
+
+# %%
+# The same by OpenMM's own metadynamics, which needs no windows: 250 ps with the model.
+variable = openmm.CustomTorsionForce("theta")
+variable.addTorsion(*PHI)
+collective = app.BiasVariable(variable, -math.pi, math.pi, math.radians(12), periodic=True)
+free = openmm.XmlSerializer.clone(mixed.system)
+metadynamics = app.Metadynamics(
+    free, [collective], TEMPERATURE, 12, 1.0 * unit.kilojoule_per_mole, 200
+)
+simulation = app.Simulation(pdb.topology, free, langevin(), platform)
+simulation.context.setPositions(pdb.positions)
+simulation.context.setVelocitiesToTemperature(TEMPERATURE, 2)
+metadynamics.step(simulation, 250_000)
+surface = metadynamics.getFreeEnergy().value_in_unit(unit.kilojoule_per_mole)
+grid = np.linspace(-180, 180, len(surface))
+
+# %%
+# The bands are two standard errors.
+figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+for one, color, label in (
+    (by_model, "#0072b2", "model, umbrella windows"),
+    (by_force_field, "#d55e00", "amber14, umbrella windows"),
+):
+    x = np.degrees(one.centres)
+    axes.plot(x, one.energies, color=color, label=label)
+    low, high = one.energies - 2 * one.errors, one.energies + 2 * one.errors
+    axes.fill_between(x, low, high, color=color, alpha=0.25, lw=0)
+axes.plot(grid, surface - surface.min(), color="black", ls=":", label="model, metadynamics")
+axes.set(xlabel="φ, degrees", ylabel="free energy, kJ/mol", xlim=(-180, 180), ylim=(0, None))
+axes.set_xticks(range(-180, 181, 60))
+axes.legend(frameon=False)
+plt.show()
