@@ -30,8 +30,8 @@ from openmm_nequip.app.run.trajectory_reading import silent_stdout
 DATA = Path(__file__).resolve().parent.parent / "openmm_nequip" / "data"
 MODEL, STRUCTURE = DATA / "alanine-dipeptide.nequip.zip", DATA / "alanine-dipeptide.pdb"
 PHI = "torsion 4 6 8 10"
-#: kJ/mol/rad²: windows 30 degrees apart share a fifth of their samples.
-STRENGTH = 40
+#: Degrees, of the first and the last window, and kJ/mol/rad²: windows 10 degrees apart share a third of their samples.
+ENDS, STRENGTH = (-170.0, -60.0), 60
 INTERVAL = 20
 #: Seconds until a run has to have a checkpoint.
 PATIENCE_S = 3600.0
@@ -117,7 +117,7 @@ def contents(run):
 def main():
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--windows", type=int, default=12, help="around the circle")
+    parser.add_argument("--windows", type=int, default=12)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--output", help="an empty folder to keep everything in")
     arguments = parser.parse_args()
@@ -125,7 +125,7 @@ def main():
     calm, hit = folder / "calm", folder / "killed"
     for each in (calm, hit):
         each.mkdir(parents=True)
-    windows = np.linspace(-180, 180, arguments.windows, endpoint=False)
+    windows = np.linspace(*ENDS, arguments.windows)
     began = time.monotonic()
     expected = undisturbed(calm, windows, arguments.steps)
     killed, runs = disturbed(hit, windows, arguments.steps)

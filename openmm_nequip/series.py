@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,14 +100,23 @@ def independent_samples(series: np.ndarray) -> np.ndarray:
     return int(start) + np.asarray(list(chosen), dtype=np.int64)
 
 
-def quiet_pymbar() -> Any:
-    """pymbar with its ``timeseries``, without what it says when it is imported."""
+@contextlib.contextmanager
+def without_its_words() -> Iterator[None]:
+    """Neither warnings nor pymbar's log, which tells of every solver that it tries before one succeeds."""
     logger = logging.getLogger("pymbar")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        import pymbar
-        import pymbar.timeseries
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(before)
+
+
+def quiet_pymbar() -> Any:
+    """pymbar with its ``timeseries``, without what it says when it is imported."""
+    with without_its_words():
+        import pymbar
+        import pymbar.timeseries
     return pymbar

@@ -22,8 +22,8 @@ import openmm_nequip
 from openmm_nequip import free_energy
 
 TEMPERATURE = 300 * unit.kelvin
-PHI = (4, 6, 8, 10)
-STRENGTH = 100.0  # kJ/mol/rad²
+PHI, PSI = (4, 6, 8, 10), (6, 8, 10, 16)
+STRENGTH = 200.0  # kJ/mol/rad²
 data = files("openmm_nequip") / "data"
 pdb = app.PDBFile(str(data / "alanine-dipeptide.pdb"))
 mixed = openmm_nequip.create_mixed_system(
@@ -62,32 +62,35 @@ def torsion(positions):
 
 
 # %%
-# 24 windows around the circle, 15° apart, each begun where the one before ended: 2 ps to settle and 10 ps with a look
-# every 50 fs.
-CENTRES = np.radians(np.arange(-75, 285, 15))
-CENTRES -= 2 * math.pi * np.round(CENTRES / (2 * math.pi))
+# 23 windows, 15° apart, each begun where its neighbour ended: 2 ps to settle and 10 ps with a look every 50 fs. Where
+# the molecule has to turn ψ as well, short windows do not find the way: over φ = 0° the ψ of the left side would be
+# dragged along to the right. So both ways lead from the minimum at the left to 0° and none leads over it; the circle is
+# closed at 180°, where ψ fits.
+WAYS = (range(-75, -346, -15), range(-60, 0, 15))
 COUNT = 200
 
 
 def windows(value):
-    """φ of independent frames in each window, at a value of λ."""
-    context = openmm.Context(biased, langevin(), platform)
-    context.setPositions(pdb.positions)
-    context.setParameter("lambda_interpolate", value)
-    context.setVelocitiesToTemperature(TEMPERATURE, 1)
-    found = []
-    for centre in CENTRES:
-        context.setParameter("centre", centre)
-        context.getIntegrator().step(2000)
-        series = []
-        for _ in range(COUNT):
-            context.getIntegrator().step(50)
-            state = context.getState(positions=True)
-            series.append(torsion(state.getPositions(asNumpy=True)._value))
-        off = wrapped(np.array(series) - centre)
-        kept = free_energy.independent_samples(off)
-        found.append(wrapped(centre + off[kept]))
-    return found
+    """Centres of the windows and φ of independent frames in each, at a value of λ."""
+    centres, found = [], []
+    for way in WAYS:
+        context = openmm.Context(biased, langevin(), platform)
+        context.setPositions(pdb.positions)
+        context.setParameter("lambda_interpolate", value)
+        context.setVelocitiesToTemperature(TEMPERATURE, 1)
+        for centre in wrapped(np.radians(way)):
+            context.setParameter("centre", centre)
+            context.getIntegrator().step(2000)
+            series = []
+            for _ in range(COUNT):
+                context.getIntegrator().step(50)
+                state = context.getState(positions=True)
+                series.append(torsion(state.getPositions(asNumpy=True)._value))
+            off = wrapped(np.array(series) - centre)
+            kept = free_energy.independent_samples(off)
+            centres.append(centre)
+            found.append(wrapped(centre + off[kept]))
+    return np.array(centres), found
 
 
 def wrapped(angles):
@@ -102,9 +105,9 @@ EDGES = np.radians(np.arange(-180, 181, 10))
 
 def profile(value):
     """The potential of mean force at a value of λ."""
-    found = windows(value)
+    centres, found = windows(value)
     samples = np.concatenate(found)
-    energies = 0.5 * STRENGTH * wrapped(samples - CENTRES[:, None]) ** 2
+    energies = 0.5 * STRENGTH * wrapped(samples - centres[:, None]) ** 2
     return free_energy.potential_of_mean_force(found, energies, EDGES, TEMPERATURE)
 
 
@@ -114,20 +117,26 @@ for name, one in (("model", by_model), ("amber14", by_force_field)):
           f"{np.nanmax(one.errors):.2f} kJ/mol; {'; '.join(one.notes) or 'no notes'}")  # fmt: skip
 
 # %%
-# The same by OpenMM's own metadynamics, which needs no windows: 250 ps with the model.
-variable = openmm.CustomTorsionForce("theta")
-variable.addTorsion(*PHI)
-collective = app.BiasVariable(variable, -math.pi, math.pi, math.radians(12), periodic=True)
+# The same by OpenMM's own metadynamics, which needs no windows, along φ and ψ together: 300 ps with the model. The
+# profile of φ is what remains when ψ is summed over.
+collective = []
+for atoms in (PHI, PSI):
+    variable = openmm.CustomTorsionForce("theta")
+    variable.addTorsion(*atoms)
+    width = math.radians(15)
+    collective.append(app.BiasVariable(variable, -math.pi, math.pi, width, periodic=True, gridWidth=60))
 free = openmm.XmlSerializer.clone(mixed.system)
-metadynamics = app.Metadynamics(
-    free, [collective], TEMPERATURE, 12, 1.0 * unit.kilojoule_per_mole, 200
-)
+height = 1.5 * unit.kilojoule_per_mole
+metadynamics = app.Metadynamics(free, collective, TEMPERATURE, 12, height, 100)
 simulation = app.Simulation(pdb.topology, free, langevin(), platform)
 simulation.context.setPositions(pdb.positions)
 simulation.context.setVelocitiesToTemperature(TEMPERATURE, 2)
-metadynamics.step(simulation, 250_000)
+metadynamics.step(simulation, 300_000)
 surface = metadynamics.getFreeEnergy().value_in_unit(unit.kilojoule_per_mole)
-grid = np.linspace(-180, 180, len(surface))
+thermal = (unit.MOLAR_GAS_CONSTANT_R * TEMPERATURE).value_in_unit(unit.kilojoule_per_mole)
+# Rows are values of the last variable, ψ.
+along_phi = -thermal * np.log(np.exp(-(surface - surface.min()) / thermal).sum(axis=0))
+grid = np.linspace(-180, 180, len(along_phi))
 
 # %%
 # The bands are two standard errors.
@@ -140,7 +149,7 @@ for one, color, label in (
     axes.plot(x, one.energies, color=color, label=label)
     low, high = one.energies - 2 * one.errors, one.energies + 2 * one.errors
     axes.fill_between(x, low, high, color=color, alpha=0.25, lw=0)
-axes.plot(grid, surface - surface.min(), color="black", ls=":", label="model, metadynamics")
+axes.plot(grid, along_phi - along_phi.min(), color="black", ls=":", label="model, metadynamics")
 axes.set(xlabel="φ, degrees", ylabel="free energy, kJ/mol", xlim=(-180, 180), ylim=(0, None))
 axes.set_xticks(range(-180, 181, 60))
 axes.legend(frameon=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..series import independent_samples, quiet_pymbar
 from ..units import GAS_CONSTANT
-from .shared_samples import SOLVERS, check_overlap
+from .shared_samples import SOLVERS, check_overlap, solving
 
 #: Independent samples of a state below which a note says so (P. Klimovich, M. Shirts and D. Mobley, J. Comput. Aided
 #: Mol. Des. 29, 397 (2015)).
@@ -161,8 +160,7 @@ def estimate(
     table = table[:, np.concatenate([start + each for start, each in zip(starts, kept, strict=True)])]
     offsets = _offsets(table, used, sampled)
     pymbar = quiet_pymbar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with solving(_CURE):
         # Absolute energies of a model are ten thousands of RT from the force field's; solvers start from zero.
         mbar = pymbar.MBAR(table - offsets[:, None] - table[sampled[0]], used, solver_protocol=SOLVERS)
         overlap = mbar.compute_overlap()["matrix"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..series import quiet_pymbar
 from ..units import GAS_CONSTANT
-from .shared_samples import SOLVERS, check_overlap
+from .shared_samples import SOLVERS, check_overlap, solving
 
 _CURE = "add windows between them, weaken the biases, or run longer"
 
@@ -82,8 +81,7 @@ def potential_of_mean_force(
     beta = 1.0 / (GAS_CONSTANT * kelvin)
     reduced = beta * np.asarray(biases, dtype=np.float64)
     pymbar = quiet_pymbar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with solving(_CURE):
         overlap = pymbar.MBAR(reduced, counts, solver_protocol=SOLVERS).compute_overlap()["matrix"]
         notes = check_overlap(overlap, labels, "windows", _CURE)
         surface = pymbar.FES(reduced, counts, mbar_options={"solver_protocol": SOLVERS})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ..errors import OverlapError
+from ..series import quiet_pymbar, without_its_words
 
 #: States that share less than this of their samples say nothing about each other (P. Klimovich, M. Shirts and
 #: D. Mobley, J. Comput. Aided Mol. Des. 29, 397 (2015)).
@@ -17,6 +19,28 @@ SOLVERS = (
     {"method": "hybr", "continuation": True},
     {"method": "adaptive", "options": {"min_sc_iter": 0, "maxiter": 500}},
 )
+
+
+@contextlib.contextmanager
+def solving(cure: str) -> Iterator[None]:
+    """Around pymbar's estimates: without its words on the way, and with ours where it finds no answer.
+
+    Parameters
+    ----------
+    cure : str
+        What to do then.
+
+    Raises
+    ------
+    OverlapError
+        If the free energies do not converge.
+    """
+    no_answer = quiet_pymbar().utils.ParameterError
+    with without_its_words():
+        try:
+            yield
+        except no_answer as error:
+            raise OverlapError(f"no overlap: the free energies do not converge ({error}); {cure}") from error
 
 
 def check_overlap(overlap: np.ndarray, names: Sequence[str], what: str, cure: str) -> list[str]:
