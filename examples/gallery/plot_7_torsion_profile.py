@@ -23,7 +23,7 @@ from openmm_nequip import free_energy
 
 TEMPERATURE = 300 * unit.kelvin
 PHI, PSI = (4, 6, 8, 10), (6, 8, 10, 16)
-STRENGTH = 200.0  # kJ/mol/rad²
+STRENGTH = 400.0  # kJ/mol/rad²
 data = files("openmm_nequip") / "data"
 pdb = app.PDBFile(str(data / "alanine-dipeptide.pdb"))
 mixed = openmm_nequip.create_mixed_system(
@@ -62,12 +62,12 @@ def torsion(positions):
 
 
 # %%
-# 23 windows, 15° apart, each begun where its neighbour ended: 2 ps to settle and 10 ps with a look every 50 fs. Where
+# 35 windows, 10° apart, each begun where its neighbour ended: 1 ps to settle and 6 ps with a look every 50 fs. Where
 # the molecule has to turn ψ as well, short windows do not find the way: over φ = 0° the ψ of the left side would be
 # dragged along to the right. So both ways lead from the minimum at the left to 0° and none leads over it; the circle is
 # closed at 180°, where ψ fits.
-WAYS = (range(-75, -346, -15), range(-60, 0, 15))
-COUNT = 200
+WAYS = (range(-80, -351, -10), range(-70, 0, 10))
+COUNT = 120
 
 
 def windows(value):
@@ -80,7 +80,7 @@ def windows(value):
         context.setVelocitiesToTemperature(TEMPERATURE, 1)
         for centre in wrapped(np.radians(way)):
             context.setParameter("centre", centre)
-            context.getIntegrator().step(2000)
+            context.getIntegrator().step(1000)
             series = []
             for _ in range(COUNT):
                 context.getIntegrator().step(50)
