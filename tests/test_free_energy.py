@@ -190,6 +190,61 @@ def test_the_stated_error_is_the_scatter():
     assert abs((values - exact).mean()) < SIGMAS * errors.mean() / math.sqrt(len(values))
 
 
+def add_bias(system):
+    """Hold the peptide near C7eq: what turns slowly would need longer runs."""
+    bias = openmm.CustomTorsionForce("50*off^2; off=min(d, 2*pi-d); d=abs(theta-centre); pi=3.141592653589793")
+    bias.addPerTorsionParameter("centre")
+    bias.addTorsion(4, 6, 8, 10, [math.radians(-82)])
+    bias.addTorsion(6, 8, 10, 16, [math.radians(70)])
+    system.addForce(bias)
+    return system
+
+
+def sampled(system, positions, values, count, seed):
+    """Frames of a System at each value of λ, where it has one, and a Context of it."""
+    integrator = openmm.LangevinMiddleIntegrator(300.0, 5.0, 0.001)
+    integrator.setRandomNumberSeed(seed)
+    context = openmm.Context(system, integrator, PLATFORM)
+    context.setPositions(positions)
+    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=30)
+    context.setVelocitiesToTemperature(300.0, seed)
+    frames = []
+    for value in values:
+        if value is not None:
+            context.setParameter(LAMBDA, value)
+        integrator.step(1000)
+        for _ in range(count):
+            integrator.step(40)
+            frames.append(context.getState(positions=True).getPositions(asNumpy=True))
+    return frames, context
+
+
+@pytest.mark.slow
+def test_two_routes_to_the_model_agree():
+    """amber14 to the model along λ, and by amber03: the same within the errors that are stated."""
+    pdb, model = app.PDBFile(str(DATA / "alanine-dipeptide.pdb")), str(DATA / "alanine-dipeptide.nequip.zip")
+    lambdas, count, legs, fields = [0.0, 0.5, 1.0], 150, {}, []
+    for seed, name in enumerate(("amber14-all.xml", "amber03.xml"), 1):
+        fields.append(app.ForceField(name).createSystem(pdb.topology))
+        mixed = openmm_nequip.create_mixed_system(pdb.topology, fields[-1], "all", model, interpolate=True)
+        frames, context = sampled(add_bias(mixed.system), pdb.positions, lambdas, count, seed)
+        ends = free_energy.end_states(context, frames)
+        reduced = free_energy.reduced_potentials(ends, lambdas, 300.0)
+        legs[name] = free_energy.estimate(reduced, [count] * 3, lambdas)
+    runs = [sampled(add_bias(system), pdb.positions, [None], 600, 7) for system in fields]
+    energies = np.empty((2, 1200))
+    for row, (_, context) in enumerate(runs):
+        for column, frame in enumerate(runs[0][0] + runs[1][0]):
+            context.setPositions(frame)
+            energies[row, column] = context.getState(energy=True).getPotentialEnergy()._value
+    between = free_energy.estimate(energies / RT, [600, 600], list(legs))
+    (direct, own), (onward, other), (first, third) = (
+        part.between(temperature=300.0) for part in (*legs.values(), between)
+    )
+    assert abs(direct - first - onward) < SIGMAS * math.hypot(own, other, third)
+    assert 0.1 < own < 2.0
+
+
 def test_states_that_share_nothing_are_named():
     reduced, _ = harmonic(200, [0.0, 0.001, 0.9, 1.0], wide=1e3, stiff=1e7)
     with pytest.raises(OverlapError, match="no overlap: the states 0.9, 1.0 share less than 3%") as caught:
