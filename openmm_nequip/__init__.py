@@ -13,7 +13,7 @@ from ._version import __version__
 from .upstream import old_addresses, openmm_plugins
 
 if TYPE_CHECKING:
-    from . import crystal, inputs, reporters
+    from . import crystal, free_energy, inputs, reporters
     from .app.check.checking import check
     from .csvr import csvr_integrator
     from .errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError, ModuleError
@@ -45,6 +45,7 @@ __all__ = [
     "create_mixed_system",
     "crystal",
     "csvr_integrator",
+    "free_energy",
     "inputs",
     "load_model",
     "potential_from",
@@ -77,6 +78,7 @@ _HOMES = {
     "crystal": None,
     "errors": None,
     "csvr_integrator": "csvr",
+    "free_energy": None,
     "inputs": None,
     "load_model": "models",
     "models": None,

@@ -268,6 +268,22 @@ class RunFolderError(OpenMMNequIPError, ValueError):
         self.path = path
 
 
+class OverlapError(OpenMMNequIPError, ValueError):
+    """Samples of some states or windows say nothing about the others, so no free energy joins them.
+
+    Parameters
+    ----------
+    message : str
+        Which, with the cure.
+    apart, near : sequence of str
+        Names of those that stand apart, and of those that hang together with the first.
+    """
+
+    def __init__(self, message: str, apart: Sequence[str] = (), near: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.apart, self.near = list(apart), list(near)
+
+
 class ElementDoubtError(OpenMMNequIPError, ValueError):
     """No element can be told from the names of atoms; the message has them and what to do."""
 

@@ -14,8 +14,8 @@ import pytest
 from openmm_nequip.app.cli import main
 from openmm_nequip.app.run.equilibration import RestSampler, set_temperature, words_for
 from openmm_nequip.app.run.run_analysis import averages, read_log, too_short
-from openmm_nequip.app.run.run_statistics import mean_of
 from openmm_nequip.reporters import degrees_of_freedom
+from openmm_nequip.series import mean_of
 from openmm_nequip.units import GAS_CONSTANT
 
 DATA = Path(__file__).parents[1] / "openmm_nequip" / "data"

@@ -16,16 +16,16 @@ import pytest
 
 import openmm_nequip
 from openmm_nequip.app.cli import main
-from openmm_nequip.app.pmf.free_energy import profile_of
 from openmm_nequip.app.pmf.windows import Window
+from openmm_nequip.app.pmf.windows_profile import profile_of
 from openmm_nequip.app.run.bias import Bias, add_biases
-from openmm_nequip.errors import RunFolderError
+from openmm_nequip.errors import OverlapError
 from openmm_nequip.units import GAS_CONSTANT
 
 DATA = Path(openmm_nequip.__file__).parent / "data"
 MODEL = str(DATA / "alanine-dipeptide.nequip.zip")
 PEPTIDE = str(DATA / "alanine-dipeptide.pdb")
-PHI = "torsion 4 6 8 14"
+PHI = "torsion 4 6 8 10"
 #: kJ/mol: the profile against the one that was sampled.
 PROFILE = 0.6
 ENERGY = 1e-9
@@ -122,7 +122,7 @@ def test_windows_that_share_nothing_are_named():
         object.__setattr__(window, "bias", Bias.parse(f"{PHI} {math.degrees(window.bias.centre)} 3000"))
         values = np.random.default_rng(0).normal(window.bias.centre, 0.1, 500)
         object.__setattr__(window, "values", values)
-    with pytest.raises(RunFolderError, match="no overlap: the windows w2, w3 share less than 3%"):
+    with pytest.raises(OverlapError, match="no overlap: the windows w2, w3 share less than 3%"):
         profile_of(windows, 36)
 
 

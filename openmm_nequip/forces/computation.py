@@ -27,6 +27,11 @@ def explain(error: BaseException) -> ComputationError:
     return ComputationError(text)
 
 
+def _same_box(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    """Whether two boxes (3, 3), or the absence of one, are the same."""
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
+
+
 class LazyEvaluator:
     """An evaluator that is opened at its first use; pickles as a :class:`~openmm_nequip.forces.saved.SavedPotential`.
 
@@ -45,11 +50,14 @@ class LazyEvaluator:
         self.spec = spec
         self.particles = None if particles is None else [int(i) for i in particles]
         self._evaluator: EvaluatorPool | None = None
+        #: Positions, box and answer of the last evaluation, where a global parameter may ask for the same again.
+        self._last: tuple[np.ndarray, np.ndarray | None, tuple[float, np.ndarray]] | None = None
         self._lock = threading.Lock()
         LIVE.add(self)
 
     def forget_lists(self) -> None:
         """Drop the neighbour lists that were kept, if the model was opened; see :mod:`.live`."""
+        self._last = None
         if self._evaluator is not None:
             self._evaluator.forget_lists()
 
@@ -60,6 +68,34 @@ class LazyEvaluator:
                 if self._evaluator is None:
                     self._evaluator = EvaluatorPool(self.spec.open)
         return self._evaluator
+
+    def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> tuple[float, np.ndarray]:
+        """The model's answer; at other values of the global parameter that of the same positions is not made again.
+
+        The parameter weighs the answer outside this force. Whoever wants the energy of one frame at many values, as
+        replica exchange and MBAR do, pays for one evaluation.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray, (n_particles, 3) float64
+            nm.
+        box : numpy.ndarray, (3, 3) float64, or None
+            nm.
+
+        Returns
+        -------
+        tuple of float and numpy.ndarray, (n_particles, 3)
+            kJ/mol and kJ/mol/nm.
+        """
+        if self.spec.lambda_name is None:
+            return self.get()(positions, box)
+        last = self._last
+        if last is not None and np.array_equal(last[0], positions) and _same_box(last[1], box):
+            return last[2]
+        answer = self.get()(positions, box)
+        # Copies: the arrays may be those of a State. One tuple, so that threads see the three together.
+        self._last = positions.copy(), None if box is None else box.copy(), (answer[0], answer[1].copy())
+        return answer
 
     def saved(self) -> SavedPotential:
         """The saved form; whoever restores it in this process gets this very object."""
@@ -114,7 +150,7 @@ class Computation(LazyEvaluator):
             if self.spec.lambda_name is not None and self.is_off(state):
                 return 0.0, np.zeros((self.spec.n_particles, 3))
             box = box_of(state) if self.spec.periodic else None
-            return self.get()(positions_of(state), box)
+            return self.evaluate(positions_of(state), box)
         except Exception as error:
             raise self.explain(error) from error
 
@@ -145,7 +181,7 @@ class TensorComputation(LazyEvaluator):
             if self.spec.lambda_name is not None and self.is_off(state):
                 return torch.zeros((), dtype=torch.float64), torch.zeros_like(positions, requires_grad=False)
             box = box_of(state) if self.spec.periodic else None
-            energy, forces = self.get()(positions.detach().cpu().numpy(), box)
+            energy, forces = self.evaluate(positions.detach().cpu().numpy(), box)
             answer = torch.from_numpy(forces).to(device=positions.device, dtype=positions.dtype).contiguous()
             return torch.tensor(energy, dtype=torch.float64), answer
         except Exception as error:

@@ -53,13 +53,15 @@ def pmf(arguments: argparse.Namespace) -> Answer:
     UsageError
         For a number of bins that cannot be, or an output that cannot be made.
     RunFolderError
-        If the windows do not belong together or do not overlap.
+        If the windows do not belong together.
+    OverlapError
+        If they do not overlap.
     """
     import numpy as np
 
-    from .free_energy import profile_of
     from .pmf_picture import write_picture
     from .windows import check_windows, read_window
+    from .windows_profile import profile_of
 
     if not 2 <= arguments.bins <= 10_000:
         raise UsageError(f"--bins {arguments.bins}: give a number from 2 to 10000")

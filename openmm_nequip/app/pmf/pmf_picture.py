@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .free_energy import Profile
+from ...free_energy import Profile
 
 
 def write_picture(path: Path, profile: Profile, axis: np.ndarray, label: str, title: str) -> None:
@@ -29,11 +29,10 @@ def write_picture(path: Path, profile: Profile, axis: np.ndarray, label: str, ti
 
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     top, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    seen = np.isfinite(profile.energies)
-    x, energies, errors = axis[seen], profile.energies[seen], profile.errors[seen]
-    band = energies - 2 * errors, energies + 2 * errors
-    top.fill_between(x, *band, color="#4477aa", alpha=0.3, lw=0, label="± 2 errors")
-    top.plot(x, energies, color="#4477aa", label="potential of mean force")
+    # Bins that were never visited are NaN and leave gaps; the dots show those between two gaps.
+    band = profile.energies - 2 * profile.errors, profile.energies + 2 * profile.errors
+    top.fill_between(axis, *band, color="#4477aa", alpha=0.3, lw=0, label="± 2 errors")
+    top.plot(axis, profile.energies, ".-", ms=4, color="#4477aa", label="potential of mean force")
     top.set(xlabel=label, ylabel="free energy, kJ/mol")
     below = top.twinx()
     for row in profile.counts:

@@ -11,12 +11,12 @@ import numpy as np
 import openmm.app as app
 
 from ...errors import RunFolderError
+from ...series import mean_of
 from ..run.bias import Bias
 from ..run.config_file import read_toml
 from ..run.run_config import TRAJECTORIES
 from ..run.run_folder import RunFolder
 from ..run.run_record import refuse_damaged
-from ..run.run_statistics import mean_of
 from ..run.trajectory_reading import load_trajectory
 
 

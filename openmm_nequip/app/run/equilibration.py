@@ -10,8 +10,8 @@ import openmm.app as app
 import openmm.unit as unit
 
 from ...reporters import degrees_of_freedom
+from ...series import Mean, mean_of
 from ...units import GAS_CONSTANT
-from .run_statistics import Mean, mean_of
 
 #: Steps between samples, and between questions whether it is enough.
 SAMPLE_STEPS = 20

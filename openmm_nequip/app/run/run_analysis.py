@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...series import FEWEST_INDEPENDENT, mean_of
 from .run_folder import written_atomically
-from .run_statistics import FEWEST_INDEPENDENT, mean_of
 
 #: Columns of which a summary gives the mean.
 AVERAGED = ("temperature_k", "potential_energy_kj_per_mol", "density_g_per_ml", "pressure_bar")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,14 +72,51 @@ def mean_of(series: np.ndarray, discard: bool = True) -> Mean:
     return Mean(float(kept.mean()), float(kept.std()), float(kept.std() / np.sqrt(samples)), samples, int(start))
 
 
-def quiet_pymbar() -> Any:
-    """pymbar with its ``timeseries``, without what it says when it is imported."""
+def independent_samples(series: np.ndarray) -> np.ndarray:
+    """Which values of a correlated series count: from equilibration on, one for each correlation time.
+
+    Parameters
+    ----------
+    series : numpy.ndarray, (n,) float64
+        At equal intervals; n > 0.
+
+    Returns
+    -------
+    numpy.ndarray, (n_independent,) int64
+        Places, rising.
+
+    References
+    ----------
+    J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016), by pymbar's ``timeseries``.
+    """
+    series = np.asarray(series, dtype=np.float64)
+    if len(series) < 3 or float(np.ptp(series)) <= 1e-12 * max(abs(float(series[0])), 1e-300):
+        return np.arange(len(series))
+    timeseries = quiet_pymbar().timeseries
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        start, inefficiency, _ = timeseries.detect_equilibration(series, nskip=max(1, len(series) // _STARTS))
+        chosen = timeseries.subsample_correlated_data(series[int(start) :], g=float(inefficiency))
+    return int(start) + np.asarray(list(chosen), dtype=np.int64)
+
+
+@contextlib.contextmanager
+def without_its_words() -> Iterator[None]:
+    """Neither warnings nor pymbar's log, which tells of every solver that it tries before one succeeds."""
     logger = logging.getLogger("pymbar")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        import pymbar
-        import pymbar.timeseries
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(before)
+
+
+def quiet_pymbar() -> Any:
+    """pymbar with its ``timeseries``, without what it says when it is imported."""
+    with without_its_words():
+        import pymbar
+        import pymbar.timeseries
     return pymbar
