@@ -115,7 +115,28 @@ def fuse(model: Any, tables: bool, backend: Backend = CPU) -> Fused:
     NotFusableError
         If a part of the model is not known, or a table cannot keep its promise.
     """
-    program = read_model(model)
+    return fuse_program(read_model(model), tables, backend)
+
+
+def fuse_program(program: Program, tables: bool, backend: Backend = CPU) -> Fused:
+    """Fuse what was read from a model.
+
+    Parameters
+    ----------
+    program : Program
+        The model as plain numbers.
+    tables, backend
+        As of :func:`fuse`.
+
+    Returns
+    -------
+    Fused
+
+    Raises
+    ------
+    NotFusableError
+        If a table cannot keep its promise.
+    """
     try:
         found = _tables(program) if tables else None
     except ValueError as error:

@@ -96,14 +96,14 @@ def export(arguments: argparse.Namespace) -> Answer:
     _check_options(arguments, target)
     from ...potential import log_units
     from ...units import resolve_units
-    from ..compiling_facts import script_name
+    from ..compiling_facts import compiled_name
     from ..new_files import made_whole
     from ..single_point import read_types
     from ..typed_inputs import read_inputs
     from .exported_model import opened
 
     units = resolve_units(*(arguments.units or (None, None)))
-    name = script_name(arguments.model).removesuffix(".nequip.pth")
+    name = compiled_name(arguments.model, "")
     folder = Path(arguments.output if arguments.output is not None else f"{name}-{arguments.format}")
     types, inputs = read_types(arguments.types), read_inputs(arguments.input)
     given = arguments.model, arguments.structure, units, types, inputs

@@ -26,6 +26,7 @@ from ...upstream.allegro_modules import (
 )
 from ..allegro_program import AllegroProgram, Mlp, Product, Splines
 from ..program import Bessel
+from .early_nequip import is_early
 from .energy_model import (
     Parts,
     energy_network,
@@ -36,7 +37,6 @@ from .energy_model import (
     read_harmonics,
     read_repulsion,
 )
-from .early_nequip import is_early
 from .probing import expect_class, read_mlp, to_array
 
 _BESSEL, _SPLINE = "SequentialGraphNetwork", "TwoBodySplineScalarEmbed"

@@ -13,10 +13,16 @@ from typing import Any
 
 import torch
 
+from ...errors import NotFusableError
 from ...graph.fields import INPUT_FIELDS
+from ...kernels.program import Program
+from ...kernels.read import read_model
+from ...upstream.nequip_state import default_dtype
+from ..carried_program import add_program
 from ..eager import load_module
 from ..formats import identify
 from ..graph_inputs import InputValues, parse_inputs
+from ..own_answers import References, make_references
 from ..source import ModelSource, check_trusted
 from .example import example_graph
 from .modifiers import apply_modifiers
@@ -30,6 +36,7 @@ def compile_model(
     modifiers: Sequence[str] = (),
     optional: bool = False,
     inputs: InputValues = (),
+    carry: bool = False,
 ) -> None:
     """Write the compiled form of a model to ``output`` after nequip's own check against the eager model.
 
@@ -45,11 +52,14 @@ def compile_model(
         As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
     inputs : tuple of (str, number)
         Values of the model's inputs beside the structure.
+    carry : bool
+        Whether the file carries the program of the model, if it has one, see :mod:`..carried_program`.
     """
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
     model: Any = load_module(source, inputs)
+    carried = _program(model) if carry else None
     applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
@@ -72,6 +82,18 @@ def compile_model(
         # Otherwise the number of threads of this process is written into the code, whatever its user sets later.
         inductor_configs={"aot_inductor.metadata": metadata, "cpp.dynamic_threads": True},
     )
+    if carried is not None:
+        add_program(output, *carried)
+
+
+def _program(model: Any) -> tuple[Program, References] | None:
+    """A model as plain numbers, and its own answers; None where the fused kernels do not know it."""
+    try:
+        with default_dtype(torch.float64):
+            program = read_model(model)
+    except NotFusableError:
+        return None
+    return program, make_references(model, {key: str(value) for key, value in model.metadata.items()})
 
 
 def main() -> None:
@@ -83,12 +105,13 @@ def main() -> None:
     parser.add_argument("--sha256", required=True)
     parser.add_argument("--modifiers", nargs="*", default=[])
     parser.add_argument("--optional", action="store_true")
+    parser.add_argument("--carry", action="store_true")
     parser.add_argument("--inputs", type=json.loads, default={})
     given = parser.parse_args()
     source = identify(given.path)
     check_trusted(source, given.sha256)
     inputs = parse_inputs(given.inputs)
-    compile_model(source, given.output, given.device, given.modifiers, given.optional, inputs)
+    compile_model(source, given.output, given.device, given.modifiers, given.optional, inputs, given.carry)
 
 
 if __name__ == "__main__":
