@@ -85,7 +85,8 @@ def _encoded(value: Any, arrays: list[np.ndarray]) -> Any:
         return {"slice": [value.start, value.stop]}
     name = type(value).__name__
     if _KINDS.get(name) is type(value):
-        fields = value._fields if isinstance(value, tuple) else [field.name for field in dataclasses.fields(value)]
+        named: Any = value
+        fields = named._fields if isinstance(value, tuple) else [field.name for field in dataclasses.fields(named)]
         return {"kind": name} | {field: _encoded(getattr(value, field), arrays) for field in fields}
     if isinstance(value, tuple):
         return {"tuple": [_encoded(each, arrays) for each in value]}

@@ -80,8 +80,8 @@ def read(model: Any) -> AllegroProgram:
     """
     if is_early(model):
         raise NotFusableError(
-            "it is an Allegro model of nequip <= 0.6, which mixes the channels of an edge's tensors between its layers: "
-            "the kernels' way over the atoms, which never makes these tensors, does not hold for it"
+            "it is an Allegro model of nequip <= 0.6, which mixes the channels of the tensors of an edge between its "
+            "layers; the kernels go over atoms and never make these tensors"
         )
     parts = Parts(energy_network(model), _KNOWN)
     norm, embed, allegro, scale_shift = (

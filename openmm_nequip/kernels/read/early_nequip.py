@@ -180,8 +180,8 @@ def _readout(layers: list[Layer], maps: list[Any], dtype: torch.dtype) -> tuple[
 
     found = probe_linear_map(energies, outputs, [Block(1, 0, 1)], dtype)
     if len(found) != 1:
-        raise NotFusableError(f"its energies are read from {len(found)} blocks of {show_blocks(outputs)} instead of one")
-    ((block, _), matrix), = found.items()
+        raise NotFusableError(f"its energies are read from {len(found)} blocks of {show_blocks(outputs)}, not from one")
+    ((block, _), matrix) = next(iter(found.items()))
     return prune(layers, {block}), matrix
 
 
