@@ -121,7 +121,8 @@ def write_and_describe(
         raise UsageError(f"--output {output}: the name has to end in {suffix}, by which others know such files")
     check_new([target], overwrite)
     source = locate(path, trusted)
-    check_execution(source, Execution(device=device, compile=False, modifiers=modifiers))
+    named = None if modifiers is None else tuple(modifiers)
+    check_execution(source, Execution(device=device, compile=False, modifiers=named))
     where, values = parse_device(device), parse_inputs(inputs or {})
     found: dict[str, Any] = {}
     with made_whole([target], overwrite) as scratch:
@@ -129,7 +130,7 @@ def write_and_describe(
         if mode == "torchscript":
             found["differences"] = asdict(write_script(source, str(made), where, values))
         else:
-            write_package(source, where, made, tuple(modifiers or ()), values)
+            write_package(source, where, made, named or (), values)
             found["kernels"] = open_model(locate(made), Execution(device=str(where))).info.kernels
     return {
         "path": source.path,

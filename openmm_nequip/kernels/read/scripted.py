@@ -75,7 +75,7 @@ class ScriptedModule:
 
 
 def rounded(fields: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Fields of a structure with numbers that are not whole in a precision."""
+    """Fields of a structure, of any shapes (...), those with numbers that are not whole in a precision."""
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in fields.items()}
 
 
