@@ -29,7 +29,7 @@ def tensors(positions, types, cell, cutoff, periodic=True):
 
 
 @pytest.mark.parametrize("name", ["tiny-nequip.nequip.pth", "tiny-allegro.nequip.pth", "early-nequip.pth"])
-@pytest.mark.parametrize(("tables", "limit"), [(True, TABLES), (False, EXACT)])
+@pytest.mark.parametrize(("tables", "limit"), [(True, TABLES), pytest.param(False, EXACT, marks=pytest.mark.slow)])
 def test_numbers_are_those_of_the_script(name, tables, limit):
     path = DATA / name
     script = load_model(path, kernels="none")
