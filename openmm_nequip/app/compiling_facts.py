@@ -144,7 +144,19 @@ def write_and_describe(
 
 
 def compiled_name(path: str, suffix: str) -> str:
-    """Name of the compiled file of a model: its own, or that of a ``nequip.net:`` id, with another suffix."""
+    """Name of the compiled file of a model: its own, or that of a ``nequip.net:`` id, with another suffix.
+
+    Parameters
+    ----------
+    path : str
+        The model.
+    suffix : str
+        How the name is to end.
+
+    Returns
+    -------
+    str
+    """
     name = path.replace(":", "/").rstrip("/").split("/")[-2 if path.startswith("nequip.net:") else -1]
     for own in (".nequip.zip", *SUFFIXES.values(), ".ckpt", ".pth", ".zip"):
         if name.endswith(own) and name != own:

@@ -75,7 +75,19 @@ class ScriptedModule:
 
 
 def rounded(fields: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Fields of a structure, of any shapes (...), those with numbers that are not whole in a precision."""
+    """Fields of a structure with the numbers that are not whole in a precision.
+
+    Parameters
+    ----------
+    fields : dict of str to torch.Tensor, (...)
+        nequip's.
+    dtype : torch.dtype
+        The precision.
+
+    Returns
+    -------
+    dict of str to torch.Tensor, (...)
+    """
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in fields.items()}
 
 
