@@ -1,9 +1,10 @@
 """A model of water to measure with: the architecture of the kernels' study, trained for minutes on flexible TIP3P.
 
-    python benchmarks/water_model.py --output FOLDER [--frames 80] [--epochs 12]
+    python benchmarks/water_model.py --output FOLDER [--family nequip | allegro] [--frames 80] [--epochs 12]
 
-Writes FOLDER/water.nequip.zip (4 layers, l_max 1, no parity, 32 features, radial network 8-64-64, cutoff 5 Å, float32).
-It holds water together for long enough to time its dynamics, and is good for nothing else.
+Writes FOLDER/water.nequip.zip: NequIP with 4 layers, l_max 1, no parity, 32 features and a radial network 8-64-64, or
+Allegro with 2 layers, l_max 2, no parity, 32 tensor and 64 scalar features and a ZBL term; cutoff 5 Å, float32. It
+holds water together for long enough to time its dynamics, and is good for nothing else.
 """
 
 from __future__ import annotations
@@ -64,7 +65,25 @@ def label(count: int) -> list[Atoms]:
     return [frames[i] for i in np.random.default_rng(0).permutation(len(frames))]
 
 
-def config(epochs: int) -> dict:
+#: What is built of each family, beside what both have.
+MODELS = {
+    "nequip": {
+        "_target_": "nequip.model.NequIPGNNModel", "num_layers": 4, "l_max": 1, "parity": False, "num_features": 32,
+        "radial_mlp_depth": 2, "radial_mlp_width": 64,
+    },
+    "allegro": {
+        "_target_": "allegro.model.AllegroModel", "num_layers": 2, "l_max": 2, "parity": False,
+        "num_tensor_features": 32, "num_scalar_features": 64, "allegro_mlp_hidden_layers_width": 64,
+        "scalar_embed_mlp_hidden_layers_width": 64, "readout_mlp_hidden_layers_width": 64,
+        "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed"},
+        "pair_potential": {
+            "_target_": "nequip.nn.pair_potential.ZBL", "units": "metal", "chemical_species": TYPES,
+        },
+    },
+}  # fmt: skip
+
+
+def config(family: str, epochs: int) -> dict:
     """A nequip-train configuration."""
     metrics = {"_target_": "nequip.train.EnergyForceMetrics", "coeffs": {"total_energy_mae": 0.1, "forces_mae": 1.0}}
     loss = {"_target_": "nequip.train.EnergyForceLoss", "coeffs": {"total_energy": 1.0, "forces": 1.0}}
@@ -91,10 +110,8 @@ def config(epochs: int) -> dict:
         "training_module": {
             "_target_": "nequip.train.EMALightningModule", "ema_decay": 0.98, "loss": loss, "val_metrics": metrics,
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
-            "model": {
-                "_target_": "nequip.model.NequIPGNNModel", "seed": 1, "model_dtype": "float32", "type_names": TYPES,
-                "r_max": R_MAX, "num_layers": 4, "l_max": 1, "parity": False, "num_features": 32,
-                "radial_mlp_depth": 2, "radial_mlp_width": 64,
+            "model": MODELS[family] | {
+                "seed": 1, "model_dtype": "float32", "type_names": TYPES, "r_max": R_MAX,
                 "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
                 "per_type_energy_scales": "${training_data_stats:per_type_forces_rms}",
                 "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
@@ -107,6 +124,7 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--family", choices=MODELS, default="nequip")
     parser.add_argument("--frames", type=int, default=80)
     parser.add_argument("--epochs", type=int, default=12)
     arguments = parser.parse_args()
@@ -115,7 +133,7 @@ def main() -> None:
     folder = arguments.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     ase.io.write(folder / "data.xyz", label(arguments.frames), format="extxyz")
-    OmegaConf.save(OmegaConf.create(config(arguments.epochs)), folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create(config(arguments.family, arguments.epochs)), folder / "config.yaml")
     shutil.rmtree(folder / "out", ignore_errors=True)
     train = [sys.executable, "-m", "nequip.scripts.train", "-cp", str(folder), "-cn", "config"]
     subprocess.run([*train, f"hydra.run.dir={folder}"], cwd=folder, check=True)

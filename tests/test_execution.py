@@ -189,6 +189,7 @@ def compiled_elsewhere(path):
 def test_a_package_of_nequip_alone_says_what_would_be_faster(tmp_path):
     info = read_info(locate(compiled_elsewhere(tmp_path / "model.nequip.pt2")))
     assert info.kernels.startswith("none: it was compiled without them; the .ckpt or .nequip.zip it came from")
+    assert "10 to 130 times faster" in info.kernels and "--mode aotinductor" in info.kernels
     assert "--modifiers enable_FusedKernels" in info.kernels
 
 

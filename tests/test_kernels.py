@@ -1,39 +1,29 @@
 """Fused kernels: the model's own numbers, exact gradients, the symmetries of physics, and clear refusals."""
 
-import functools
 import gc
 import os
 import shutil
-from pathlib import Path
 
+import kernel_checks as checks
 import numpy as np
 import pytest
 import torch
 from conftest import DATA
+from kernel_checks import ENERGY, EXACT, FORCE, Family, edges_of, fused, open_fused
 from nequip_models import CUTOFF, eager, make_model, structure
-from scipy.spatial.transform import Rotation
 
 from openmm_nequip import load_model
 from openmm_nequip.errors import BuildError, NotFusableError
-from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.kernels import read as readers
 from openmm_nequip.kernels.cpu import CPU
 from openmm_nequip.kernels.cpu.build import build
-from openmm_nequip.kernels.cpu.library import Step, open_library
-from openmm_nequip.kernels.fuse import fuse
+from openmm_nequip.kernels.cpu.library import Step
 from openmm_nequip.kernels.read import read_model
 from openmm_nequip.kernels.tables import TOLERANCES, evaluate, radial_function, tabulate
 from openmm_nequip.models import KernelsError
 from openmm_nequip.models.own_answers import check_library, make_references
 from openmm_nequip.upstream.nequip_state import default_dtype
 
-#: Energy per atom (eV) and forces (eV/Å) against eager evaluation, for models whose forces are of the order of 1 eV/Å.
-ENERGY = {"float64": 2e-10, "float32": 2e-6}
-FORCE = {"float64": 5e-9, "float32": 1e-5}
-#: The same with exact radial networks in float64: rounding alone.
-EXACT = 1e-11
-#: Central differences with a step of 1e-4 Å, against forces of the order of 1 eV/Å.
-DIFFERENCE = 2e-7
 MODELS = {
     "l1": {"num_features": 32, "model_dtype": "float32", "num_layers": 4},
     "l1 parity": {"parity": True, "num_layers": 5, "noise": 0.05},
@@ -53,158 +43,58 @@ MODELS = {
 }  # fmt: skip
 
 
-@functools.cache
-def models(name):
-    return make_model(**MODELS[name])
-
-
-@functools.cache
-def libraries(name, tables):
-    with default_dtype(torch.float64):
-        made = fuse(models(name), tables)
-    return made, compiled(made)
-
-
-def compiled(made):
-    return open_library(made, Path(os.environ["OPENMM_NEQUIP_CACHE"]) / "kernels")
-
-
-def open_step(name, tables=True):
-    return Step(libraries(name, tables)[1])
-
-
-def edges_of(positions, cell, periodic=True, cutoff=CUTOFF):
-    return NeighborList(cutoff, 0.0, periodic)(positions, cell)
-
-
-def dtype_of(name):
-    return str(models(name).model_dtype).removeprefix("torch.")
-
-
-def total(step, positions, types, cell, periodic=True):
-    return step(positions, types, *edges_of(positions, cell, periodic), cell, 1)[0].sum()
+NEQUIP = Family(make_model, MODELS)
 
 
 @pytest.mark.parametrize("tables", [True, False])
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("periodic", [True, False])
 def test_numbers_are_those_of_the_model(name, tables, periodic):
-    positions, types, cell = structure(periodic=periodic)
-    edges = edges_of(positions, cell, periodic)
-    expected = eager(models(name), positions, types, *edges, cell)
-    found = open_step(name, tables)(positions, types, *edges, cell, 2)
-    scale = max(1.0, np.abs(expected[1]).max())
-    kind = dtype_of(name)
-    energy, force = (ENERGY[kind], FORCE[kind]) if tables or kind == "float32" else (EXACT, EXACT)
-    assert np.abs(found[0] - expected[0]).max() < energy * scale
-    assert np.abs(found[1] - expected[1]).max() < force * scale
-    assert np.abs(found[2] - expected[2]).max() < force * scale * len(positions)
+    checks.check_numbers(NEQUIP, name, tables, periodic)
 
 
 @pytest.mark.parametrize("tables", [True, False])
 @pytest.mark.parametrize("name", [n for n in MODELS if MODELS[n].get("model_dtype") != "float32"])
 def test_forces_and_virial_are_the_gradient_of_the_fused_energy(name, tables):
-    positions, types, cell = structure(12)
-    step = open_step(name, tables)
-    _, forces, virial = step(positions, types, *edges_of(positions, cell), cell, 1)
-    scale, h = max(1.0, np.abs(forces).max()), 1e-4
-    for atom, axis in [(0, 0), (3, 1), (7, 2), (11, 0)]:
-        energies = []
-        for sign in (1, -1):
-            moved = positions.copy()
-            moved[atom, axis] += sign * h
-            energies.append(total(step, moved, types, cell))
-        assert abs(-(energies[0] - energies[1]) / (2 * h) - forces[atom, axis]) < DIFFERENCE * scale
-    for a, b in [(0, 0), (1, 2), (2, 2)]:
-        energies = []
-        for sign in (1, -1):
-            strain = np.eye(3)
-            strain[a, b] += sign * h / 2
-            strain[b, a] += sign * h / 2
-            energies.append(total(step, positions @ strain, types, cell @ strain))
-        assert abs(-(energies[0] - energies[1]) / (2 * h) - virial[a, b]) < 20 * DIFFERENCE * scale
+    checks.check_gradient(NEQUIP, name, tables)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_symmetries(name):
-    """Rotation, inversion, permutation, other images, and translation."""
-    positions, types, cell = structure()
-    step = open_step(name)
-    energies, forces, _ = step(positions, types, *edges_of(positions, cell), cell, 1)
-    limit = FORCE[dtype_of(name)] * max(1.0, np.abs(forces).max())
-    rotation = Rotation.random(random_state=5).as_matrix()
-    for matrix in (rotation, -np.eye(3), -rotation):
-        turned = np.ascontiguousarray(positions @ matrix.T)
-        axes = np.ascontiguousarray(cell @ matrix.T)
-        found = step(turned, types, *edges_of(turned, axes), axes, 1)
-        assert np.abs(found[0] - energies).max() < limit
-        assert np.abs(found[1] - forces @ matrix.T).max() < limit
-    order = np.random.default_rng(1).permutation(len(positions))
-    found = step(positions[order], types[order], *edges_of(positions[order], cell), cell, 1)
-    assert np.abs(found[1] - forces[order]).max() < limit
-    moved = positions + np.random.default_rng(2).integers(-2, 3, (len(positions), 3)) @ cell + 0.3
-    assert np.abs(step(moved, types, *edges_of(moved, cell), cell, 1)[1] - forces).max() < limit
+    checks.check_symmetries(NEQUIP, name)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_isolated_atoms_and_empty_graphs(name):
-    step, no_edges = open_step(name), (np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3)))
-    positions, types = np.random.default_rng(0).normal(size=(3, 3)), np.array([0, 1, 2])
-    energies, forces, virial = step(positions, types, *no_edges, np.eye(3), 1)
-    expected = eager(models(name), positions, types, *no_edges, np.eye(3))
-    assert np.abs(energies - expected[0]).max() < ENERGY[dtype_of(name)] and not forces.any() and not virial.any()
-    assert step(positions[:1], types[:1], *no_edges, np.eye(3), 2)[0] == pytest.approx(energies[:1], abs=1e-12)
+    no_edges = np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))
+    positions = np.random.default_rng(0).normal(size=(3, 3))
+    checks.check_isolated(
+        NEQUIP, name, eager(NEQUIP.model(name), positions, np.array([0, 1, 2]), *no_edges, np.eye(3))[0]
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_atoms_close_together(name):
-    """At 0.3 Å as the model itself: rare, but a minimiser starts there."""
-    positions, types = np.array([[0.0, 0, 0], [0.3, 0, 0], [0.2, 1.1, 0.4]]), np.array([1, 0, 2])
-    edges = edges_of(positions, np.eye(3) * 50, False)
-    expected = eager(models(name), positions, types, *edges, np.eye(3) * 50)
-    found = open_step(name)(positions, types, *edges, np.eye(3) * 50, 1)
-    assert np.abs(found[1] - expected[1]).max() < 5 * FORCE[dtype_of(name)] * max(1.0, np.abs(expected[1]).max())
+    checks.check_close_atoms(NEQUIP, name)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_edges_at_the_cutoff_come_and_go_without_a_trace(name):
-    """Energy and force are continuous there, and an edge beyond changes no bit."""
-    step, cell, types = open_step(name), np.eye(3) * 50, np.array([0, 1])
-    both = np.array([[0, 1], [1, 0]])
-    results = []
-    for r in (CUTOFF * (1 - 1e-7), CUTOFF, CUTOFF * 1.5):
-        positions = np.array([[0.0, 0, 0], [0, 0, r]])
-        results.append(step(positions, types, both, np.zeros((2, 3)), cell, 1))
-    alone = step(positions, types, both[:, :0].copy(), np.zeros((0, 3)), cell, 1)
-    assert np.abs(results[0][1]).max() < 1e-7
-    for result in results[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(result, alone, strict=True))
+    checks.check_cutoff(NEQUIP, name, np.array([0, 1]))
 
 
 def test_far_edges_and_kept_lists_change_no_bit():
-    positions, types, cell = structure(30)
-    step = open_step("l1")
-    near, far = edges_of(positions, cell), edges_of(positions, cell, cutoff=CUTOFF + 1.5)
-    expected = step(positions, types, *near, cell, 1)
-    step(positions + 0.01, types, *far, cell, 1)
-    kept = step(positions, types, *far, cell, 1, keep=True)
-    assert far.count > near.count
-    assert np.abs(kept[1] - expected[1]).max() < 1e-6  # other order of summation, float32
+    checks.check_far_edges(NEQUIP, "l1")
 
 
 def test_the_same_for_one_number_of_threads():
-    positions, types, cell = structure(60, side=9.0)
-    edges = edges_of(positions, cell)
-    for threads in (1, 2, 3):
-        runs = [open_step("l1")(positions, types, *edges, cell, threads) for _ in range(3)]
-        for other in runs[1:]:
-            assert all(np.array_equal(a, b) for a, b in zip(runs[0], other, strict=True))
+    checks.check_threads(NEQUIP, "l1")
 
 
 def test_tables_keep_their_promise():
     for name in ("l1", "l2 everything"):
         with default_dtype(torch.float64):
-            program = read_model(models(name))
+            program = read_model(NEQUIP.model(name))
         x = np.random.default_rng(0).uniform(0, 1, 5000)
         for layer in program.layers:
             table = tabulate(program, layer.radial)
@@ -220,7 +110,7 @@ def test_tables_keep_their_promise():
 
 def test_tables_cannot_promise_everything():
     with default_dtype(torch.float64):
-        program = read_model(models("l1"))
+        program = read_model(NEQUIP.model("l1"))
     with pytest.raises(ValueError, match="tables=False"):
         tabulate(program, program.layers[0].radial, (1e-18, 1e-18))
 
@@ -244,9 +134,7 @@ def test_a_real_trained_model(cp2k):
     twin = eager(model, *arrays)
     assert np.abs(twin[1] - published["forces"].numpy()).max() < 1e-9, "the twin is not the published model"
     for tables, limit in ((True, FORCE["float64"]), (False, EXACT)):
-        with default_dtype(torch.float64):
-            made = fuse(model, tables)
-        found = Step(compiled(made))(*arrays, 2)
+        found = Step(open_fused(fused(model, tables)))(*arrays, 2)
         assert np.abs(found[1] - published["forces"].numpy()).max() < limit * 10
         assert abs(found[0].sum() - float(published["energy"])) < ENERGY["float64"] * len(types)
 
@@ -308,7 +196,7 @@ def make_model_with_norm():
 def test_a_model_that_computes_something_else_is_refused():
     """A change that no attribute shows is found by comparing numbers."""
     model = make_model()
-    made = fuse_in_double(model)
+    made = fused(model, True)
     layer = next(m for m in model.modules() if type(m).__name__ == "InteractionBlock")
     plain = layer.forward
 
@@ -320,12 +208,7 @@ def test_a_model_that_computes_something_else_is_refused():
     layer.forward = altered
     with pytest.raises(NotFusableError, match="differ by .* in forces"):
         references = make_references(model, {"r_max": str(CUTOFF), "type_names": "H C O"})
-        check_library(CPU, compiled(made), references)
-
-
-def fuse_in_double(model):
-    with default_dtype(torch.float64):
-        return fuse(model, True)
+        check_library(CPU, open_fused(made), references)
 
 
 def test_auto_says_what_became_of_it(tmp_path, monkeypatch):
@@ -374,7 +257,7 @@ def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch):
 def test_indices_out_of_range_are_refused():
     positions, types, cell = structure(5)
     edges, shifts = edges_of(positions, cell)
-    step = open_step("l1")
+    step = NEQUIP.step("l1")
     with pytest.raises(ValueError, match="out of range"):
         step(positions, types + 3, edges, shifts, cell, 1)
     with pytest.raises(ValueError, match="out of range"):
@@ -382,11 +265,7 @@ def test_indices_out_of_range_are_refused():
 
 
 def test_positions_that_are_no_numbers_give_no_number():
-    positions, types, cell = structure(5)
-    edges = edges_of(positions, cell)
-    positions[2, 1] = np.nan
-    energies, _, _ = open_step("l1")(positions, types, *edges, cell, 1)
-    assert not np.isfinite(energies.sum())
+    checks.check_no_numbers(NEQUIP, "l1")
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ import openmm.app as app
 import openmm.unit as unit
 import pytest
 from conftest import DATA
+from kernel_checks import edges_of
 from nequip_models import CUTOFF, structure
 from openmmml import MLPotential
-from test_kernels_allegro import edges_of, open_step
+from test_kernels_allegro import ALLEGRO
 
 from openmm_nequip import load_model
 from openmm_nequip.graph.neighbors import CandidateList
@@ -28,7 +29,7 @@ MODEL = DATA / "tiny-allegro.nequip.zip"
 @pytest.mark.parametrize("periodic", [True, False])
 def test_steps_give_what_the_model_gives(periodic):
     positions, types, cell = structure(60, side=9.0, periodic=periodic)
-    step = open_step("l1, one layer")
+    step = ALLEGRO.step("l1, one layer")
     candidates = CandidateList(CUTOFF, SKIN, periodic)
     lists = []
 

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from kernel_checks import EXACT, FORCE, edges_of
 from nequip_models import CUTOFF, eager, structure
-from test_kernels import EXACT, FORCE, dtype_of, edges_of, libraries, models, open_step
+from test_kernels import NEQUIP
 
 from openmm_nequip.errors import NonFiniteError
 from openmm_nequip.graph.neighbors import CandidateList
@@ -27,7 +28,7 @@ class Follower:
         self.lists = 0
         self._candidates = CandidateList(CUTOFF, SKIN, periodic)
         setup = StepperSetup(self._candidates.reach(len(types)), LENGTH, ENERGY, None if periodic else cell)
-        self.follow = FusedStepper(libraries(name, True)[1], types, self._find, setup, edges_per_thread=64)
+        self.follow = FusedStepper(NEQUIP.library(name, True), types, self._find, setup, edges_per_thread=64)
 
     def _find(self, positions, cell):
         self.lists += 1
@@ -43,9 +44,9 @@ class Follower:
 @pytest.mark.parametrize("periodic", [True, False])
 def test_steps_give_what_the_model_gives(name, periodic):
     positions, types, cell = structure(60, side=9.0, periodic=periodic)
-    follow, step = Follower(name, types, periodic, cell), open_step(name)
+    follow, step = Follower(name, types, periodic, cell), NEQUIP.step(name)
     rng = np.random.default_rng(4)
-    limit = ROUNDING[dtype_of(name)]
+    limit = ROUNDING[NEQUIP.dtype(name)]
     for _ in range(12):
         positions = positions + rng.normal(0, 0.06, positions.shape)
         energy, forces = follow(positions, cell if periodic else None)
@@ -60,10 +61,10 @@ def test_forces_are_those_of_the_uncompiled_model():
     positions, types, cell = structure(60, side=9.0)
     name = "l1 parity"
     edges = edges_of(positions, cell)
-    expected = eager(models(name), positions, types, *edges, cell)
+    expected = eager(NEQUIP.model(name), positions, types, *edges, cell)
     _, forces = Follower(name, types)(positions, cell)
     scale = max(1.0, np.abs(expected[1]).max())
-    assert np.abs(forces - expected[1]).max() < FORCE[dtype_of(name)] * scale
+    assert np.abs(forces - expected[1]).max() < FORCE[NEQUIP.dtype(name)] * scale
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
@@ -73,9 +74,9 @@ def test_edges_beside_their_mirror_images_or_anywhere(name):
     edge_index, shifts = CandidateList(CUTOFF, 0.0, True).find(positions, cell)
     order = np.random.default_rng(5).permutation(edge_index.shape[1])
     mixed = np.ascontiguousarray(edge_index[:, order]), np.ascontiguousarray(shifts[order])
-    paired = open_step(name, False)(positions, types, edge_index, shifts, cell, 1)
-    anywhere = open_step(name, False)(positions, types, *mixed, cell, 1)
-    limit = EXACT if dtype_of(name) == "float64" else ROUNDING["float32"]
+    paired = NEQUIP.step(name, False)(positions, types, edge_index, shifts, cell, 1)
+    anywhere = NEQUIP.step(name, False)(positions, types, *mixed, cell, 1)
+    limit = EXACT if NEQUIP.dtype(name) == "float64" else ROUNDING["float32"]
     for a, b in zip(paired, anywhere, strict=True):
         assert np.abs(a - b).max() < limit * max(1.0, np.abs(b).max())
 

@@ -6,8 +6,8 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from kernel_checks import edges_of
 from nequip_models import eager, make_allegro, make_model, structure
-from test_kernels_allegro import edges_of
 
 from openmm_nequip.cxx import find_compiler
 from openmm_nequip.kernels.cpu.build import FLAGS

@@ -14,7 +14,7 @@ from toy import evaluate, make_topology
 
 from openmm_nequip import load_model
 from openmm_nequip.app.cli import main
-from openmm_nequip.app.compiling_facts import script_name
+from openmm_nequip.app.compiling_facts import compiled_name
 from openmm_nequip.models import CompileError, locate, read_info
 from openmm_nequip.models.compiling.scripting import TOLERANCES, compare, sample_graph, write_script
 from openmm_nequip.units import KJ_PER_MOL_PER_EV
@@ -103,7 +103,7 @@ def test_the_command_writes_into_the_current_folder(tmp_path, monkeypatch, capsy
     ("nequip.net:group/model:0.1", "model.nequip.pth"),
 ])  # fmt: skip
 def test_names(path, name):
-    assert script_name(path) == name
+    assert compiled_name(path, ".nequip.pth") == name
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ import time
 
 import numpy as np
 import pytest
+from kernel_checks import edges_of, fused
 from nequip_models import structure
-from test_kernels import dtype_of, edges_of, libraries, open_step
+from test_kernels import NEQUIP
 from test_kernels_stepper import ROUNDING
 
 from openmm_nequip.cxx import find_compiler
@@ -36,9 +37,9 @@ def arguments():
 @pytest.mark.parametrize("name", [pytest.param("l1", marks=pytest.mark.slow), "l2 everything"])
 def test_any_number_of_threads_gives_the_same(name):
     """More of them than cores and than atoms too, in any order, one step right after another."""
-    inputs, step = arguments(), open_step(name)
+    inputs, step = arguments(), NEQUIP.step(name)
     expected = [array.copy() for array in step(*inputs, 1)]
-    limit = ROUNDING[dtype_of(name)] * max(1.0, np.abs(expected[1]).max())
+    limit = ROUNDING[NEQUIP.dtype(name)] * max(1.0, np.abs(expected[1]).max())
     for threads in (2, 7, 1, 3, 80, 2, *range(1, 9)):
         for _ in range(10):
             found = step(*inputs, threads)
@@ -49,7 +50,7 @@ def test_any_number_of_threads_gives_the_same(name):
 @pytest.mark.parametrize("name", ["l1", "l2 everything"])
 def test_borrowed_threads_give_the_same(name):
     """Those of OpenMP, for calls from torch's operators; in turn with own ones."""
-    inputs, step = arguments(), open_step(name)
+    inputs, step = arguments(), NEQUIP.step(name)
     for threads in (1, 2, 5):
         expected = [array.copy() for array in step(*inputs, threads)]
         assert all(np.array_equal(a, b) for a, b in zip(step(*inputs, -threads), expected, strict=True))
@@ -62,8 +63,8 @@ def test_a_compiler_without_openmp(tmp_path, monkeypatch):
     script.write_text(f'#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec {real} "$@"\n')
     script.chmod(0o755)
     monkeypatch.setenv("CXX", str(script))
-    made, _ = libraries("l1", True)
-    inputs, expected = arguments(), open_step("l1")(*arguments(), 2)
+    made = fused(NEQUIP.model("l1"), True)
+    inputs, expected = arguments(), NEQUIP.step("l1")(*arguments(), 2)
     found = Step(open_library(made, tmp_path))(*inputs, -2)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
@@ -72,7 +73,7 @@ def test_a_compiler_without_openmp(tmp_path, monkeypatch):
 def test_threads_come_when_needed_and_go_with_the_model():
     gc.collect()  # the threads of models that others have left
     inputs, before = arguments(), count_threads()
-    step = open_step("l1")
+    step = NEQUIP.step("l1")
     step(*inputs, 1)
     assert count_threads() == before
     step(*inputs, 3)
@@ -84,7 +85,7 @@ def test_threads_come_when_needed_and_go_with_the_model():
 
 def test_idle_threads_sleep():
     """They do not take the cores of whoever computes between two steps."""
-    inputs, step = arguments(), open_step("l1")
+    inputs, step = arguments(), NEQUIP.step("l1")
     step(*inputs, 4)
     time.sleep(SETTLED)
     start = time.process_time()
@@ -100,7 +101,7 @@ def evaluate_in_child(step, inputs, pipe):
 @linux
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_has_threads_of_its_own():
-    inputs, step = arguments(), open_step("l1")
+    inputs, step = arguments(), NEQUIP.step("l1")
     expected = [array.copy() for array in step(*inputs, 3)]
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()

@@ -12,7 +12,8 @@ from .model_options import add_model_options
 
 DESCRIPTION = """Compile a model now, so that no Context, and no other process with the same cache, has to wait for it.
 The options are those that the model will be run with. A file that is compiled already needs nothing. With --mode
-torchscript a file is written instead, and compared with the model it came from: energy, forces and virial."""
+torchscript a file is written instead, and compared with the model it came from: energy, forces and virial. With --mode
+aotinductor a .nequip.pt2 file is, which for CPUs carries what is needed to be run by the fused kernels."""
 
 
 def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -30,11 +31,11 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add_model_options(parser, ("model",), model="checkpoint, package or nequip.net: id")
     parser.add_argument(
-        "--mode", choices=("cache", "torchscript"), default="cache",
+        "--mode", choices=("cache", "torchscript", "aotinductor"), default="cache",
         help="cache: what OpenMM needs here, kept in the cache folder (default); torchscript: a .nequip.pth file, for "
-        "TorchForce and other engines",
+        "TorchForce and other engines; aotinductor: a .nequip.pt2 file, for machines of this kind with this torch",
     )  # fmt: skip
-    parser.add_argument("--output", metavar="FILE", help="of --mode torchscript (default: the model's name, here)")
+    parser.add_argument("--output", metavar="FILE", help="of the other modes (default: the model's name, here)")
     parser.add_argument("--overwrite", action="store_true", help="replace that file if it is there")
     add_model_options(parser, ("device",), device="torch device that the model will run on (default: cpu)")
     parser.add_argument(
@@ -54,7 +55,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def compile_ahead(arguments: argparse.Namespace) -> Answer:
-    """Compile a model now, or write it as TorchScript.
+    """Compile a model now, or write it as a compiled file.
 
     Parameters
     ----------
@@ -72,10 +73,13 @@ def compile_ahead(arguments: argparse.Namespace) -> Answer:
     CompileError, KernelsError, ModelFileError, ModifierError, ImportError, ValueError
         If the model cannot be compiled.
     """
-    if arguments.mode == "torchscript":
-        return _torchscript(arguments)
+    if arguments.mode != "cache":
+        return _written(arguments)
     if arguments.output is not None or arguments.overwrite:
-        raise UsageError("--output and --overwrite belong to --mode torchscript; without it the cache folder is filled")
+        raise UsageError(
+            "--output and --overwrite belong to --mode torchscript and aotinductor; without one the cache folder is "
+            "filled"
+        )
     from ..models import Execution
     from .compiling_facts import compile_and_describe
     from .typed_inputs import read_inputs
@@ -101,25 +105,28 @@ def compile_ahead(arguments: argparse.Namespace) -> Answer:
     return Answer(facts, "\n".join(f"{name:9} {value}" for name, value in lines))
 
 
-def _torchscript(arguments: argparse.Namespace) -> Answer:
-    """Write a TorchScript file."""
-    if arguments.modifiers is not None:
-        raise UsageError("--modifiers belongs to --mode cache; TorchScript files are written as the model is")
+def _written(arguments: argparse.Namespace) -> Answer:
+    """Write a TorchScript file or a package."""
+    if arguments.mode == "torchscript" and arguments.modifiers is not None:
+        raise UsageError("--modifiers belongs to the other modes; TorchScript files are written as the model is")
     if arguments.kernels != "auto" or not arguments.tables:
-        raise UsageError("--kernels and --no-tables belong to --mode cache; give them to what runs the .nequip.pth")
-    from .compiling_facts import script_and_describe
+        raise UsageError("--kernels and --no-tables belong to --mode cache; give them to what runs the file")
+    from .compiling_facts import write_and_describe
     from .typed_inputs import read_inputs
 
-    facts = script_and_describe(
-        arguments.model, arguments.output, arguments.device, read_inputs(arguments.input), arguments.trusted,
-        arguments.overwrite,
+    facts = write_and_describe(
+        arguments.mode, arguments.model, arguments.output, arguments.device, read_inputs(arguments.input),
+        arguments.trusted, arguments.overwrite, arguments.modifiers,
     )  # fmt: skip
-    found = facts["differences"]
+    found = facts.get("differences", {})
     lines = [
         ("file", facts["path"]),
         ("made", f"{facts['output']} ({facts['size_bytes']} bytes)"),
         ("SHA-256", facts["sha256"]),
-        ("checked", "against its model, largest differences: " + ", ".join(f"{k} {v:.1e}" for k, v in found.items())),
+        *(("kernels", facts[name]) for name in ("kernels",) if name in facts),
         ("seconds", f"{facts['seconds']:.1f}"),
     ]
+    if found:
+        told = ", ".join(f"{k} {v:.1e}" for k, v in found.items())
+        lines.insert(3, ("checked", f"against its model, largest differences: {told}"))
     return Answer(facts, "\n".join(f"{name:9} {value}" for name, value in lines))

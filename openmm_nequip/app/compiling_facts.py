@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,15 @@ from typing import Any
 from ..cache import cache_dir
 from ..errors import UsageError
 from ..models import Execution, check_execution, format_of, locate, open_model, parse_device
+from ..models.compiling.aot import SUFFIX as PACKAGE_SUFFIX
+from ..models.compiling.aot import write_package
 from ..models.compiling.scripting import SUFFIX, write_script
 from ..models.graph_inputs import parse_inputs
 from ..models.source import sha256_of
 from .new_files import check_new, made_whole
+
+#: How names of compiled files end, by mode of the command ``compile``.
+SUFFIXES = {"torchscript": SUFFIX, "aotinductor": PACKAGE_SUFFIX}
 
 
 def compile_and_describe(path: str, execution: Execution, trusted: str | None = None) -> dict[str, Any]:
@@ -63,68 +68,97 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def script_and_describe(
+def write_and_describe(
+    mode: str,
     path: str,
     output: str | None = None,
     device: str | None = None,
     inputs: Mapping[str, int | float] | None = None,
     trusted: str | None = None,
     overwrite: bool = False,
+    modifiers: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Write a model as a TorchScript file and tell what was made.
+    """Write a model as a compiled file and tell what was made.
 
     Parameters
     ----------
+    mode : str
+        ``"torchscript"`` or ``"aotinductor"``.
     path : str
         Checkpoint, package or ``nequip.net:`` id.
     output : str, optional
-        File to write, ending in ``.nequip.pth``; the model's name in the current folder by default.
+        File to write, ending as files of the mode do (:data:`SUFFIXES`); the model's name in the current folder by
+        default.
     device : str, optional
-        Where the weights in the file are to be.
+        Where the weights in the file are to be, or what it is compiled for.
     inputs : mapping of str to number, optional
-        Values of the model's inputs for the comparison.
+        Values of the model's inputs: for the comparison of TorchScript, and a part of what AOTInductor compiles.
     trusted : str, optional
         SHA-256 that the model file must have.
     overwrite : bool
         Whether a file that is there may be replaced.
+    modifiers : sequence of str, optional
+        nequip's modifiers, of AOTInductor alone.
 
     Returns
     -------
     dict
-        JSON-ready; ``differences`` between file and model are relative to the largest value of each quantity.
+        JSON-ready; ``differences`` between a script and its model are relative to the largest value of each quantity,
+        ``kernels`` is how a package runs where it was made.
 
     Raises
     ------
     UsageError
         If the name has another suffix, or is taken.
     CompileError, ModelFileError, ImportError, ValueError
-        As :func:`openmm_nequip.models.compiling.scripting.write_script`.
+        As :func:`openmm_nequip.models.compiling.scripting.write_script` and
+        :func:`openmm_nequip.models.compiling.aot.write_package`.
     """
     began = time.perf_counter()
-    target = Path(output if output is not None else script_name(path))
-    if not target.name.endswith(SUFFIX) or target.name == SUFFIX:
-        raise UsageError(f"--output {output}: the name has to end in {SUFFIX}, by which others know such files")
+    suffix = SUFFIXES[mode]
+    target = Path(output if output is not None else compiled_name(path, suffix))
+    if not target.name.endswith(suffix) or target.name == suffix:
+        raise UsageError(f"--output {output}: the name has to end in {suffix}, by which others know such files")
     check_new([target], overwrite)
     source = locate(path, trusted)
-    check_execution(source, Execution(device=device, compile=False))
+    named = None if modifiers is None else tuple(modifiers)
+    check_execution(source, Execution(device=device, compile=False, modifiers=named))
+    where, values = parse_device(device), parse_inputs(inputs or {})
+    found: dict[str, Any] = {}
     with made_whole([target], overwrite) as scratch:
-        made = str(scratch / target.name)
-        agreement = write_script(source, made, parse_device(device), parse_inputs(inputs or {}))
+        made = scratch / target.name
+        if mode == "torchscript":
+            found["differences"] = asdict(write_script(source, str(made), where, values))
+        else:
+            write_package(source, where, made, named or (), values)
+            found["kernels"] = open_model(locate(made), Execution(device=str(where))).info.kernels
     return {
         "path": source.path,
         "kind": source.kind,
         "output": str(target),
         "size_bytes": target.stat().st_size,
         "sha256": sha256_of(str(target)),
-        "differences": asdict(agreement),
+        **found,
         "seconds": time.perf_counter() - began,
     }
 
 
-def script_name(path: str) -> str:
-    """Name of the TorchScript file of a model: its own, or that of a ``nequip.net:`` id, with the other suffix."""
+def compiled_name(path: str, suffix: str) -> str:
+    """Name of the compiled file of a model: its own, or that of a ``nequip.net:`` id, with another suffix.
+
+    Parameters
+    ----------
+    path : str
+        The model.
+    suffix : str
+        How the name is to end.
+
+    Returns
+    -------
+    str
+    """
     name = path.replace(":", "/").rstrip("/").split("/")[-2 if path.startswith("nequip.net:") else -1]
-    for suffix in (".nequip.zip", SUFFIX, ".nequip.pt2", ".ckpt", ".pth", ".zip"):
-        if name.endswith(suffix) and name != suffix:
-            return name.removesuffix(suffix) + SUFFIX
-    return name + SUFFIX
+    for own in (".nequip.zip", *SUFFIXES.values(), ".ckpt", ".pth", ".zip"):
+        if name.endswith(own) and name != own:
+            return name.removesuffix(own) + suffix
+    return name + suffix

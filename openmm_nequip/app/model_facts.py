@@ -9,7 +9,7 @@ from typing import Any
 
 from .._version import __version__
 from ..evaluate.cuda_graphs import describe_graphs, graphs_off_cuda
-from ..models import Execution, ModelInfo, format_of, locate, open_model, parse_device, read_info
+from ..models import Execution, ModelInfo, can_fuse, format_of, locate, open_model, parse_device, read_info
 from ..models.fused import describe_kernels, known_kernels
 from ..units import Units
 
@@ -74,7 +74,7 @@ def describe_model(
         info = read_info(source, run_code=False)
         graphs = graphs_off_cuda(where) or f"depends on the model{_LOAD}"
         kernels = info.kernels
-        if format_of(source.kind).can_fuse:
+        if can_fuse(source):
             kernels = known_kernels(source) or f"fused where they know the model{_LOAD}"
     assumed = Units() if info.units is None and not info.units_needed else None
     return {

@@ -115,9 +115,30 @@ def fuse(model: Any, tables: bool, backend: Backend = CPU) -> Fused:
     NotFusableError
         If a part of the model is not known, or a table cannot keep its promise.
     """
-    program = read_model(model)
+    return fuse_program(read_model(model), tables, backend)
+
+
+def fuse_program(program: Program, tables: bool, backend: Backend = CPU) -> Fused:
+    """Fuse what was read from a model.
+
+    Parameters
+    ----------
+    program : Program
+        The model as plain numbers.
+    tables, backend
+        As of :func:`fuse`.
+
+    Returns
+    -------
+    Fused
+
+    Raises
+    ------
+    NotFusableError
+        If a table cannot keep its promise.
+    """
     try:
-        found = _tables(program) if tables else None
+        found = tabulate_program(program) if tables else None
     except ValueError as error:
         raise NotFusableError(str(error)) from error
     made = backend.build(program, found)
@@ -135,8 +156,24 @@ def fuse(model: Any, tables: bool, backend: Backend = CPU) -> Fused:
     return Fused(made.source, made.weights, made.constants, facts)
 
 
-def _tables(program: Program) -> list[Table] | None:
-    """Tables of all radial functions of a program, with one grid; None if they would be too large."""
+def tabulate_program(program: Program) -> list[Table] | None:
+    """Tables of all radial functions of a program, with one grid.
+
+    Parameters
+    ----------
+    program : Program
+        Of any family.
+
+    Returns
+    -------
+    list of Table or None
+        For each layer, or for each pair of types; None if they would be too large.
+
+    Raises
+    ------
+    ValueError
+        If the promise of the tables cannot be kept.
+    """
     if isinstance(program, AllegroProgram):
         return tabulate_pairs(program)
     if not isinstance(program, NequIPProgram):

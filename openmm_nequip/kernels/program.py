@@ -82,10 +82,13 @@ class Radial:
     Parameters
     ----------
     weights : list of numpy.ndarray, (n_in, n_out) float64
-        Matrices of the MLP, SiLU between them.
+        Matrices of the MLP, with all factors in them.
+    activation : str
+        Name of the function between them.
     """
 
     weights: list[np.ndarray]
+    activation: str = "silu"
 
 
 @dataclass(frozen=True, eq=False)

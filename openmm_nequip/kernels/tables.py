@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .program import Bessel, NequIPProgram, Radial
+from .read.probing import ACTIVATIONS
 
 FIRST_KNOTS = 64
 MOST_KNOTS = 8192
@@ -99,11 +100,12 @@ def radial_function(program: NequIPProgram, radial: Radial) -> Callable[[torch.T
     """
     basis = bessel_function(program.basis)
     weights = [torch.from_numpy(matrix) for matrix in radial.weights]
+    activation = ACTIVATIONS[radial.activation]
 
     def network(x: torch.Tensor) -> torch.Tensor:
         hidden = basis(x)
         for i, matrix in enumerate(weights):
-            hidden = (torch.nn.functional.silu(hidden) if i else hidden) @ matrix
+            hidden = (activation(hidden) if i else hidden) @ matrix
         return hidden
 
     return network

@@ -13,7 +13,7 @@ from .base import Model, ModelInfo
 from .eager import fetch
 from .execution import Execution
 from .format import TORCHMDNET
-from .formats import FORMATS, format_of, identify
+from .formats import FORMATS, can_fuse, format_of, identify
 from .graph_inputs import check_inputs, parse_inputs, share_inputs
 from .modules.declared_path import DeclaredPath
 from .opening import check_execution, open_model, read_info
@@ -28,8 +28,8 @@ _ID = re.compile(r"[\w.-]*\w[\w.-]*/[\w.-]*\w[\w.-]*:[\w.-]*\w[\w.-]*")
 
 __all__ = [
     "FORMATS", "CompileError", "DeclaredPath", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo",
-    "ModelInputError", "ModelSource", "ModifierError", "check_execution", "check_inputs", "check_trusted", "format_of",
-    "load_model", "locate", "open_model", "parse_device", "read_info", "share_inputs", "trust",
+    "ModelInputError", "ModelSource", "ModifierError", "can_fuse", "check_execution", "check_inputs", "check_trusted",
+    "format_of", "load_model", "locate", "open_model", "parse_device", "read_info", "share_inputs", "trust",
 ]  # fmt: skip
 
 

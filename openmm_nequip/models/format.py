@@ -89,6 +89,8 @@ class Format:
         Whether AOTInductor can compile it at first use.
     can_fuse : bool
         Whether fused kernels may know it.
+    holds_program : callable
+        :class:`ModelSource` -> whether this file of a format that can be fused holds what is needed for it.
     recognise : callable
         :class:`Contents` -> whether the file is of this format.
     read_info : callable
@@ -115,5 +117,6 @@ class Format:
     read_info: Callable[[ModelSource], ModelInfo | None]
     open: Callable[[ModelSource, torch.device, Execution], Model]
     obstacle: Callable[[ModelSource, Execution], str] = lambda source, execution: ""
+    holds_program: Callable[[ModelSource], bool] = lambda source: True
     settings: tuple[str, ...] = ()
     read_info_as_run: Callable[[ModelSource, Settings], ModelInfo] | None = None

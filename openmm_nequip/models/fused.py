@@ -19,13 +19,15 @@ from ..kernels.backend import Backend, Code, StepperSetup
 from ..kernels.cpu import CPU
 from ..kernels.cpu.build import refusal
 from ..kernels.cpu.library import EDGES_PER_THREAD
-from ..kernels.fuse import Fused, backend_for, fuse, generator
+from ..kernels.fuse import Fused, backend_for, fuse, fuse_program, generator
 from ..upstream.nequip_state import default_dtype, preserved_global_state
 from .base import Model, ModelInfo, StepFunction, StepRequest
+from .carried_program import read_program
 from .compiling.aot import package_version
 from .eager import ALL_OUTPUTS, load_module
-from .format import PACKAGE, TORCHSCRIPT
-from .formats import format_of
+from .format import AOTINDUCTOR, PACKAGE, TORCHSCRIPT
+from .formats import can_fuse
+from .formats.aotinductor import read_metadata
 from .formats.torchscript import load_to_fuse
 from .graph_inputs import InputValues
 from .metadata import make_info, package_versions
@@ -92,7 +94,6 @@ class FusedModel(Model):
     def stepper(self, request: StepRequest) -> StepFunction:
         """See :meth:`Model.stepper`."""
 
-
         def neighbors(positions: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             edges = request.find(positions, cell)
             return edges.index, edges.shifts
@@ -127,7 +128,7 @@ def fused_model(
     KernelsError
         If the model has a part that the kernels do not know, or they cannot be built here.
     """
-    if not format_of(source.kind).can_fuse:
+    if not can_fuse(source):
         raise KernelsError(
             f"{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it came from"
         )
@@ -183,13 +184,15 @@ def describe_kernels(source: ModelSource, tables: bool = True, inputs: InputValu
     str
         One line, as :func:`known_kernels`.
     """
-    if not format_of(source.kind).can_fuse:
+    if not can_fuse(source):
         return "none: the file was compiled already"
     known = known_kernels(source, tables, inputs)
     if known is not None:
         return known
     try:
         with preserved_global_state():
+            if source.kind == AOTINDUCTOR:
+                return fuse_program(read_program(source)[0], tables).summary
             module, _ = _module_and_facts(source, inputs)
             with default_dtype(torch.float64):
                 return fuse(module, tables).summary
@@ -290,6 +293,9 @@ def _store(folder: Path, key: str, facts: dict[str, Any], **arrays: np.ndarray) 
 def _make(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Kept:
     logger.info("reading %s for the fused kernels", source.path)
     with preserved_global_state():
+        if source.kind == AOTINDUCTOR:
+            program, references = read_program(source)
+            return Kept(fuse_program(program, tables, backend), read_metadata(source), references)
         module, facts = _module_and_facts(source, inputs)
         with default_dtype(torch.float64):
             fused = fuse(module, tables, backend)

@@ -20,7 +20,7 @@ from .compiling.modifier_names import check_names
 from .compiling.modifiers import PREFERRED, wanted_modifiers
 from .execution import Execution
 from .format import AOTINDUCTOR, CHECKPOINT, Format
-from .formats import format_of, identify
+from .formats import can_fuse, format_of, identify
 from .formats.aotinductor import open_aotinductor
 from .formats.checkpoint import warn_of_age
 from .fused import fused_model
@@ -96,7 +96,7 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
         raise ModifierError(f"modifiers: {name!r} does not support the device 'cpu'; leave it out")
     if execution.kernels == "fused":
         refused = "the fused kernels cannot run this model: "
-        if not row.can_fuse:
+        if not can_fuse(source):
             raise KernelsError(
                 f"{refused}{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it "
                 "came from"
@@ -212,7 +212,7 @@ def _load(source: ModelSource, device: torch.device, execution: Execution) -> Mo
 
 def _loaded(row: Format, source: ModelSource, device: torch.device, execution: Execution) -> Model:
     reason = ""
-    if row.can_fuse and execution.wants_fused:
+    if can_fuse(source) and execution.wants_fused:
         try:
             return fused_model(source, device, execution.tables, execution.inputs)
         except KernelsError as error:

@@ -12,7 +12,7 @@ from ...errors import KernelsError, NonFiniteError, SimulationError
 from ...evaluate.evaluator import Evaluator
 from ...evaluate.placement import Placement
 from ...graph.neighbors import NeighborList
-from ...models import Model, ModelSource, format_of, load_model, locate, read_info
+from ...models import Model, ModelSource, can_fuse, load_model, locate, read_info
 from ...models.fused import known_kernels
 from ...models.graph_inputs import parse_inputs
 from ...potential import atom_types
@@ -71,7 +71,7 @@ def load_for_frames(
     """
     source = locate(path, trusted)
     on_cpu = device is None or str(device).startswith("cpu")
-    if kernels == "auto" and not compile and on_cpu and format_of(source.kind).can_fuse:
+    if kernels == "auto" and not compile and on_cpu and can_fuse(source):
         known = known_kernels(source, inputs=parse_inputs(inputs or {}))
         if known is not None and not known.startswith("none"):
             try:

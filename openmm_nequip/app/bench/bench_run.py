@@ -23,7 +23,7 @@ from ...evaluate.placement import Placement
 from ...files import folder_obstacle
 from ...forces import choose_backend
 from ...forces.spec import PotentialSpec
-from ...models import ModelInfo, format_of, locate, read_info
+from ...models import ModelInfo, can_fuse, locate, read_info
 from ...models.units_in_force import units_of
 from ...options import skin_in_nm
 from .bench_environment import describe_environment
@@ -126,7 +126,7 @@ def _prepare(
     settings: BenchSettings, subject: Subject, folder: Path
 ) -> tuple[ModelInfo, list[Contender], dict[str, Any]]:
     """Facts about the model, everyone who is timed, and the document that the figures go to."""
-    kernels = settings.kernels or (("fused", "none") if format_of(subject.source.kind).can_fuse else ("none",))
+    kernels = settings.kernels or (("fused", "none") if can_fuse(subject.source) else ("none",))
     platforms = settings.platforms or tuple(present_platforms())
     devices = tuple(dict.fromkeys(map(device_of, platforms)))
     left_out: list[dict[str, str]] = []

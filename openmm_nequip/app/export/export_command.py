@@ -100,7 +100,7 @@ def export(arguments: argparse.Namespace) -> Answer:
     _check_options(arguments, target)
     from ...models.units_in_force import log_units
     from ...units import resolve_units
-    from ..compiling_facts import script_name
+    from ..compiling_facts import compiled_name
     from ..new_files import made_whole
     from ..single_point import read_types
     from ..typed_inputs import read_inputs
@@ -108,7 +108,7 @@ def export(arguments: argparse.Namespace) -> Answer:
 
     typed = arguments.units or (None, None)
     resolve_units(*typed)  # a slip in them is told before the model is read
-    name = script_name(arguments.model).removesuffix(".nequip.pth")
+    name = compiled_name(arguments.model, "")
     folder = Path(arguments.output if arguments.output is not None else f"{name}-{arguments.format}")
     types, inputs = read_types(arguments.types), read_inputs(arguments.input)
     given = arguments.model, arguments.structure, typed, types, inputs

@@ -13,8 +13,7 @@ import torch
 
 from ...choices import BACKENDS
 from ...errors import OpenMMNequIPError, UnavailableError
-from ...models import format_of
-from ...models.fused import describe_kernels
+from ...models import can_fuse, format_of
 from ...units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...upstream.nequip_calculator import torch_sim_model
 from ...upstream.nequip_state import default_dtype, preserved_global_state
@@ -53,12 +52,11 @@ def programs(
     """
     row = format_of(subject.source.kind)
     variants = ["eager"] if row.can_compile else ["none"]
-    variants += (["none"] if compiled and row.can_compile else []) + (["fused"] if row.can_fuse else [])
+    variants += (["none"] if compiled and row.can_compile else []) + (["fused"] if can_fuse(subject.source) else [])
     for variant in variants:
         yield f"model alone, {how_it_runs(subject, variant)}", _alone(subject, variant, structure, types)
     bench = BenchSystem(structure.path, structure.topology, structure.positions_nm, structure.box_nm)
-    fused = row.can_fuse and not describe_kernels(subject.source).startswith("none")
-    best = "fused" if fused else "none" if compiled or not row.can_compile else "eager"
+    best = "fused" if can_fuse(subject.source) else "none" if compiled or not row.can_compile else "eager"
     for platform in present_platforms():
         for backend in BACKENDS[1:]:
             # A TorchForce runs scripts, not kernels that are called through Python.

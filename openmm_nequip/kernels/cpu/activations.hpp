@@ -2,7 +2,7 @@
 //
 // | kind     | f(x)                                      | f'(x)                                            |
 // | IDENTITY | x                                         | 1                                                |
-// | SILU     | x s, with s = 1 / (1 + exp(-x))           | s (1 + x (1 - s))                                |
+// | SILU     | x s, with s = 1 / (1 + exp(-x))           | s + x s (1 - s)                                  |
 // | TANH     | tanh(x) = 1 - 2 / (exp(2x) + 1)           | 1 - tanh(x)^2                                    |
 // | ABS      | |x|                                       | sign(x)                                          |
 // | SSP      | softplus(x) - ln 2                        | s                                                |
@@ -26,7 +26,7 @@ INLINE void activate(int kind, vec x, vec& value, vec& slope) {
   if (kind == SILU) {
     vec sigmoid = one / (one + exp_lanes(-x));
     value = x * sigmoid;
-    slope = sigmoid * (one + x * (one - sigmoid));
+    slope = sigmoid + value * (one - sigmoid);
   } else if (kind == SIGMOID) {
     value = one / (one + exp_lanes(-x));
     slope = value * (one - value);

@@ -127,7 +127,8 @@ static bool measure_edges(Edges& edges, long atom, Role role, const double* posi
     edges.other[next] = other;
     edges.type[next] = types[other];
     edges.length[next] = r;
-    for (int d = 0; d < 3; d++) edges.direction[d][next] = (real)(v[d] / r);
+    const double reciprocal_length = 1.0 / r;
+    for (int d = 0; d < 3; d++) edges.direction[d][next] = (real)(v[d] * reciprocal_length);
 #if TABULATED
     const double place = x * N_KNOTS;
     int knot = (int)place;

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from ...cache import find, keep
 from ..backend import Code
 from .build import build, library_name
 
 #: What a call may answer, as in ``interface.hpp``.
 DONE, OUT_OF_MEMORY, OUT_OF_RANGE, STALE, BAD_POSITIONS, BAD_RESULT = range(6)
+#: How names of files end that say that a library agreed with a model.
+_AGREES = ".agrees"
 #: Edges that one thread should have before another one helps.
 EDGES_PER_THREAD = 128
 _POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
@@ -90,7 +95,8 @@ def open_library(code: Code, folder: Path, check: Callable[[Library], None] | No
     folder : pathlib.Path
         Where compiled code is kept.
     check : callable, optional
-        Raises NotFusableError if a new library computes something wrong.
+        Raises NotFusableError if a library computes something wrong. It is asked once for each library and content:
+        models of one architecture share their library, and what is right for one need not be so for the other.
 
     Returns
     -------
@@ -104,12 +110,25 @@ def open_library(code: Code, folder: Path, check: Callable[[Library], None] | No
         If the library did not pass the check, now or before.
     """
 
-    def tried(path: Path) -> None:
-        if check:
-            check(Library(path, code.weights, code.constants))
+    name = library_name(code.source)
+    if check is None:
+        return Library(build(code.source, folder, name), code.weights, code.constants)
+    tried: list[Library] = []
 
-    path = build(code.source, folder, library_name(code.source), tried if check else None)
-    return Library(path, code.weights, code.constants)
+    def try_new(path: Path) -> None:
+        tried.append(Library(path, code.weights, code.constants))
+        check(tried[-1])
+
+    path = build(code.source, folder, name, try_new)
+    library = Library(path, code.weights, code.constants)
+    content = hashlib.sha256(code.weights.tobytes() + code.constants.tobytes()).hexdigest()
+    seen = f"{name}-{content}"
+    if tried or find(folder, seen, _AGREES) is None:
+        if not tried:
+            check(library)
+        with contextlib.suppress(OSError):  # a cache folder that can only be read
+            keep(folder, seen, _AGREES, b"")
+    return library
 
 
 class Step:

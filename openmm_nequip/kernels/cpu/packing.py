@@ -75,6 +75,25 @@ def padded(count: int, lanes: int) -> int:
     return -(-count // lanes) * lanes
 
 
+def in_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
+    """A matrix as ``multiply_panels`` of products.hpp reads it.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, (n_in, n_out)
+        Padded on both sides.
+    lanes : int
+        Numbers of a vector.
+
+    Returns
+    -------
+    numpy.ndarray, (n_in * n_out,)
+        Two vectors of columns after another, each with all rows.
+    """
+    width = 2 * lanes
+    return np.concatenate([matrix[:, start : start + width].ravel() for start in range(0, matrix.shape[1], width)])
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Blocks in one row of numbers: block by block, component by component, channels padded.

@@ -56,14 +56,19 @@ INLINE void add_repulsion_slope(const StepState& step, int centre_type, int neig
 INLINE void add_edge_force(double radial, const double* h, const double* u, double r, double* centre, double* neighbour,
                            double* virial) {
   const double along = h[0] * u[0] + h[1] * u[1] + h[2] * u[2];
+  const double reciprocal_length = 1.0 / r;
   double gradient[3];
   for (int d = 0; d < 3; d++) {
-    gradient[d] = radial * u[d] + (h[d] - along * u[d]) / r;
+    gradient[d] = radial * u[d] + (h[d] - along * u[d]) * reciprocal_length;
     neighbour[d] -= gradient[d];
     centre[d] += gradient[d];
   }
   for (int a = 0; a < 3; a++)
-    for (int b = 0; b < 3; b++) virial[3 * a + b] -= 0.5 * r * (gradient[a] * u[b] + gradient[b] * u[a]);
+    for (int b = 0; b <= a; b++) {
+      const double part = 0.5 * r * (gradient[a] * u[b] + gradient[b] * u[a]);
+      virial[3 * a + b] -= part;
+      if (a != b) virial[3 * b + a] -= part;
+    }
 }
 
 // Add the repulsion of the edges of which an atom is the centre to its energy; nothing without one.

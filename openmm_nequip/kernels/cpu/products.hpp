@@ -2,14 +2,16 @@
 //
 //     outputs[r, :] += inputs[r, :] W              W is (n_in, n_out); rows lie anywhere in memory, or at equal distances
 //
-// Memory: matrices are row-major with both sides padded with zeros to whole vectors; the transposed one is stored as well where
-// gradients go the other way, so both are the same product.
+// Memory: both sides of a matrix are padded with zeros to whole vectors; the transposed one is stored as well where gradients go
+// the other way, so both are the same product. Matrices are row-major, or in panels: two vectors of columns after another, each
+// with all its rows behind one another, the last with one vector where their number is odd.
 //
 // | symbol            | meaning                                                                                       |
-// | `multiply`        | for rows anywhere in memory                                                                   |
-// | `multiply_strided` | for rows at equal distances; without ADD the outputs are set instead of added to              |
-// | `DenseLayer`      | a matrix of a network, and the transposed one, among the weights                              |
+// | `multiply`        | for rows anywhere in memory and a row-major matrix                                            |
+// | `multiply_panels` | for rows at equal distances and a matrix in panels; without ADD the outputs are set, not added to |
+// | `DenseLayer`      | a matrix of a network in panels, and the transposed one, among the weights                    |
 #pragma once
+#include <type_traits>
 #include "vectors.hpp"
 
 namespace {
@@ -64,22 +66,63 @@ static void multiply(int n, int n_in, int n_out, const real* const* inputs, cons
   for (; r < n; r++) multiply_rows<1>(n_in, n_out, inputs + r, matrix, outputs + r);
 }
 
-// The same for rows `input_stride` and `output_stride` numbers apart.
-template <bool ADD>
-static void multiply_strided(int n, int n_in, int n_out, const real* inputs, long input_stride, const real* matrix,
-                             real* outputs, long output_stride) {
-  constexpr int MOST = 16;
-  const real* from[MOST];
-  real* to[MOST];
-  for (int start = 0; start < n; start += MOST) {
-    const int rows = n - start < MOST ? n - start : MOST;
-    for (int r = 0; r < rows; r++) {
-      from[r] = inputs + (start + r) * input_stride;
-      to[r] = outputs + (start + r) * output_stride;
-      if (!ADD) clear(to[r], n_out);
+// The same for ROWS rows at equal distances and one panel of COLUMNS vectors.
+template <bool ADD, int ROWS, int COLUMNS>
+INLINE void panel_registers(int n_in, const real* inputs, long input_stride, const real* panel, real* outputs,
+                            long output_stride) {
+  vec sums[ROWS][COLUMNS];
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 4
+    for (int c = 0; c < COLUMNS; c++) sums[r][c] = ADD ? load(outputs + r * output_stride + c * LANES) : vec{};
+  for (int i = 0; i < n_in; i++) {
+    vec row[COLUMNS];
+#pragma GCC unroll 4
+    for (int c = 0; c < COLUMNS; c++) row[c] = load(panel + ((long)i * COLUMNS + c) * LANES);
+#pragma GCC unroll 16
+    for (int r = 0; r < ROWS; r++) {
+      const vec input = splat(inputs[r * input_stride + i]);
+#pragma GCC unroll 4
+      for (int c = 0; c < COLUMNS; c++) sums[r][c] += input * row[c];
     }
-    multiply(rows, n_in, n_out, from, matrix, to);
   }
+#pragma GCC unroll 16
+  for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 4
+    for (int c = 0; c < COLUMNS; c++) store(outputs + r * output_stride + c * LANES, sums[r][c]);
+}
+
+// All rows of one panel. With 32 registers the sums of 12 rows take 24 of them.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int MOST_ROWS = 12;
+#else
+constexpr int MOST_ROWS = 8;
+#endif
+template <bool ADD, int COLUMNS>
+static void panel_rows(int n, int n_in, const real* inputs, long input_stride, const real* panel, real* outputs,
+                       long output_stride) {
+  int r = 0;
+  const auto some = [&](auto rows) {
+    constexpr int ROWS = decltype(rows)::value;
+    for (; r + ROWS <= n; r += ROWS)
+      panel_registers<ADD, ROWS, COLUMNS>(n_in, inputs + r * input_stride, input_stride, panel, outputs + r * output_stride,
+                                          output_stride);
+  };
+  some(std::integral_constant<int, MOST_ROWS>{});
+  some(std::integral_constant<int, 4>{});
+  some(std::integral_constant<int, 2>{});
+  some(std::integral_constant<int, 1>{});
+}
+
+// The same for n rows `input_stride` and `output_stride` numbers apart and a matrix in panels; without ADD the outputs are set.
+// One panel after another, so that it stays in the first cache for all rows.
+template <bool ADD>
+static void multiply_panels(int n, int n_in, int n_out, const real* inputs, long input_stride, const real* matrix, real* outputs,
+                            long output_stride) {
+  int c = 0;
+  for (; c + 2 * LANES <= n_out; c += 2 * LANES)
+    panel_rows<ADD, 2>(n, n_in, inputs, input_stride, matrix + (long)c * n_in, outputs + c, output_stride);
+  if (c < n_out) panel_rows<ADD, 1>(n, n_in, inputs, input_stride, matrix + (long)c * n_in, outputs + c, output_stride);
 }
 
 // One layer of a network: a matrix and the transposed one.

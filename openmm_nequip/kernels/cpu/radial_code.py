@@ -7,6 +7,7 @@ import numpy as np
 from ..allegro_program import Splines
 from ..program import Bessel, Layer, Repulsion
 from ..tables import Table
+from .layer_code import ACTIVATION_KINDS
 from .packing import Blob, LayerRows, pack_table, pad_matrix, padded, radial_columns
 
 #: Coefficients of a quintic table.
@@ -109,9 +110,10 @@ def network_code(number: int, layer: Layer, rows: LayerRows, n_basis: int, blob:
         for matrix, n_in, n_out in zip(matrices, widths, widths[1:], strict=False)
     ]
     hidden = max([*widths[1:-1], blob.lanes])
+    kind = ACTIVATION_KINDS.index(layer.radial.activation)
     return (
         f"struct Radial{number} {{\n"
-        f"  static constexpr int LAYERS = {len(matrices)}, WIDEST = {hidden};\n"
+        f"  static constexpr int LAYERS = {len(matrices)}, WIDEST = {hidden}, ACTIVATION = {kind};\n"
         f"  static constexpr int WIDTHS[] = {{{', '.join(map(str, widths))}}};\n"
         f"  static constexpr long MATRICES[] = {{{', '.join(map(str, offsets))}}};\n"
         "};"

@@ -1,8 +1,8 @@
 // Radial weights of the tensor products, from tables or from the network itself, and their derivative.
 //
 // A weight R(x) of every path and channel, x = r / cutoff, is the output of an MLP of the radial basis:
-//     h_0 = basis(x)       h_{k+1} = silu(h_k W_k)       R = h_n W_n
-//     h_0' = basis'(x)     h_{k+1}' = silu'(h_k W_k) (h_k' W_k)       R' = h_n' W_n
+//     h_0 = basis(x)       h_{k+1} = f(h_k W_k)          R = h_n W_n
+//     h_0' = basis'(x)     h_{k+1}' = f'(h_k W_k) (h_k' W_k)          R' = h_n' W_n
 // The derivative goes forward with the value, because x is its only variable.
 //
 // With tables R is a polynomial of the fraction of the interval between two knots, see table_values.hpp.
@@ -57,7 +57,7 @@ INLINE void radial_layers(RadialRows& rows, RadialScratch<Network>& scratch, con
     for (int e = 0; e < n; e++)
       for (int c = 0; c < width; c += LANES) {
         vec value, slope;
-        activate(SILU, load(values[e] + c), value, slope);
+        activate(Network::ACTIVATION, load(values[e] + c), value, slope);
         store(values[e] + c, value);
         if (last_slopes) store(slopes[e] + c, load(slopes[e] + c) * slope);
       }

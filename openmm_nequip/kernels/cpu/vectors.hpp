@@ -1,4 +1,4 @@
-// Vectors of the machine: loads, stores, the sum of the lanes and exp. Everything else is written in terms of these.
+// Vectors of the machine: loads, stores, sums of lanes and exp. Everything else is written in terms of these.
 //
 // Memory: a `vec` is LANES numbers side by side. `load` and `store` want addresses at multiples of its size; weights, rows of
 // features and scratch memory are laid out so that every vector of channels starts at one. `load_unaligned` serves arrays of
@@ -13,6 +13,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #define INLINE_MEMBER inline __attribute__((always_inline))
 #define INLINE static INLINE_MEMBER
@@ -55,23 +56,51 @@ template <> struct Halving<2> {
 };
 INLINE real sum_lanes(vec value) { return Halving<LANES>::sum(value); }
 
+// Sums of the lanes of LANES vectors at once, in the lanes of one: in turn, pairs of vectors become one with the sums of
+// neighbouring lanes, then of neighbouring pairs of them, and so on. `values` is overwritten.
+template <int BLOCK> struct Pairing {
+  // Which lane of a and b, one behind the other, is the first of the two that are added into lane i.
+  static constexpr int first(int i) {
+    return i - i % (2 * BLOCK) + i % BLOCK + (i % (2 * BLOCK) < BLOCK ? 0 : LANES);
+  }
+  template <int... LANE> static INLINE_MEMBER vec add(vec a, vec b, std::integer_sequence<int, LANE...>) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, first(LANE)...) + __builtin_shufflevector(a, b, (first(LANE) + BLOCK)...);
+#else
+    const whole_vec low = {first(LANE)...}, high = {(first(LANE) + BLOCK)...};
+    return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
+#endif
+  }
+  static INLINE_MEMBER vec sums(vec* values) {
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES / (2 * BLOCK); i++)
+      values[i] = add(values[2 * i], values[2 * i + 1], std::make_integer_sequence<int, LANES>{});
+    return Pairing<2 * BLOCK>::sums(values);
+  }
+};
+template <> struct Pairing<LANES> {
+  static INLINE_MEMBER vec sums(vec* values) { return values[0]; }
+};
+INLINE vec sums_of_lanes(vec* values) { return Pairing<1>::sums(values); }
+
+
 // exp(x) = 2^n exp(f) with n = round(x / ln 2) and |f| <= ln(2) / 2. ln 2 is subtracted in two parts, the first of which has so
-// few digits that its product with n is exact; exp(f) is its Taylor polynomial, cut where it rounds to the same number. 2^n is
-// made of the bits of its exponent. Arguments beyond the range of `real` are clamped.
+// few digits that its product with n is exact; exp(f) is its Taylor polynomial, cut where it rounds to the same number. Adding
+// 1.5 times the number whose last digit is 1 rounds to whole numbers, and leaves n in the last bits; from there it is added to
+// the exponent of exp(f). Arguments beyond the range of `real` are clamped.
 INLINE vec exp_lanes(vec x) {
 #if SINGLE_PRECISION
-  const real lowest = -87.0f, highest = 88.0f;
-  const int exponent_bias = 127, fraction_bits = 23;
+  const real lowest = -87.0f, highest = 88.0f, round = 12582912.0f;
+  const int fraction_bits = 23;
 #else
-  const real lowest = -708.0, highest = 709.0;
-  const int exponent_bias = 1023, fraction_bits = 52;
+  const real lowest = -708.0, highest = 709.0, round = 6755399441055744.0;
+  const int fraction_bits = 52;
 #endif
   x = x < lowest ? splat(lowest) : x;
   x = x > highest ? splat(highest) : x;
-  vec scaled = x * (real)1.4426950408889634;
-  scaled = scaled + (scaled < 0 ? splat((real)-0.5) : splat((real)0.5));
-  whole_vec n = __builtin_convertvector(scaled, whole_vec);
-  vec n_real = __builtin_convertvector(n, vec);
+  const vec rounded = x * (real)1.4426950408889634 + round, n_real = rounded - round;
+  whole_vec n;
+  std::memcpy(&n, &rounded, sizeof n);
 #if SINGLE_PRECISION
   vec f = x - n_real * 0.693359375f;
   f = f + n_real * 2.12194440e-4f;
@@ -86,10 +115,11 @@ INLINE vec exp_lanes(vec x) {
 #endif
   vec result = splat(taylor[degree]);
   for (int i = degree - 1; i >= 0; i--) result = result * f + taylor[i];
-  whole_vec bits = (n + exponent_bias) << fraction_bits;
-  vec power;
-  std::memcpy(&power, &bits, sizeof power);
-  return result * power;
+  whole_vec bits;
+  std::memcpy(&bits, &result, sizeof bits);
+  bits += n << fraction_bits;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
 }
 
 }  // namespace

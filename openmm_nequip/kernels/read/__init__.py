@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import NotFusableError, UpstreamError
 from ..program import Program
-from . import allegro, nequip
+from . import allegro, early_nequip, nequip
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ class Reader:
 
 
 #: Readers in the order in which they are asked.
-READERS = (Reader("nequip", nequip.recognises, nequip.read), Reader("allegro", allegro.recognises, allegro.read))
+READERS = (
+    Reader("nequip of versions up to 0.6", early_nequip.recognises, early_nequip.read),
+    Reader("nequip", nequip.recognises, nequip.read),
+    Reader("allegro", allegro.recognises, allegro.read),
+)
 
 
 def read_model(model: Any) -> Program:

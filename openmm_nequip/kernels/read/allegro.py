@@ -26,7 +26,17 @@ from ...upstream.allegro_modules import (
 )
 from ..allegro_program import AllegroProgram, Mlp, Product, Splines
 from ..program import Bessel
-from .energy_model import Parts, expect_plain_sum, per_type, read_cutoffs, read_dtype, read_harmonics, read_repulsion
+from .early_nequip import is_early
+from .energy_model import (
+    Parts,
+    energy_network,
+    expect_plain_sum,
+    per_type,
+    read_cutoffs,
+    read_dtype,
+    read_harmonics,
+    read_repulsion,
+)
 from .probing import expect_class, read_mlp, to_array
 
 _BESSEL, _SPLINE = "SequentialGraphNetwork", "TwoBodySplineScalarEmbed"
@@ -68,7 +78,12 @@ def read(model: Any) -> AllegroProgram:
     NotFusableError
         If a module is not known, naming it.
     """
-    parts = Parts(model, _KNOWN)
+    if is_early(model):
+        raise NotFusableError(
+            "it is an Allegro model of nequip <= 0.6, which mixes the channels of the tensors of an edge between its "
+            "layers; the kernels go over atoms and never make these tensors"
+        )
+    parts = Parts(energy_network(model), _KNOWN)
     norm, embed, allegro, scale_shift = (
         parts.one(kind)
         for kind in (

@@ -23,13 +23,36 @@ _SAMPLES = 200
 _MAX_ORDER = 6
 
 
-class Parts:
-    """Modules of the energy model in the order in which they run, by the name of their class.
+def energy_network(model: Any) -> Any:
+    """The part of a model of nequip >= 0.7 that makes energies.
 
     Parameters
     ----------
     model : torch.nn.Module
         nequip's GraphModel.
+
+    Returns
+    -------
+    torch.nn.Module
+        nequip's SequentialGraphNetwork.
+
+    Raises
+    ------
+    NotFusableError
+        If it has another structure.
+    """
+    expect_class(model.model, "ForceStressOutput", "the model's outermost module")
+    expect_class(model.model.func, "SequentialGraphNetwork", "the energy model")
+    return model.model.func
+
+
+class Parts:
+    """Modules of the energy model in the order in which they run, by the name of their class.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        nequip's SequentialGraphNetwork.
     known : collection of str
         Names of the classes that the reader knows.
 
@@ -39,10 +62,7 @@ class Parts:
         If there is a module of another class.
     """
 
-    def __init__(self, model: Any, known: Collection[str]) -> None:
-        expect_class(model.model, "ForceStressOutput", "the model's outermost module")
-        network = model.model.func
-        expect_class(network, "SequentialGraphNetwork", "the energy model")
+    def __init__(self, network: Any, known: Collection[str]) -> None:
         self.named = submodules(network)
         for name, module in self.named:
             if type(module).__name__ not in known:

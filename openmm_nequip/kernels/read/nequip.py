@@ -18,7 +18,16 @@ import torch
 
 from ...errors import NotFusableError
 from ..program import Block, Layer, NequIPProgram
-from .energy_model import Parts, expect_plain_sum, per_type, read_cutoffs, read_dtype, read_harmonics, read_repulsion
+from .energy_model import (
+    Parts,
+    energy_network,
+    expect_plain_sum,
+    per_type,
+    read_cutoffs,
+    read_dtype,
+    read_harmonics,
+    read_repulsion,
+)
 from .nequip_layers import read_layer
 from .probing import expect_class, read_mlp, show_blocks, to_array
 
@@ -60,7 +69,7 @@ def read(model: Any) -> NequIPProgram:
     NotFusableError
         If a module is not known, naming it.
     """
-    parts = Parts(model, _KNOWN)
+    parts = Parts(energy_network(model), _KNOWN)
     embed, basis, scale_shift = (
         parts.one(k) for k in ("NodeTypeEmbed", "BesselEdgeLengthEncoding", "PerTypeScaleShift")
     )

@@ -10,7 +10,16 @@ import torch
 from ...errors import NotFusableError
 from ..program import Block, Gate, Layer, Mix, Path, Radial
 from .bilinear import bilinear_maps
-from .probing import blocks_of, expect_class, probe_linear_map, read_mlp, recognise_activation, show_blocks, to_array
+from .probing import (
+    blocks_of,
+    expect_class,
+    probe_linear_map,
+    read_fully_connected,
+    read_mlp,
+    recognise_activation,
+    show_blocks,
+    to_array,
+)
 
 
 def read_layer(name: str, module: Any, inputs: list[Block], embedding: torch.Tensor) -> Layer:
@@ -41,7 +50,7 @@ def read_layer(name: str, module: Any, inputs: list[Block], embedding: torch.Ten
     expect_class(conv, "InteractionBlock", f"{name}.conv")
     if module.resnet:
         raise NotFusableError(f"{name} adds its input to its output (resnet)")
-    for attribute in ("linear_1", "linear_2", "edge_mlp", "sc"):
+    for attribute in ("linear_1", "linear_2", "fc" if hasattr(conv, "fc") else "edge_mlp", "sc"):
         if not hasattr(conv, attribute):
             raise NotFusableError(f"{name}.conv has no {attribute}: it is of a version of nequip that is not known")
     # nequip 0.7 has the tensor product in the block itself.
@@ -65,10 +74,16 @@ def read_layer(name: str, module: Any, inputs: list[Block], embedding: torch.Ten
             pieces = [_onto_gate({(i, j): matrix}, outputs, gate, offsets) for matrix in stack]
             for piece in zip(*pieces, strict=True):
                 connection.append(Mix(piece[0][0], piece[0][1], np.stack([matrix for _, _, matrix in piece])))
-    matrices, activation = read_mlp(conv.edge_mlp, f"{name}.conv.edge_mlp")
-    if len(matrices) > 1 and activation[0] != "silu":
-        raise NotFusableError(f"{name}.conv.edge_mlp has the activation {activation[0]} instead of silu")
-    return Layer(inputs, first, paths, middle, second, connection, gate, Radial(matrices))
+    return Layer(inputs, first, paths, middle, second, connection, gate, _radial(name, conv))
+
+
+def _radial(name: str, conv: Any) -> Radial:
+    """The radial network: of nequip's own classes, or of e3nn's until nequip 0.6."""
+    if hasattr(conv, "fc"):
+        matrices, (activation, factor) = read_fully_connected(conv.fc, f"{name}.conv.fc")
+    else:
+        matrices, (activation, factor) = read_mlp(conv.edge_mlp, f"{name}.conv.edge_mlp")
+    return Radial([matrices[0], *(factor * matrix for matrix in matrices[1:])], activation)
 
 
 def _self_connection(
@@ -97,7 +112,7 @@ def _normalisation(name: str, conv: Any) -> np.ndarray:
         return to_array(conv.avg_num_neighbors_norm.norm_const)
     if hasattr(conv, "scatter_norm_factor"):  # nequip 0.8 to 0.15
         factor = conv.scatter_norm_factor
-    elif hasattr(conv, "avg_num_neighbors"):  # nequip 0.7
+    elif hasattr(conv, "avg_num_neighbors"):  # nequip <= 0.7
         factor = None if conv.avg_num_neighbors is None else conv.avg_num_neighbors**-0.5
     else:
         raise NotFusableError(f"{name}.conv has no normalisation of the kinds that are known")

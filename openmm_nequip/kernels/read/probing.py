@@ -138,6 +138,46 @@ def read_mlp(module: Any, what: str) -> tuple[list[np.ndarray], tuple[str, float
     return matrices, activations.pop() if activations else ("identity", 1.0)
 
 
+def read_fully_connected(module: Any, what: str) -> tuple[list[np.ndarray], tuple[str, float]]:
+    """The same of e3nn's ``FullyConnectedNet``, which models of nequip <= 0.6 have.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        e3nn's network: each layer divides its weights by the root of ``h_in`` and ``var_in``, and multiplies what it
+        gives by that of ``var_out``.
+    what : str
+        Its part in the model, for the message.
+
+    Returns
+    -------
+    matrices : list of numpy.ndarray, (n_in, n_out) float64
+    activation : tuple of (str, float)
+        As of :func:`read_mlp`.
+
+    Raises
+    ------
+    NotFusableError
+        If it has more than one activation, or one behind its last layer.
+    """
+    matrices, activations = [], set()
+    layers, before = list(module), 1.0
+    for k, layer in enumerate(layers):
+        expect_class(layer, "_Layer", f"a layer of {what}")
+        weight = to_array(layer.weight) * before / np.sqrt(float(layer.h_in) * float(layer.var_in))
+        before = float(layer.var_out) ** 0.5
+        if k + 1 == len(layers):
+            if getattr(layer, "act", None) is not None:
+                raise NotFusableError(f"{what} has an activation behind its last layer")
+            weight *= before
+        else:
+            activations.add(recognise_activation(layer.act, torch.float64))
+        matrices.append(weight)
+    if len(activations) > 1:
+        raise NotFusableError(f"{what} has more than one activation")
+    return matrices, activations.pop() if activations else ("identity", 1.0)
+
+
 def probe_linear_map(
     function: Callable[[torch.Tensor], torch.Tensor], sources: list[Block], targets: list[Block], dtype: torch.dtype
 ) -> dict[tuple[int, int], np.ndarray]:

@@ -37,6 +37,7 @@ class ScriptedModule:
 
     def __init__(self, module: Any) -> None:
         self._module = module
+        self._input_dtype: torch.dtype | None = None
 
     @property
     def _modules(self) -> dict[str, Any]:
@@ -56,7 +57,14 @@ class ScriptedModule:
         return _shown(name, found)
 
     def __call__(self, *arguments: Any) -> Any:
+        if self._input_dtype is not None:
+            arguments = tuple(rounded(argument, self._input_dtype) for argument in arguments)
         return self._module(*arguments)
+
+    def taking(self, dtype: torch.dtype) -> ScriptedModule:
+        """The same, which rounds the fields of a structure before it reads them: modules of nequip <= 0.6 do not."""
+        self._input_dtype = dtype
+        return self
 
     def __iter__(self) -> Iterator[Any]:
         return iter(show(child) for child in self._module.children())
@@ -64,6 +72,23 @@ class ScriptedModule:
     def modules(self) -> Iterator[Any]:
         """All modules, the outermost first."""
         return iter(show(module) for module in self._module.modules())
+
+
+def rounded(fields: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Fields of a structure with the numbers that are not whole in a precision.
+
+    Parameters
+    ----------
+    fields : dict of str to torch.Tensor, (...)
+        nequip's.
+    dtype : torch.dtype
+        The precision.
+
+    Returns
+    -------
+    dict of str to torch.Tensor, (...)
+    """
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in fields.items()}
 
 
 def _shown(name: str, value: Any) -> Any:

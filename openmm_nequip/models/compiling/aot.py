@@ -1,4 +1,4 @@
-"""Checkpoints and packages compiled with AOTInductor at first use and kept in the cache folder.
+"""Checkpoints and packages compiled with AOTInductor: at first use, kept in the cache folder, or into a file.
 
 The compilation runs in a process of its own: it needs nequip's global settings, holds the interpreter for a minute,
 and a Ctrl-C or crash in it must not harm the simulation's process.
@@ -22,6 +22,7 @@ from ...cxx import find_compiler, for_inductor, missing_compiler
 from ...errors import CompileError
 from ...kernels.cpu.build import machine
 from ...progress import run_program
+from ..format import CHECKPOINT, PACKAGE
 from ..graph_inputs import InputValues
 from ..source import ModelSource
 
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 #: Raise when the compiled files of an older release must not be used any more.
 CACHE_FORMAT = 4
-_SUFFIX = ".nequip.pt2"
+SUFFIX = ".nequip.pt2"
 WORKER = "openmm_nequip.models.compiling.worker"
 
 
@@ -70,17 +71,49 @@ def cached_package(
         facts = _facts(source, device) | _modified(modifiers, optional) | ({"inputs": inputs} if inputs else {})
         facts |= {"target": target} if target else {}
         folder, key = shelf("compiled"), key_of(facts)
-        found = find(folder, key, _SUFFIX)
+        found = find(folder, key, SUFFIX)
         if found is not None:
             return found[0]
-        options = ["--modifiers", *modifiers] * bool(modifiers) + ["--optional"] * optional
-        options += ["--inputs", json.dumps(dict(inputs))] * bool(inputs) + ["--target", target] * bool(target)
+        options = _options(modifiers, optional, inputs) + ["--target", target] * bool(target)
         with scratch(folder, "compile") as work:
-            made = work / f"model{_SUFFIX}"
+            made = work / f"model{SUFFIX}"
             compile_in_worker(source, device, made, options)
-            return keep(folder, key, _SUFFIX, made.read_bytes())
+            return keep(folder, key, SUFFIX, made.read_bytes())
     except OSError as error:
         raise CompileError(f"the cache folder cannot be used: {error}") from error
+
+
+def write_package(
+    source: ModelSource, device: torch.device, target: Path, modifiers: tuple[str, ...] = (), inputs: InputValues = ()
+) -> None:
+    """Compile a checkpoint or package into a file that carries, for a CPU, what is needed to be fused.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A file of kind ``checkpoint`` or ``package``; its code is run.
+    device, modifiers, inputs
+        As of :func:`cached_package`.
+    target : pathlib.Path
+        File to write, in a folder that is there for it alone.
+
+    Raises
+    ------
+    CompileError
+        If the file is compiled already, there is no compiler, or the compilation fails.
+    """
+    if source.kind not in (CHECKPOINT, PACKAGE):
+        raise CompileError(
+            f"{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it came from"
+        )
+    options = _options(modifiers, False, inputs)
+    compile_in_worker(source, device, target, [*options, "--carry"] if device.type == "cpu" else options)
+
+
+def _options(modifiers: tuple[str, ...], optional: bool, inputs: InputValues) -> list[str]:
+    """Arguments of the worker beside those that all have."""
+    options = ["--modifiers", *modifiers] * bool(modifiers) + ["--optional"] * optional
+    return options + ["--inputs", json.dumps(dict(inputs))] * bool(inputs)
 
 
 def _modified(modifiers: tuple[str, ...], optional: bool) -> dict[str, object]:

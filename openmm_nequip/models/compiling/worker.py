@@ -13,11 +13,17 @@ from typing import Any
 
 import torch
 
+from ...errors import NotFusableError
 from ...graph.fields import INPUT_FIELDS
+from ...kernels.program import Program
+from ...kernels.read import read_model
 from ...upstream.nequip_compile import CompileTarget, compile_target
+from ...upstream.nequip_state import default_dtype
+from ..carried_program import add_program
 from ..eager import load_module
 from ..formats import identify
 from ..graph_inputs import InputValues, parse_inputs
+from ..own_answers import References, make_references
 from ..source import ModelSource, check_trusted
 from .example import example_graph
 from .modifiers import apply_modifiers
@@ -32,6 +38,7 @@ def compile_model(
     optional: bool = False,
     inputs: InputValues = (),
     target: str = "",
+    carry: bool = False,
 ) -> None:
     """Write the compiled form of a model to ``output`` after nequip's own check against the eager model.
 
@@ -49,11 +56,14 @@ def compile_model(
         Values of the model's inputs beside the structure.
     target : str
         A target of nequip-compile, which decides what the file takes and gives; empty for ours.
+    carry : bool
+        Whether the file carries the program of the model, if it has one, see :mod:`..carried_program`.
     """
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
     model: Any = load_module(source, inputs)
+    carried = _program(model) if carry else None
     applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
     how = CompileTarget(list(INPUT_FIELDS), OUTPUT_FIELDS) if not target else compile_target(target)
     facts = dict(model.metadata)
@@ -77,6 +87,18 @@ def compile_model(
         # Otherwise the number of threads of this process is written into the code, whatever its user sets later.
         inductor_configs={"aot_inductor.metadata": metadata, "cpp.dynamic_threads": True},
     )
+    if carried is not None:
+        add_program(output, *carried)
+
+
+def _program(model: Any) -> tuple[Program, References] | None:
+    """A model as plain numbers, and its own answers; None where the fused kernels do not know it."""
+    try:
+        with default_dtype(torch.float64):
+            program = read_model(model)
+    except NotFusableError:
+        return None
+    return program, make_references(model, {key: str(value) for key, value in model.metadata.items()})
 
 
 def main() -> None:
@@ -88,13 +110,15 @@ def main() -> None:
     parser.add_argument("--sha256", required=True)
     parser.add_argument("--modifiers", nargs="*", default=[])
     parser.add_argument("--optional", action="store_true")
+    parser.add_argument("--carry", action="store_true")
     parser.add_argument("--inputs", type=json.loads, default={})
     parser.add_argument("--target", default="")
     given = parser.parse_args()
     source = identify(given.path)
     check_trusted(source, given.sha256)
     inputs = parse_inputs(given.inputs)
-    compile_model(source, given.output, given.device, given.modifiers, given.optional, inputs, given.target)
+    choices = given.modifiers, given.optional, inputs, given.target, given.carry
+    compile_model(source, given.output, given.device, *choices)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,27 @@ def format_of(kind: str) -> Format:
     raise ModelFileError(f"model format {kind!r} is unknown to this release, which knows {known}")
 
 
+def can_fuse(source: ModelSource) -> bool:
+    """Whether fused kernels may know the model in a file.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file; it is not loaded.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged.
+    """
+    row = format_of(source.kind)
+    return row.can_fuse and row.holds_program(source)
+
+
 def identify(path: str | os.PathLike[str], interface: Any = None) -> ModelSource:
     """Find out what a model file is.
 

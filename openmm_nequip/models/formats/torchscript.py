@@ -48,6 +48,8 @@ EXTRA_FILES = (
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 #: Python modules of nequip <= 0.6 that hold the roots of its files; later ones have none of these names.
 _EARLY_MODULES = ("nequip.nn._rescale", "nequip.nn._graph_model", "nequip.nn._grad_output")
+#: Classes of these roots.
+_DEPLOYED_ROOTS = ("GraphModel", "RescaleOutput", "StressOutput", "GradientOutput")
 
 
 class TorchScriptModel(Model):
@@ -288,18 +290,19 @@ def load_to_fuse(source: ModelSource) -> tuple[Any, dict[str, str]]:
     ModelFileError
         If the file is damaged, or a TorchScript module that is not a NequIP or Allegro potential.
     NotFusableError
-        If nequip <= 0.6 deployed it, or another module is around it.
+        If another module is around it.
     """
     model = open_torchscript(source, torch.device("cpu"), Execution(device="cpu"))
     facts = _extra_files(source)
-    if _is_deployed(source, facts):
-        raise NotFusableError("it was deployed by nequip <= 0.6, whose modules they do not know")
+    deployed = _is_deployed(source, facts)
     root = model.module.original_name
-    if root != "GraphModel" and family_of(source):
+    if root not in (_DEPLOYED_ROOTS if deployed else ("GraphModel",)) and family_of(source):
         raise NotFusableError(f"it is inside a module of another kind ({root}), which may convert units or types")
     for parameter in model.module.parameters():
         parameter.requires_grad_(False)
     module = show(model.module)
+    if deployed:
+        module = module.taking(model.input_dtype)
     module.model_dtype = DTYPES[model.info.dtype]
     return module, facts | {"model_dtype": model.info.dtype}
 

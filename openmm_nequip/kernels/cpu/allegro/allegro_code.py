@@ -11,7 +11,7 @@ from ...pair_functions import hidden_form, two_body_matrix
 from ...tables import Table
 from ..harmonics_code import harmonics_code, literal
 from ..layer_code import ACTIVATION_KINDS, array_code
-from ..packing import Blob, narrowest_lanes, pad_matrix, padded
+from ..packing import Blob, in_panels, narrowest_lanes, pad_matrix, padded
 from ..radial_code import basis_constants, repulsion_lines
 from .products_code import products_code
 
@@ -54,7 +54,8 @@ class _Dense:
         n_in = padded(rows, self._blob.lanes) if n_in is None else n_in
         n_out = padded(columns, self._blob.lanes) if n_out is None else n_out
         filled = pad_matrix(matrix, list(range(rows)), n_in, n_out)
-        return f"{n_in}, {n_out}, {self._blob.add(filled)}, {self._blob.add(filled.T)}"
+        offsets = [self._blob.add(in_panels(each, self._blob.lanes)) for each in (filled, filled.T)]
+        return f"{n_in}, {n_out}, {offsets[0]}, {offsets[1]}"
 
 
 def _folded(mlp: Mlp) -> Mlp:
@@ -224,4 +225,5 @@ def _environment(program: AllegroProgram, weights: np.ndarray, width: int, chann
     """Places of the maps onto environment weights, a matrix for each order, and of the transposed ones."""
     shaped = weights.reshape(len(weights), program.n_channels, program.n_orders).transpose(2, 0, 1)
     filled = np.stack([pad_matrix(matrix, list(range(len(matrix))), width, channels) for matrix in shaped])
-    return f"{blob.add(filled)}, {blob.add(filled.transpose(0, 2, 1))}"
+    both = [[in_panels(matrix, blob.lanes) for matrix in stack] for stack in (filled, filled.transpose(0, 2, 1))]
+    return ", ".join(str(blob.add(np.concatenate(stack))) for stack in both)

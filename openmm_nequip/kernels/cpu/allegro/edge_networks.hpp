@@ -55,7 +55,7 @@ static void network_forward(const EdgeNetwork& network, const real* weights, int
   activate_rows<KIND>(n, network.widths[0], rows + network.input, ROW_WIDTH, values[0], slopes[0]);
   for (int d = 0; d + 1 < network.n_hidden; d++) {
     const DenseLayer& layer = network.between[d];
-    multiply_strided<false>(n, layer.n_in, layer.n_out, values[d], layer.n_in, weights + layer.matrix, room, layer.n_out);
+    multiply_panels<false>(n, layer.n_in, layer.n_out, values[d], layer.n_in, weights + layer.matrix, room, layer.n_out);
     activate_rows<KIND>(n, layer.n_out, room, layer.n_out, values[d + 1], slopes[d + 1]);
   }
 }
@@ -66,7 +66,7 @@ static void network_backward(const EdgeNetwork& network, const real* weights, in
   for (int d = network.n_hidden - 1; d > 0; d--) {
     const DenseLayer& layer = network.between[d - 1];
     scale_rows(n, layer.n_out, gradients, slopes[d], room, layer.n_out);
-    multiply_strided<false>(n, layer.n_out, layer.n_in, room, layer.n_out, weights + layer.transposed, gradients, layer.n_in);
+    multiply_panels<false>(n, layer.n_out, layer.n_in, room, layer.n_out, weights + layer.transposed, gradients, layer.n_in);
   }
   scale_rows(n, network.widths[0], gradients, slopes[0], rows_gradient + network.input, ROW_WIDTH);
 }

@@ -60,17 +60,17 @@ static void layer_forward(const Step& step, const TileMemory& tile, const EdgeTi
       real* hidden_sums = tile.hidden_sums[k - 1] + atom * N_HARMONICS * width;
       plain_sums(star, tile.value[k - 1][NETWORKS[k - 1].n_hidden - 1], width, norm, hidden_sums);
       for (int l = 0; l < N_ORDERS; l++)
-        multiply_strided<false>(2 * l + 1, width, CHANNELS, hidden_sums + (long)first_of_order(l) * width, width,
+        multiply_panels<false>(2 * l + 1, width, CHANNELS, hidden_sums + (long)first_of_order(l) * width, width,
                                 step.weights + NETWORKS[k - 1].environment + (long)l * width * CHANNELS,
                                 rows.sums[k] + (long)first_of_order(l) * CHANNELS, CHANNELS);
     }
     products_forward(k, step.weights, rows.sums, rows.vector[k]);
     scalars(star, tile.row + TENSOR_WEIGHTS, rows.vector[k][0], tile.scalar[k]);
   }
-  multiply_strided<true>(at.n, CHANNELS, network.scalars.n_out, tile.scalar[k], CHANNELS, step.weights + network.scalars.matrix,
+  multiply_panels<true>(at.n, CHANNELS, network.scalars.n_out, tile.scalar[k], CHANNELS, step.weights + network.scalars.matrix,
                          tile.row + network.input, ROW_WIDTH);
   network_forward<LATENT_ACTIVATION>(network, step.weights, at.n, tile.row, tile.value[k], tile.slope[k], tile.first);
-  multiply_strided<true>(at.n, network.later.n_in, network.later.n_out, tile.value[k][network.n_hidden - 1],
+  multiply_panels<true>(at.n, network.later.n_in, network.later.n_out, tile.value[k][network.n_hidden - 1],
                          network.later.n_in, step.weights + network.later.matrix, tile.row + NETWORKS[k + 1].input, ROW_WIDTH);
 }
 
@@ -120,14 +120,14 @@ static void harmonics_gradient(const Step& step, const TileMemory& tile, const E
 static void layer_backward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k) {
   const EdgeNetwork& network = NETWORKS[k];
   const int width = last_width(k);
-  multiply_strided<false>(at.n, network.later.n_out, width, tile.row_gradient + NETWORKS[k + 1].input, ROW_WIDTH,
+  multiply_panels<false>(at.n, network.later.n_out, width, tile.row_gradient + NETWORKS[k + 1].input, ROW_WIDTH,
                           step.weights + network.later.transposed, tile.first, width);
   if (k + 1 < N_LAYERS)
     for (int a = at.start; a < at.stop; a++)
       plain_gradient(at.star(step.by_centre, tile, a), tile.hidden_sums_gradient[k] + (long)(a - at.start) * N_HARMONICS * width,
                      width, tile.first);
   network_backward(network, step.weights, at.n, tile.slope[k], tile.first, tile.second, tile.row_gradient);
-  multiply_strided<false>(at.n, network.scalars.n_out, CHANNELS, tile.row_gradient + network.input, ROW_WIDTH,
+  multiply_panels<false>(at.n, network.scalars.n_out, CHANNELS, tile.row_gradient + network.input, ROW_WIDTH,
                           step.weights + network.scalars.transposed, tile.scalar[k], CHANNELS);
   for (int a = at.start; a < at.stop; a++) {
     const long atom = a - at.start;
@@ -149,15 +149,15 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
     const int before = last_width(k - 1);
     real* hidden_gradient = tile.hidden_sums_gradient[k - 1] + atom * N_HARMONICS * before;
     for (int l = 0; l < N_ORDERS; l++)
-      multiply_strided<false>(2 * l + 1, CHANNELS, before, rows.sums_gradient[k] + (long)first_of_order(l) * CHANNELS, CHANNELS,
+      multiply_panels<false>(2 * l + 1, CHANNELS, before, rows.sums_gradient[k] + (long)first_of_order(l) * CHANNELS, CHANNELS,
                               step.weights + NETWORKS[k - 1].environment_transposed + (long)l * CHANNELS * before,
                               hidden_gradient + (long)first_of_order(l) * before, before);
   }
   harmonics_gradient(step, tile, at, k);
 }
 
-// dE/d(argument of the two-body functions) of an edge.
-static real along_row(const real* gradient, const real* slope) {
+// dE/d(argument of the two-body functions) of an edge: lanes to be summed.
+static vec along_row(const real* gradient, const real* slope) {
   vec even = vec{}, odd = vec{};
   int c = 0;
   for (; c + LANES < ROW_WIDTH; c += 2 * LANES) {
@@ -165,18 +165,26 @@ static real along_row(const real* gradient, const real* slope) {
     odd += load(gradient + c + LANES) * load(slope + c + LANES);
   }
   if (c < ROW_WIDTH) even += load(gradient + c) * load(slope + c);
-  return sum_lanes(even + odd);
+  return even + odd;
 }
 
 // From gradients of rows and harmonics to forces and virial.
 static void tile_forces(const Step& step, const TileMemory& tile, const EdgeTile& at, const Share& share) {
   const Edges& edges = step.by_centre;
+  double virial[9] = {};
   for (int e = 0; e < at.n; e += LANES) {
     const int n = at.n - e < LANES ? at.n - e : LANES;
-    alignas(ALIGNMENT) real gradient[N_HARMONICS][LANES] = {}, direction[3][LANES];
-    for (int i = 0; i < n; i++)
-      for (int m = 1; m < N_HARMONICS; m++)
-        gradient[m][i] = sum_lanes(load(tile.harmonic_gradient + ((long)(e + i) * N_HARMONICS + m) * LANES));
+    alignas(ALIGNMENT) real gradient[N_HARMONICS][LANES], direction[3][LANES], along[LANES];
+    vec lanes[LANES];  // those of edges behind the last are of no use, and do no harm
+    for (int m = 1; m < N_HARMONICS; m++) {
+      for (int i = 0; i < LANES; i++) lanes[i] = load(tile.harmonic_gradient + ((long)(e + i) * N_HARMONICS + m) * LANES);
+      store(gradient[m], sums_of_lanes(lanes));
+    }
+    for (int i = 0; i < LANES; i++) {
+      const long row = (long)(e + (i < n ? i : 0)) * ROW_WIDTH;
+      lanes[i] = along_row(tile.row_gradient + row, tile.row_slope + row);
+    }
+    store(along, sums_of_lanes(lanes));
     vec x = vec{}, y = vec{}, z = vec{};
     harmonics_backward(load_unaligned(edges.direction[0] + at.base + e), load_unaligned(edges.direction[1] + at.base + e),
                        load_unaligned(edges.direction[2] + at.base + e), gradient, x, y, z);
@@ -185,14 +193,14 @@ static void tile_forces(const Step& step, const TileMemory& tile, const EdgeTile
     store(direction[2], z);
     for (int i = 0; i < n; i++) {
       const int edge = at.base + e + i, centre = tile.owner[e + i];
-      const long row = (long)(e + i) * ROW_WIDTH;
       const double u[3] = {edges.direction[0][edge], edges.direction[1][edge], edges.direction[2][edge]};
       const double h[3] = {direction[0][i], direction[1][i], direction[2][i]}, r = edges.length[edge];
-      double radial = along_row(tile.row_gradient + row, tile.row_slope + row) * edges.chain[edge];
+      double radial = (double)along[i] * edges.chain[edge];
       add_repulsion_slope(step, step.types[centre], edges.type[edge], r, radial);
-      add_edge_force(radial, h, u, r, share.forces + 3L * centre, share.forces + 3L * edges.other[edge], share.virial);
+      add_edge_force(radial, h, u, r, share.forces + 3L * centre, share.forces + 3L * edges.other[edge], virial);
     }
   }
+  for (int i = 0; i < 9; i++) share.virial[i] += virial[i];
 }
 
 static void evaluate_tile(Step& step, const TileMemory& tile, const EdgeTile& at, const Share& share) {

@@ -21,14 +21,22 @@ namespace {
 
 #if TABULATED
 
+// Where the coefficients of an edge begin.
+static const real* table_of(const StepState& step, const TileMemory& tile, int base, int e) {
+  const int pair = step.types[tile.owner[e]] * N_TYPES + step.by_centre.type[base + e];
+  return step.weights + TABLE + ((long)pair * N_KNOTS + step.by_centre.knot[base + e]) * (COEFFICIENTS * ROW_WIDTH);
+}
+
 void two_body(const StepState& step, const TileMemory& tile, int base, int n) {
   const Edges& edges = step.by_centre;
   for (int e = 0; e < n; e++) {
-    const int pair = step.types[tile.owner[e]] * N_TYPES + edges.type[base + e];
-    const real* table = step.weights + TABLE + ((long)pair * N_KNOTS + edges.knot[base + e]) * (COEFFICIENTS * ROW_WIDTH);
+    const real *table = table_of(step, tile, base, e), *next = table_of(step, tile, base, e + 1 < n ? e + 1 : e);
     const vec fraction = splat(edges.fraction[base + e]);
     real *row = tile.row + (long)e * ROW_WIDTH, *row_slope = tile.row_slope + (long)e * ROW_WIDTH;
     for (int c = 0; c < ROW_WIDTH; c += LANES) {
+      // Tables are larger than the near caches: those of the next edge are asked for while this one is computed.
+      for (int i = 0; i < COEFFICIENTS * LANES; i += ALIGNMENT / (int)sizeof(real))
+        __builtin_prefetch(next + (long)COEFFICIENTS * c + i);
       vec slope;
       store(row + c, table_value(table + (long)COEFFICIENTS * c, fraction, slope));
       store(row_slope + c, slope);
@@ -72,11 +80,11 @@ void two_body(const StepState& step, const TileMemory& tile, int base, int n) {
       store(from + slopes + i, load(from + slopes + i) * slope);
     }
     if (k + 1 == N_EMBEDDING) {
-      multiply_strided<false>(n, layer.n_in, ROW_WIDTH, from, layer.n_in, step.weights + layer.matrix, tile.row, ROW_WIDTH);
-      multiply_strided<false>(n, layer.n_in, ROW_WIDTH, from + slopes, layer.n_in, step.weights + layer.matrix, tile.row_slope,
+      multiply_panels<false>(n, layer.n_in, ROW_WIDTH, from, layer.n_in, step.weights + layer.matrix, tile.row, ROW_WIDTH);
+      multiply_panels<false>(n, layer.n_in, ROW_WIDTH, from + slopes, layer.n_in, step.weights + layer.matrix, tile.row_slope,
                               ROW_WIDTH);
     } else {
-      multiply_strided<false>(2 * n, layer.n_in, layer.n_out, from, layer.n_in, step.weights + layer.matrix, to, layer.n_out);
+      multiply_panels<false>(2 * n, layer.n_in, layer.n_out, from, layer.n_in, step.weights + layer.matrix, to, layer.n_out);
       real* other = from;
       from = to;
       to = other;

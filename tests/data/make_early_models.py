@@ -1,0 +1,63 @@
+"""Write early-nequip.pth: ``python make_early_models.py`` in an environment of nequip 0.6.2 (torch 2.0, e3nn 0.5.1).
+
+Random weights, float64: parity, ShiftedSoftPlus in the radial networks, scales and shifts of types, a global factor,
+ZBL, stress. With nequip 0.5.6 (torch 1.13) the file is early05-nequip.pth: without the ZBL term, self-connections and
+stress, and it states neither version nor precision, as the files of that time.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import e3nn
+import nequip
+import torch
+from nequip.model import model_from_config
+from nequip.scripts import deploy
+from nequip.utils import Config
+
+OLDER = nequip.__version__.startswith("0.5")
+TYPES = ["H", "C", "O"]
+BUILDERS = ["SimpleIrrepsConfig", "EnergyModel", "PerSpeciesRescale", "PairPotentialTerm", "StressForceOutput"]
+CONFIGURATION = {
+    "model_builders": [*BUILDERS, "RescaleEnergyEtc"], "pair_style": "ZBL", "units": "metal",
+    "type_names": TYPES, "num_types": len(TYPES), "type_to_chemical_symbol": dict(enumerate(TYPES)),
+    "r_max": 4.0, "num_layers": 2, "l_max": 1, "parity": True, "num_features": 2, "invariant_layers": 2,
+    "invariant_neurons": 4, "avg_num_neighbors": 12.0, "num_basis": 4, "BesselBasis_trainable": True,
+    "PolynomialCutoff_p": 5, "nonlinearity_type": "gate", "nonlinearity_scalars": {"e": "ssp", "o": "tanh"},
+    "nonlinearity_gates": {"e": "silu", "o": "abs"}, "resnet": False, "use_sc": True,
+    "per_species_rescale_scales": [0.8, 1.0, 1.2], "per_species_rescale_shifts": [-1.0, -2.0, -3.0],
+    "global_rescale_scale": 1.7, "global_rescale_shift": None, "default_dtype": "float64", "model_dtype": "float64",
+}  # fmt: skip
+OF_OLDER = {
+    "model_builders": ["SimpleIrrepsConfig", "EnergyModel", "PerSpeciesRescale", "ForceOutput", "RescaleEnergyEtc"],
+    "use_sc": False, "default_dtype": "float32", "nonlinearity_scalars": {"e": "silu", "o": "tanh"},
+}  # fmt: skip
+
+
+def main() -> None:
+    """Build, deploy, and write without what debuggers read, compressed."""
+    options = Config.from_dict(CONFIGURATION | OF_OLDER if OLDER else CONFIGURATION)
+    torch.set_default_dtype(getattr(torch, options.default_dtype))
+    torch.manual_seed(5)
+    model = model_from_config(config=options, initialize=True, dataset=None)
+    for name, parameter in model.named_parameters():
+        if "bessel" in name:
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    facts = {"r_max": str(options.r_max), "type_names": " ".join(TYPES), "n_species": str(len(TYPES))}
+    if not OLDER:
+        versions = {"nequip": nequip.__version__, "e3nn": e3nn.__version__, "torch": torch.__version__}
+        facts |= {f"{name}_version": value for name, value in versions.items()}
+        facts |= {"default_dtype": options.default_dtype, "model_dtype": options.model_dtype, "allow_tf32": "0"}
+    path = Path(__file__).with_name("early05-nequip.pth" if OLDER else "early-nequip.pth")
+    torch.jit.save(deploy._compile_for_deploy(model), str(path), _extra_files=facts)
+    with zipfile.ZipFile(path) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist() if not name.endswith(".debug_pkl")}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in kept.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
+if __name__ == "__main__":
+    main()
