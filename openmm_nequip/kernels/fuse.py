@@ -22,7 +22,7 @@ from .tables import Table, tabulate
 #: Kinds of devices that fused models run on; another one is a folder and a row.
 BACKENDS = (CPU,)
 #: Files that decide what is generated.
-_SOURCES = (".py", ".hpp", ".cpp")
+_SOURCES = (".py", ".hpp", ".cpp", ".cc")
 
 
 def backend_for(device: Any) -> Backend:
