@@ -52,8 +52,8 @@ def edge_arrays(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> t
     arrays = {"edge_coupling": own.couplings.room, "edge_fraction": 1}
     if backward:
         arrays |= {"edge_harmonic": q, "lane_gradient": q * GRADIENT_ROW, "edge_gradient": q}
-    text = ", ".join(f"{name}[{edges * size}]" for name, size in arrays.items())
-    lines = [f"  LOCAL number {text};", f"  LOCAL int edge_table[{edges}], edge_row[{edges}];"]
+    text = ", ".join(f"{name}[ATOMS*{edges * size}]" for name, size in arrays.items())
+    lines = [f"  LOCAL number {text};", f"  LOCAL int edge_table[ATOMS*{edges}], edge_row[ATOMS*{edges}];"]
     return lines, edges * (sum(arrays.values()) + 2)
 
 
@@ -72,8 +72,8 @@ def _begin(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> list[s
         f"    for (int start = 0; start < count[i]; start += {block * model.warps}) {{",
         "      SYNC_WARP",
         f"      if (LANE < {block}) {{",
-        f"        const int e = WARP*{block} + LANE, at = i*slots + start + e;",
-        "        const int place = start + e < count[i] ? knot[at] : -1;",
+        f"        const int e = WARP*{block} + LANE, q = start + TEAM_WARP*{block} + LANE, at = i*slots + q;",
+        "        const int place = q < count[i] ? knot[at] : -1;",
         f"        edge_table[e] = place < 0 ? -1 : {own.table} + place*{_COEFFICIENTS * own.rows.weights};",
         "        if (place >= 0) {",
         f"          const number x = {sign}unit[3*at], y = {sign}unit[3*at + 1], z = {sign}unit[3*at + 2];",
@@ -255,7 +255,7 @@ def _end(model: GpuModel, own: GpuLayer, block: int, first_channel: int) -> list
         "        }",
         "      SYNC_WARP",
         f"      if (LANE < {block} && edge_table[WARP*{block} + LANE] >= 0) {{",
-        f"        const int e = WARP*{block} + LANE, at = i*slots + start + e;",
+        f"        const int e = WARP*{block} + LANE, at = i*slots + start + TEAM_WARP*{block} + LANE;",
         "        const number x = -unit[3*at], y = -unit[3*at + 1], z = -unit[3*at + 2];",
         "        number hx = 0, hy = 0, hz = 0;",
     ]

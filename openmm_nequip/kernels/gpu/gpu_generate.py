@@ -17,7 +17,7 @@ from ..backend import Generated
 from ..program import NequIPProgram, Program
 from ..tables import Table
 from .dialect import harmonics_macros
-from .gpu_layers import GpuModel, place_model
+from .gpu_layers import GROUP_BYTES, MOST_TEAMS, GpuModel, place_model
 from .layer_kernels import backward_kernel, forward_kernel
 
 #: Threads that sort atoms into cells.
@@ -40,7 +40,9 @@ class KernelFacts:
     symmetric : bool
         Whether the cutoffs of both directions of an edge are the same.
     warps : int
-        Warps of a group of the kernels of layers.
+        Warps of a team, which takes an atom through a layer.
+    atoms : int
+        Teams of a group where barriers of a single warp are known, which is so on CUDA; elsewhere one.
     room : int
         Numbers of global memory for each atom, for what a group's own memory does not hold.
     inputs, middle, gate : list of int
@@ -52,6 +54,7 @@ class KernelFacts:
     cutoff: float
     symmetric: bool
     warps: int
+    atoms: int
     room: int
     inputs: list[int]
     middle: list[int]
@@ -102,14 +105,15 @@ def generate_gpu(program: Program, tables: list[Table] | None, warps: int = 1) -
         raise NotFusableError(f"its readout has {program.readout[-1].shape[1]} outputs instead of an energy")
     model, weights = place_model(program, tables, warps)
     kernels = [kernel(model, own) for own in model.layers for kernel in (forward_kernel, backward_kernel)]
-    room = max(size for _, size in kernels)
+    most = max(used for _, _, used in kernels) * model.number_bytes
     facts = KernelFacts(
         dtype=program.dtype,
         n_types=program.n_types,
         cutoff=float(1 / program.reciprocal_cutoffs.min()),
         symmetric=bool(np.array_equal(program.reciprocal_cutoffs, program.reciprocal_cutoffs.T)),
         warps=warps,
-        room=room,
+        atoms=max(1, min(MOST_TEAMS, GROUP_BYTES // most)) if warps == 1 else 1,
+        room=max(room for _, room, _ in kernels),
         inputs=[own.rows.inputs.width for own in model.layers],
         middle=[own.rows.middle.width for own in model.layers],
         gate=[own.rows.gate.width for own in model.layers],
@@ -123,7 +127,7 @@ def generate_gpu(program: Program, tables: list[Table] | None, warps: int = 1) -
             _file("neighbors.cc"),
             _file("activations.cc"),
             *harmonics_macros(program.harmonics, model.numbers),
-            *(text for text, _ in kernels),
+            *(text for text, _, _ in kernels),
             _file("forces.cc"),
         ]
     )

@@ -13,8 +13,10 @@ from ..tables import Table
 from .dialect import LANES, Numbers
 from .edge_couplings import EdgeCouplings
 
-#: Memory that a group of threads shares: what every OpenCL device has, and small enough for many groups at a time.
-GROUP_BYTES = 32 * 1024
+#: Memory that a team of threads has of its group's: what every OpenCL device has, and small enough for many at a time.
+TEAM_BYTES = 32 * 1024
+#: Memory of a group on devices of CUDA, where several teams share one, and teams at most.
+GROUP_BYTES, MOST_TEAMS = 46 * 1024, 8
 #: Of these, what the edges of a block may take before blocks become smaller.
 _EDGE_BYTES = 20 * 1024
 
@@ -129,7 +131,7 @@ class GpuModel:
 
 
 class GroupMemory:
-    """Rows of numbers that a group of threads works on: in its own memory, or where that is full in global memory.
+    """Rows of numbers that a team of threads works on: in its group's memory, or where that is full in global memory.
 
     Parameters
     ----------
@@ -140,28 +142,35 @@ class GroupMemory:
     """
 
     def __init__(self, model: GpuModel, taken: int) -> None:
-        self._left = GROUP_BYTES // model.number_bytes - taken
-        self._near: list[str] = []
+        self._all = TEAM_BYTES // model.number_bytes
+        self._left = self._all - taken
+        self._near: list[tuple[str, int]] = []
         self._far: list[str] = []
         #: Numbers of global memory that a group needs.
         self.room = 0
+
+    @property
+    def used(self) -> int:
+        """Numbers of the group's memory that a team has."""
+        return self._all - self._left
 
     def add(self, name: str, width: int) -> None:
         """A row of so many numbers under a name."""
         if width <= self._left:
             self._left -= width
-            self._near.append(f"{name}[{width}]")
+            self._near.append((name, width))
         else:
             self._far.append(f"    GLOBAL number* {name} = room + (mm_long) i*ROOM + {self.room};")
             self.room += width
 
     def declarations(self) -> list[str]:
         """For the head of a kernel."""
-        return [f"  LOCAL number {', '.join(self._near)};"] if self._near else []
+        return [f"  LOCAL number {name}_rows[ATOMS*{width}];" for name, width in self._near]
 
     def pointers(self) -> list[str]:
         """For the head of its loop over atoms i."""
-        return self._far
+        near = [f"    LOCAL number* {name} = {name}_rows + TEAM*{width};" for name, width in self._near]
+        return near + self._far
 
 
 def place_model(program: NequIPProgram, tables: list[Table], warps: int) -> tuple[GpuModel, np.ndarray]:

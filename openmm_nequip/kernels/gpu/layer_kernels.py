@@ -1,4 +1,4 @@
-"""The kernels ``forward_<k>`` and ``backward_<k>`` of a layer: a group of threads takes an atom from sums to sums.
+"""The kernels ``forward_<k>`` and ``backward_<k>`` of a layer: a team of threads takes an atom from sums to sums.
 
 Forward: convolution -> maps to the gate's inputs y -> gate -> z, and for the next layer features and self-connection. The
 last layer goes on to the energy and back to the gradient of its convolution's sums. Backward: gradient of a layer's
@@ -27,7 +27,7 @@ _EDGE_ARGUMENTS = (
 )
 
 
-def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int]:
+def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
     """The kernel of a layer forward.
 
     Parameters
@@ -40,6 +40,8 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int]:
     text : str
     room : int
         Numbers of global memory that it needs for each atom.
+    used : int
+        Numbers of its group's memory that a team takes.
     """
     last = own.number + 1 == len(model.layers)
     block = model.edges_at_once(edge_numbers(own, False), _MOST_FORWARD)
@@ -59,11 +61,11 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int]:
             memory.add(f"slope{k}", columns)
     body = forward_loop(model, own, block, "middle" if model.warps == 1 else f"(parts + WARP*{middle})")
     body += _add_parts(model, "parts", "middle", middle)
-    body.append("    SYNC_THREADS")
+    body.append("    SYNC_TEAM")
     body += _gate_inputs(model, own)
-    body.append("    SYNC_THREADS")
+    body.append("    SYNC_TEAM")
     body += gate_forward(model, own, "y", "z")
-    body.append("    SYNC_THREADS")
+    body.append("    SYNC_TEAM")
     if last:
         body += readout_code(model, "z")
         body += _sums_gradient(model, own, "y")
@@ -81,10 +83,10 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int]:
         "    GLOBAL mixed* RESTRICT energies, GLOBAL number* RESTRICT sums_gradient) {",
     ]
     source = "features_in" if own.number else f"weights + {model.features}"
-    return _kernel(head, arrays, memory, [f"  GLOBAL const number* features = {source};"], body), memory.room
+    return _kernel(head, arrays, memory, [f"  GLOBAL const number* features = {source};"], body), memory.room, memory.used
 
 
-def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int]:
+def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
     """The kernel of a layer backward, as :func:`forward_kernel`."""
     block = model.edges_at_once(edge_numbers(own, True), _MOST_BACKWARD)
     arrays, taken = edge_arrays(model, own, block, True)
@@ -110,13 +112,13 @@ def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int]:
         body += _copy(model, "connection_gradient", "gate_inputs", own.rows.gate.width)
         body += _copy(model, "y", "previous_gate_inputs", gate)
         body += _add_parts(model, "parts", "features_gradient", inputs)
-        body.append("    SYNC_THREADS")
+        body.append("    SYNC_TEAM")
         for maps, source, init in (
             (own.first, "features_gradient", lambda _: "0"),
             (own.connection, "connection_gradient", lambda place: f"z_gradient[{place}]"),
         ):
             body += map_code(model, maps, own.rows.inputs, True, source, init, _store_into("z_gradient"))
-        body.append("    SYNC_THREADS")
+        body.append("    SYNC_TEAM")
         body += _sums_gradient(model, before, "previous")
     head = [
         f"KERNEL void backward_{own.number}({_EDGE_ARGUMENTS},",
@@ -125,21 +127,21 @@ def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int]:
         "    GLOBAL number* RESTRICT sums_gradient, GLOBAL number* RESTRICT radial_gradient,",
         "    GLOBAL number* RESTRICT unit_gradient) {",
     ]
-    return _kernel(head, arrays, memory, [], body), memory.room
+    return _kernel(head, arrays, memory, [], body), memory.room, memory.used
 
 
 def _kernel(head: list[str], arrays: list[str], memory: GroupMemory, before: list[str], body: list[str]) -> str:
-    """A kernel whose groups take one atom after the other."""
+    """A kernel whose teams take one atom after the other."""
     lines = [
         *head,
         *arrays,
         *memory.declarations(),
         *before,
-        "  for (int i = GROUP_ID; i < n; i += NUM_GROUPS) {",
+        "  for (int i = GROUP_ID*ATOMS + TEAM; i < n; i += NUM_GROUPS*ATOMS) {",
         "    const int type = types[i];",
         *memory.pointers(),
         *body,
-        "    SYNC_THREADS",
+        "    SYNC_TEAM",
         "  }",
         "}",
     ]
@@ -156,12 +158,12 @@ def _store_row(array: str, width: int):
 
 
 def _add_parts(model: GpuModel, parts: str, target: str, width: int) -> list[str]:
-    """The sum over the warps of a group."""
+    """The sum over the warps of a team."""
     if model.warps == 1:
         return []
     return [
-        "    SYNC_THREADS",
-        f"    for (int c = LOCAL_ID; c < {width}; c += {model.threads}) {{",
+        "    SYNC_TEAM",
+        f"    for (int c = MEMBER; c < {width}; c += {model.threads}) {{",
         "      number sum = 0;",
         f"      for (int w = 0; w < {model.warps}; w++) sum += {parts}[w*{width} + c];",
         f"      {target}[c] = sum;",
@@ -172,7 +174,7 @@ def _add_parts(model: GpuModel, parts: str, target: str, width: int) -> list[str
 def _copy(model: GpuModel, target: str, array: str, width: int) -> list[str]:
     """The atom's row of an array."""
     return [
-        f"    for (int c = LOCAL_ID; c < {width}; c += {model.threads})",
+        f"    for (int c = MEMBER; c < {width}; c += {model.threads})",
         f"      {target}[c] = {array}[(mm_long) i*{width} + c];",
     ]
 
@@ -201,8 +203,8 @@ def _sums_gradient(model: GpuModel, own: GpuLayer, of: str) -> list[str]:
     width, middle = own.rows.gate.width, own.rows.middle
     return [
         *gate_backward(model, own, "y", z_gradient, "y_gradient"),
-        "    SYNC_THREADS",
-        f"    for (int c = LOCAL_ID; c < {width}; c += {model.threads})",
+        "    SYNC_TEAM",
+        f"    for (int c = MEMBER; c < {width}; c += {model.threads})",
         f"      {array}[(mm_long) i*{width} + c] = y_gradient[c];",
         *map_code(
             model, own.second, middle, True, "y_gradient", lambda _: "0", _store_row("sums_gradient", middle.width)

@@ -21,7 +21,7 @@ def map_code(
     init: _Init,
     store: _Store,
 ) -> list[str]:
-    """Linear maps into the blocks of a row; the warps of a group take blocks in turn.
+    """Linear maps into the blocks of a row; the warps of a team take blocks in turn.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def map_code(
     lines: list[str] = []
     for number, offset in enumerate(target.offsets):
         channels, components = target.channels[number], 2 * target.blocks[number].l + 1
-        turn = f"if (WARP == {number % model.warps}) " if model.warps > 1 else ""
+        turn = f"if (TEAM_WARP == {number % model.warps}) " if model.warps > 1 else ""
         lines.append(f"    {turn}for (int ch = LANE; ch < {channels}; ch += {LANES}) {{")
         places = [f"{offset + m * channels} + ch" for m in range(components)]
         lines.append(f"      number {', '.join(f'b{m} = {init(place)}' for m, place in enumerate(places))};")
@@ -120,7 +120,7 @@ def _activation(model: GpuModel, own: GpuLayer, entry: tuple[int, ...], y: str) 
     source, _, channels, _, gate, block = entry
     kind, factor = own.layer.gate.activations[block]
     return [
-        f"    for (int ch = LOCAL_ID; ch < {channels}; ch += {model.threads}) {{",
+        f"    for (int ch = MEMBER; ch < {channels}; ch += {model.threads}) {{",
         "      number value, slope;",
         f"      ACTIVATE_{kind}({y}[{source if gate < 0 else gate} + ch], value, slope)",
         f"      value *= {model.numbers.literal(factor)};",
@@ -140,24 +140,24 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
     *inner, (n_in, n_out, last, _) = model.readout
     for k, (rows, columns, matrix, _) in enumerate(inner):
         lines += [
-            f"    for (int ch = LOCAL_ID; ch < {columns}; ch += {model.threads}) {{",
+            f"    for (int ch = MEMBER; ch < {columns}; ch += {model.threads}) {{",
             "      number sum = 0, value, slope;",
             f"      for (int q = 0; q < {rows}; q++) sum += weights[{matrix} + q*{columns} + ch]*{source}[q];",
             f"      ACTIVATE_{kind}(sum, value, slope)",
             f"      hidden{k}[ch] = value*{literal(factor)};",
             f"      slope{k}[ch] = slope*{literal(factor)};",
             "    }",
-            "    SYNC_THREADS",
+            "    SYNC_TEAM",
         ]
         source = f"hidden{k}"
     lines += [
-        "    if (WARP == 0) {",
+        "    if (TEAM_WARP == 0) {",
         "      number sum = 0;",
         f"      for (int ch = LANE; ch < {n_in}; ch += {LANES}) sum += {source}[ch]*weights[{last} + ch*{n_out}];",
         "      lanes[LANE] = sum;",
         "    }",
-        "    SYNC_THREADS",
-        "    if (LOCAL_ID == 0) {",
+        "    SYNC_TEAM",
+        "    if (MEMBER == 0) {",
         "      mixed sum = 0;",
         f"      for (int q = 0; q < {LANES}; q++) sum += lanes[q];",
         "      energies[i] = scales[type]*sum;",
@@ -167,26 +167,26 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
     slope = f"*slope{len(inner) - 1}[ch]" if inner else ""
     target = f"hidden{len(inner) - 1}" if inner else z
     lines += [
-        f"    for (int ch = LOCAL_ID; ch < {n_in}; ch += {model.threads})",
+        f"    for (int ch = MEMBER; ch < {n_in}; ch += {model.threads})",
         f"      {target}[ch] = scale*weights[{last} + ch*{n_out}]{slope};",
-        "    SYNC_THREADS",
+        "    SYNC_TEAM",
     ]
     for k in range(len(inner) - 1, -1, -1):
         rows, columns, _, reverse = inner[k]
         slope, target = (f"*slope{k - 1}[ch]", f"hidden{k - 1}") if k else ("", z)
         lines += [
-            f"    for (int ch = LOCAL_ID; ch < {rows}; ch += {model.threads}) {{",
+            f"    for (int ch = MEMBER; ch < {rows}; ch += {model.threads}) {{",
             "      number sum = 0;",
             f"      for (int q = 0; q < {columns}; q++) sum += weights[{reverse} + q*{rows} + ch]*hidden{k}[q];",
             f"      {target}[ch] = sum{slope};",
             "    }",
-            "    SYNC_THREADS",
+            "    SYNC_TEAM",
         ]
     width = model.layers[-1].outputs
     rest = width.width - width.channels[0]
     if rest:  # features of higher orders after the last layer: the energy does not depend on them
         lines += [
-            f"    for (int ch = LOCAL_ID; ch < {rest}; ch += {model.threads}) {z}[{width.channels[0]} + ch] = 0;",
-            "    SYNC_THREADS",
+            f"    for (int ch = MEMBER; ch < {rest}; ch += {model.threads}) {z}[{width.channels[0]} + ch] = 0;",
+            "    SYNC_TEAM",
         ]
     return lines
