@@ -7,4 +7,25 @@ They are compiled by OpenMM, and launched by the force in :mod:`openmm_nequip.fo
 
 One warp (or several) takes an atom, 32 channels in its lanes; sums over edges are kept in registers; gradients of edges are
 written where they arise and read at the mirror image of an edge, so that no result depends on the order of threads.
+
+:data:`GPU` is the row that the rest of the package uses.
 """
+
+from __future__ import annotations
+
+from ..backend import CodeTarget, Generated
+from ..program import Program
+from ..tables import Table
+from .gpu_generate import generate_gpu
+
+
+def _target() -> str:
+    return "OpenMM's common dialect"
+
+
+def _build(program: Program, tables: list[Table] | None) -> Generated:
+    return generate_gpu(program, tables)
+
+
+#: Fused models on OpenMM's platforms of GPUs.
+GPU = CodeTarget("gpu", _target, _build)
