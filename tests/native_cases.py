@@ -110,3 +110,169 @@ def numbers(model, n_atoms=24, side=6.5, periodic=True, precision="double", warp
     if periodic:
         scattered += np.random.default_rng(3).integers(-2, 3, positions.shape) @ cell
     return deviation(answer(context_of(system, precision), scattered), expected(model, positions, types, cell, periodic))
+
+
+def hybrid_placement(n_system, n_atoms, types, links, regions=None):
+    """Atoms 2, 5, 8, ... of a System as the model's, and caps of type 0 on ``links`` (q, m, Å) between particles."""
+    atoms = np.arange(n_atoms) * 3 + 2
+    q, m, distances = (np.array(column) for column in zip(*links, strict=True)) if links else ([], [], [])
+    empty = np.zeros(0, dtype=np.int64)
+    caps = {} if not links else {"cap_q": q, "cap_m": m, "cap_distances": distances * LENGTH}
+    kinds = np.concatenate([types[atoms], np.zeros(len(links), dtype=np.int64)]) if links else types[atoms]
+    return Placement(n_system, kinds, atoms, regions=regions or (), **(caps or {"cap_q": empty, "cap_m": empty}))
+
+
+def hybrid(model="l2 everything", periodic=True, links=2, regions=1, precision="double", seed=0):
+    """A selection with link caps (one M1 shared by two) and regions that do not see each other, against PythonForce's way."""
+    from openmm_nequip.evaluate.evaluator import Evaluator
+
+    use_kernels(model)
+    positions, types, cell = structure(60, side=9.0, periodic=periodic, seed=seed, closest=1.1)
+    n_atoms = 16
+    # Of each link the site outside is the particle of no region that is nearest; two links share it.
+    atoms = np.arange(n_atoms) * 3 + 2
+    outside = [i for i in range(60) if i not in atoms]
+    cut = [(int(atoms[0]), outside[1], 1.0), (int(atoms[9]), outside[1], 1.1), (int(atoms[0]), outside[7], 0.9)][:links]
+    nodes = n_atoms + len(cut)
+    half = (np.array([*range(8), *range(n_atoms, n_atoms + 1)][: 8 + bool(links)]),)
+    parts = () if regions == 1 else (*half, np.array([i for i in range(nodes) if i not in half[0]]))
+    placement = hybrid_placement(60, n_atoms, types, cut, parts)
+    system = system_of(60, cell if periodic else None)
+    system.addForce(make_force(spec_of(placement, periodic), None, 60, "Native"))
+    found = answer(context_of(system, precision), positions)
+    wrapped = _InMemory(model_of(model))
+    evaluator = Evaluator(wrapped, Units(LENGTH, ENERGY), placement, periodic, 0.05)
+    energy, forces = evaluator(positions * LENGTH, cell * LENGTH if periodic else None)
+    return deviation(found, (energy / ENERGY, forces * LENGTH / ENERGY))
+
+
+class _Info:
+    cutoff, reach, per_edge_type_cutoff, allow_tf32 = CUTOFF, CUTOFF, None, False
+    needs_periodic = None
+
+    def check_periodic(self, *_):
+        pass
+
+
+class _InMemory:
+    """nequip's own evaluation of a model in memory, as an Evaluator wants it."""
+
+    def __init__(self, model):
+        from openmm_nequip.graph.graph import CANDIDATE_EDGES, EdgeNeeds
+
+        self.model, self.info, self.device, self.source = model, _Info(), torch.device("cpu"), None
+        self.needs = EdgeNeeds(CANDIDATE_EDGES)
+
+    def stepper(self, request):
+        return None
+
+    def evaluate(self, graph):
+        from openmm_nequip.graph.graph import Outputs
+
+        vectors = (
+            graph.positions[graph.edges.index[1]] - graph.positions[graph.edges.index[0]] + graph.edges.shifts @ graph.cell
+        )
+        keep = vectors.norm(dim=1) < CUTOFF
+        parts = [graph.positions, graph.types, graph.edges.index[:, keep], graph.edges.shifts[keep], graph.cell]
+        energies, forces, _ = eager(self.model, *(part.numpy() for part in parts))
+        return Outputs(torch.tensor(energies.sum()), torch.from_numpy(forces), torch.from_numpy(energies))
+
+
+def differences(model="l2 everything", step=1e-4):
+    """Central differences of the energy of a hybrid System, against its forces: the largest deviation in eV/Å."""
+    use_kernels(model)
+    positions, types, cell = structure(60, side=9.0, closest=1.1)
+    placement = hybrid_placement(60, 16, types, [(2, 1, 1.0), (29, 1, 1.1)])
+    system = system_of(60, cell)
+    system.addForce(make_force(spec_of(placement, True), None, 60, "Native"))
+    context = context_of(system)
+    _, forces = answer(context, positions)
+    worst = 0.0
+    for atom, axis in [(1, 0), (1, 2), (2, 1), (29, 0), (8, 1)]:
+        energies = []
+        for sign in (1, -1):
+            moved = positions.copy()
+            moved[atom, axis] += sign * step
+            energies.append(answer(context, moved)[0])
+        worst = max(worst, abs((energies[1] - energies[0]) / (2 * step) - forces[atom, axis]))
+    return [float(worst), float(np.abs(forces).max())]
+
+
+def switching(model="l1"):
+    """A global parameter: energies at 1, 0.5 and 0, whether the model was described at all for 0, and what 1.5 says."""
+    use_kernels(model)
+    positions, types, cell = structure()
+    system = system_of(24, cell)
+    force = make_force(spec_of(Placement(24, types), True, lambda_name="lambda"), None, 24, "Native")
+    system.addForce(force)
+    context = context_of(system)
+    energies = []
+    for value in (1.0, 0.5, 0.0):
+        context.setParameter("lambda", value)
+        energies.append(answer(context, positions)[0])
+    context.setParameter("lambda", 1.5)
+    try:
+        answer(context)
+        said = ""
+    except openmm.OpenMMException as error:
+        said = str(error)
+    return {"energies": energies, "forces at 0": None, "said": said}
+
+
+def overflow(model="l1", times=3):
+    """Room for one neighbour at first, and atoms drawn together step by step: deviation at each, and the room."""
+    use_kernels(model, first_slots=8)
+    positions, types, cell = structure(24, side=14.0)
+    system = system_of(24, cell)
+    system.addForce(force_of(Placement(24, types), True, 24))
+    context = context_of(system)
+    worst = []
+    for shrink in np.linspace(1.0, 0.45, times + 1):
+        context.setPeriodicBoxVectors(*(cell * shrink * LENGTH))
+        found = answer(context, positions * shrink)
+        worst.append(deviation(found, expected(model, positions * shrink, types, cell * shrink, True)))
+    return worst
+
+
+def dynamics(model="l1 parity", steps=200, barostat=True, neighbors=True, temperature=1500.0, periodic=True, seed=1):
+    """Langevin dynamics with reordering, compared with eager nequip every 20 steps: largest deviations, changes of the box."""
+    use_kernels(model)
+    positions, types, cell = structure(24, periodic=True, side=8.5, closest=1.4)
+    system = system_of(24, cell)
+    system.addForce(force_of(Placement(24, types), periodic, 24))
+    if neighbors:
+        wrap = openmm.NonbondedForce()
+        wrap.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
+        wrap.setCutoffDistance(0.36)
+        for _ in range(24):
+            wrap.addParticle(0.0, 0.1, 0.0)
+        system.addForce(wrap)
+    # keeps the atoms apart: a random model has no repulsion
+    apart = openmm.CustomNonbondedForce("1000*step(0.14-r)*(0.14-r)^2*100")
+    apart.setNonbondedMethod(openmm.CustomNonbondedForce.CutoffPeriodic)
+    apart.setCutoffDistance(0.36)
+    apart.setForceGroup(5)
+    for _ in range(24):
+        apart.addParticle([])
+    system.addForce(apart)
+    if barostat:
+        pressure = openmm.MonteCarloBarostat(2000.0, temperature, 5)
+        pressure.setRandomNumberSeed(seed)
+        system.addForce(pressure)
+    integrator = openmm.LangevinMiddleIntegrator(temperature, 1.0, 0.0005)
+    integrator.setRandomNumberSeed(seed)
+    context = context_of(system, "mixed", integrator)
+    context.setPositions(positions * LENGTH)
+    context.setVelocitiesToTemperature(temperature, seed)
+    worst, volumes = [0.0, 0.0], []
+    for _ in range(steps // 20):
+        integrator.step(20)
+        state = context.getState(getPositions=True, getEnergy=True, getForces=True, groups={0})
+        places = state.getPositions(asNumpy=True)._value / LENGTH
+        box = np.array(state.getPeriodicBoxVectors()._value) / LENGTH
+        found = state.getPotentialEnergy()._value / ENERGY, state.getForces(asNumpy=True)._value * LENGTH / ENERGY
+        wanted = expected(model, places, types, box if periodic else np.eye(3) * 300, periodic)
+        worst = [max(a, b) for a, b in zip(worst, deviation(found, wanted), strict=True)]
+        volumes.append(float(np.linalg.det(box)))
+    farthest = float(np.abs(places - positions).max())
+    return {"worst": worst, "volumes": [min(volumes), max(volumes)], "farthest": farthest}
