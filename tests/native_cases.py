@@ -276,3 +276,114 @@ def dynamics(model="l1 parity", steps=200, barostat=True, neighbors=True, temper
         volumes.append(float(np.linalg.det(box)))
     farthest = float(np.abs(places - positions).max())
     return {"worst": worst, "volumes": [min(volumes), max(volumes)], "farthest": farthest}
+
+
+def tiny_system(backend="Native", embed=False, cell=None):
+    """The tiny model of the test data, from its file, on a random structure: positions (Å) and a System."""
+    from openmm_nequip.topology import atom_types  # noqa: F401  what createSystem uses
+    from openmmml import MLPotential
+
+    gpu_description.gpu_kernels, gpu_description.FIRST_SLOTS = real_kernels, 0
+    positions, types, cell = structure(24, side=8.5, closest=1.2)
+    topology = openmm.app.Topology()
+    chain = topology.addChain()
+    for kind in types:
+        element = openmm.app.Element.getBySymbol("HCO"[kind])
+        topology.addAtom(element.symbol, element, topology.addResidue("X", chain))
+    topology.setPeriodicBoxVectors(cell * LENGTH * openmm.unit.nanometer)
+    path = os.path.join(DATA, "tiny-nequip.nequip.zip")
+    potential = MLPotential("nequip", modelPath=path)
+    return positions, potential.createSystem(topology, backend=backend, embedModel=embed), topology, potential
+
+
+def in_files(embed=True):
+    """XML, deepcopy and a CustomCVForce: largest deviations from PythonForce, and what the force is after it all."""
+    from openmm_nequip import read_system
+
+    positions, system, _, _ = tiny_system(embed=embed)
+    _, reference, _, _ = tiny_system("PythonForce")
+    wanted = answer(context_of(reference, platform="Reference"), positions)
+    text = openmm.XmlSerializer.serialize(system)
+    again = read_system(text)
+    copied = copy.deepcopy(again)
+    product = openmm.CustomCVForce("0.5*model")
+    product.addCollectiveVariable("model", copy.deepcopy(copied.getForce(0)))
+    half = openmm.System()
+    for i in range(24):
+        half.addParticle(again.getParticleMass(i))
+    half.setDefaultPeriodicBoxVectors(*again.getDefaultPeriodicBoxVectors())
+    half.addForce(product)
+    energy, forces = answer(context_of(half), positions)
+    found = {"half": deviation((2 * energy, 2 * forces), wanted)}
+    found["copy"] = deviation(answer(context_of(copied), positions), wanted)
+    found["CPU"] = deviation(answer(context_of(again, platform="CPU"), positions), wanted)
+    found["names"] = [force.getName() for force in copied.getForces()]
+    found["same text"] = text == openmm.XmlSerializer.serialize(copied)
+    return found
+
+
+def several_contexts():
+    """Two Contexts of one System that take turns, far apart: largest deviation from PythonForce."""
+    positions, system, _, _ = tiny_system()
+    _, reference, _, _ = tiny_system("PythonForce")
+    moved = positions + np.random.default_rng(5).normal(0, 0.05, positions.shape)
+    judge = context_of(reference, platform="Reference")
+    wanted = [answer(judge, places) for places in (positions, moved)]
+    contexts = [context_of(system) for _ in range(2)]
+    worst = [0.0, 0.0]
+    for _ in range(2):
+        for context, places, right in zip(contexts, (positions, moved), wanted, strict=True):
+            worst = [max(a, b) for a, b in zip(worst, deviation(answer(context, places), right), strict=True)]
+    return worst
+
+
+def restart(steps=20):
+    """Whether a run goes on from a checkpoint bit for bit where both make their lists anew at it."""
+    from openmm_nequip.forces.live import forget_lists
+
+    positions, system, _, _ = tiny_system()
+    ends = []
+    checkpoint = None
+    for _ in range(2):
+        integrator = openmm.LangevinMiddleIntegrator(300, 1.0, 0.0005)
+        integrator.setRandomNumberSeed(4)
+        context = context_of(system, "mixed", integrator)
+        if checkpoint is None:
+            context.setPositions(positions * LENGTH)
+            context.setVelocitiesToTemperature(300, 4)
+            integrator.step(steps)
+            checkpoint = context.createCheckpoint()
+        else:
+            context.loadCheckpoint(checkpoint)
+        forget_lists()
+        integrator.step(steps)
+        ends.append(context.getState(getPositions=True).getPositions(asNumpy=True)._value)
+    return bool(np.array_equal(*ends))
+
+
+def mixed_system(interpolate=True, value=0.5):
+    """A hybrid System by createMixedSystem, one molecule of two in the model: deviation from PythonForce at a λ."""
+    from openmmml import MLPotential
+
+    gpu_description.gpu_kernels, gpu_description.FIRST_SLOTS = real_kernels, 0
+    data = os.path.join(os.path.dirname(openmm.app.__file__), "data")
+    pdb = openmm.app.PDBFile(os.path.join(data, "tip3p.pdb"))
+    modeller = openmm.app.Modeller(pdb.topology, pdb.positions)
+    residues = list(modeller.topology.residues())
+    modeller.delete(residues[216:])
+    field = openmm.app.ForceField("tip3p.xml")
+    plain = field.createSystem(
+        modeller.topology, nonbondedMethod=openmm.app.PME, nonbondedCutoff=0.6 * openmm.unit.nanometer, rigidWater=False
+    )
+    potential = MLPotential("nequip", modelPath=os.path.join(DATA, "tiny-nequip.nequip.zip"))
+    atoms = list(range(30, 45))
+    answers = []
+    for backend, platform in (("Native", "OpenCL"), ("PythonForce", "Reference")):
+        system = potential.createMixedSystem(
+            modeller.topology, plain, atoms, interpolate=interpolate, backend=backend
+        )
+        context = context_of(system, "double", platform=platform)
+        if interpolate:
+            context.setParameter("lambda_interpolate", value)
+        answers.append(answer(context, np.array(modeller.positions.value_in_unit(openmm.unit.angstrom))))
+    return deviation(*answers)
