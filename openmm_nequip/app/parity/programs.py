@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ...choices import BACKENDS
-from ...forces.native.gpu_devices import platforms_with_gpu
 from ...errors import OpenMMNequIPError, UnavailableError
+from ...forces.native.gpu_devices import platforms_with_gpu
 from ...models import format_of
 from ...units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...upstream.nequip_calculator import torch_sim_model
