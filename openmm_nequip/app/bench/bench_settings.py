@@ -41,7 +41,7 @@ class BenchSettings:
     platforms : tuple of str, optional
         OpenMM platforms; all present by default.
     backends : tuple of str, optional
-        ``PythonForce``, ``TorchForce``, ``PythonTorchForce``; all that can run the model by default.
+        ``Native``, ``PythonForce``, ``TorchForce``, ``PythonTorchForce``; all that can run the model by default.
     peers : tuple of str
         Of :data:`PEERS`.
     threads : int, optional

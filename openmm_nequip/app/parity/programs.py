@@ -13,6 +13,7 @@ import torch
 
 from ...choices import BACKENDS
 from ...errors import OpenMMNequIPError, UnavailableError
+from ...forces.native.gpu_devices import platforms_with_gpu
 from ...models import can_fuse, format_of
 from ...units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...upstream.nequip_calculator import torch_sim_model
@@ -57,8 +58,11 @@ def programs(
         yield f"model alone, {how_it_runs(subject, variant)}", _alone(subject, variant, structure, types)
     bench = BenchSystem(structure.path, structure.topology, structure.positions_nm, structure.box_nm)
     best = "fused" if can_fuse(subject.source) else "none" if compiled or not row.can_compile else "eager"
+    with_gpu = platforms_with_gpu()
     for platform in present_platforms():
         for backend in BACKENDS[1:]:
+            if backend == "Native" and platform not in with_gpu:
+                continue  # a PythonForce by another way
             # A TorchForce runs scripts, not kernels that are called through Python.
             contender = ours(subject, variants[0] if backend == "TorchForce" else best, platform, backend)
             shown = ", PythonForce" if backend == "PythonForce" else ""

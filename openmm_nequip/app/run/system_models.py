@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...evaluate.placement import Placement
+from ...forces.native import FORCE_TYPE
 from ...forces.saved import load_computation
 from ...forces.spec import PotentialSpec, SumSpec
 from ...models import locate
@@ -92,7 +93,7 @@ def _computations(text: str) -> Iterator[tuple[str, Any]]:
     check_pickles(text)
     for node in ElementTree.fromstring(text).iter():
         pickled = node.get("function")
-        if pickled is not None and node.get("type") in ("PythonForce", "PythonTorchForce"):
+        if pickled is not None and node.get("type") in ("PythonForce", "PythonTorchForce", FORCE_TYPE):
             yield pickled, load_computation(bytes.fromhex(pickled))
 
 
