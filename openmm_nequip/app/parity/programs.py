@@ -17,10 +17,10 @@ from ...models import format_of
 from ...units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...upstream.nequip_calculator import torch_sim_model
 from ...upstream.nequip_state import default_dtype, preserved_global_state
-from ..bench.bench_settings import present_platforms
 from ..bench.bench_systems import BenchSystem
 from ..bench.contenders import Contender, Subject, how_it_runs, ours
 from ..bench.peers import ASERunner, make_peers
+from ..platforms import sensible_platforms
 from ..single_point import evaluate
 from ..structures.structure_files import Structure
 from .answers import ProgramAnswer
@@ -57,7 +57,7 @@ def programs(
         yield f"model alone, {how_it_runs(subject, variant)}", _alone(subject, variant, structure, types)
     bench = BenchSystem(structure.path, structure.topology, structure.positions_nm, structure.box_nm)
     best = "fused" if row.can_fuse else "none" if compiled or not row.can_compile else "eager"
-    for platform in present_platforms():
+    for platform in sensible_platforms():
         for backend in BACKENDS[1:]:
             # A TorchForce runs scripts, not kernels that are called through Python.
             contender = ours(subject, variants[0] if backend == "TorchForce" else best, platform, backend)
