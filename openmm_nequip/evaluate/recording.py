@@ -1,12 +1,17 @@
-"""Recording of steps on a device and their replay: the only file that calls ``torch.cuda.graph``."""
+"""Recording of steps on a device and their replay: the only file that makes CUDA graphs."""
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..upstream.torch_pools import end_allocation
 
 #: Runs before the recording: libraries make their handles, TorchScript its optimised code, the allocator its pools.
 WARMUP_RUNS = 10
@@ -16,6 +21,11 @@ WAITING = (
     "_linalg_", "_local_scalar_dense", "_unique", "bincount", "equal", "is_nonzero", "linalg_eigh", "linalg_inv",
     "linalg_lu", "linalg_solve", "masked_select", "nonzero", "repeat_interleave.Tensor", "unique",
 )  # fmt: skip
+
+#: torch records one graph at a time in a process, and all recordings of a device share a stream.
+_ONE_AT_A_TIME = threading.Lock()
+#: Graphs whose recording failed: torch's allocator of host memory still asks them which streams were theirs.
+_FAILED: list[Any] = []
 
 
 class Recorded(Protocol):
@@ -63,6 +73,12 @@ class _CudaStep:
         return self._result
 
 
+@lru_cache
+def _recording_stream(device: torch.device) -> Any:
+    """One stream for the runs before and all recordings of a device: cuBLAS keeps a handle and a workspace a stream."""
+    return torch.cuda.Stream(device)
+
+
 class CudaRecorder:
     """Records with ``torch.cuda.CUDAGraph``.
 
@@ -74,8 +90,7 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        # One stream for the runs before and the recording itself: cuBLAS keeps a handle and a workspace per stream.
-        self._stream = torch.cuda.Stream(device)
+        self._stream = _recording_stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def buffer(self, size: int) -> torch.Tensor:
@@ -83,19 +98,36 @@ class CudaRecorder:
         return torch.zeros(size, dtype=torch.float64, pin_memory=True)
 
     def record(self, step: Callable[[], torch.Tensor]) -> Recorded:
-        """Record a step, see :class:`Recorder`."""
+        """Record a step, see :class:`Recorder`; after a failure the thread and the allocator are as they were."""
         current = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            for _ in range(WARMUP_RUNS):
-                step()
-        current.wait_stream(self._stream)
-        torch.cuda.synchronize(self._device)
-        graph = torch.cuda.CUDAGraph()
-        # OpenMM's own threads may allocate memory meanwhile; only what this thread does counts.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            result = step()
+        with _ONE_AT_A_TIME:
+            self._stream.wait_stream(current)
+            # Not torch.cuda.graph: its end does not put the stream back where ending the capture raises.
+            with torch.cuda.stream(self._stream):
+                for _ in range(WARMUP_RUNS):
+                    step()
+                torch.cuda.synchronize(self._device)
+                gc.collect()  # graphs that die in the middle of a recording would spoil it
+                torch.cuda.empty_cache()
+                graph = torch.cuda.CUDAGraph()
+                # OpenMM's own threads may allocate memory meanwhile; only what this thread does counts.
+                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                try:
+                    result = step()
+                    graph.capture_end()
+                except BaseException:
+                    self._give_up(graph)
+                    raise
+            current.wait_stream(self._stream)
         return _CudaStep(graph, result)
+
+    def _give_up(self, graph: Any) -> None:
+        """End a recording that has failed, so that its stream and its memory can be used again."""
+        try:
+            graph.capture_end()  # raises for a recording that is spoilt, before it has told the allocator
+        except RuntimeError:
+            _FAILED.append(graph)
+            end_allocation(self._device, self._pool)
 
     def wait(self) -> None:
         """Wait for the current stream."""

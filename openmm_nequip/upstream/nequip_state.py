@@ -12,7 +12,7 @@ import random
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,21 +30,40 @@ _backends: Any = torch.backends
 
 
 def _read_tf32() -> tuple[Any, ...]:
-    """Matmul and cuDNN TF32 settings, through the one API that this torch lets us read."""
+    """Settings of TF32 by torch's old names (None where torch says that it mixes with the new ones) and by its new."""
+    return tuple(
+        _readable(read)
+        for read in (
+            torch.get_float32_matmul_precision,
+            lambda: _backends.cudnn.allow_tf32,
+            lambda: _backends.fp32_precision,
+            lambda: _backends.cuda.matmul.fp32_precision,
+        )
+    )
+
+
+def _readable(read: Callable[[], Any]) -> Any:
     try:
-        return ("fp32_precision", _backends.fp32_precision, _backends.cuda.matmul.fp32_precision)
-    except AttributeError:
-        return ("allow_tf32", _backends.cuda.matmul.allow_tf32, _backends.cudnn.allow_tf32)
+        return read()
+    except (RuntimeError, AttributeError):  # mixed by the user; a torch without the new names
+        return None
 
 
 def _write_tf32(saved: tuple[Any, ...]) -> None:
+    """Put back what :func:`_read_tf32` found: the old names first, which set the new ones as well."""
     if saved == _read_tf32():
         return
-    if saved[0] == "fp32_precision":
-        _backends.fp32_precision = saved[1]
-        _backends.cuda.matmul.fp32_precision = saved[2]
-    else:
-        _backends.cuda.matmul.allow_tf32, _backends.cudnn.allow_tf32 = saved[1:]
+    matmul, cudnn, everywhere, cuda_matmul = saved
+    if matmul in ("highest", "high"):
+        _backends.cuda.matmul.allow_tf32 = matmul == "high"
+    elif matmul is not None:  # "medium", which has no other name
+        torch.set_float32_matmul_precision(matmul)
+    if cudnn is not None and _readable(lambda: _backends.cudnn.allow_tf32) != cudnn:
+        _backends.cudnn.allow_tf32 = cudnn
+    if everywhere is not None and _readable(lambda: _backends.fp32_precision) != everywhere:
+        _backends.fp32_precision = everywhere
+    if cuda_matmul is not None and _readable(lambda: _backends.cuda.matmul.fp32_precision) != cuda_matmul:
+        _backends.cuda.matmul.fp32_precision = cuda_matmul
 
 
 def _set_fusion(strategy: Any) -> Any:
@@ -132,13 +151,13 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tf32_allowed(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 matrix products on CUDA inside the block, as the model's metadata asks."""
+    """Allow or forbid TF32 matrix products on CUDA inside the block, as the model's metadata asks.
+
+    By torch's old name, which sets the new one with it. The new one alone leaves the old as the user set it, and then
+    torch (2.9 to 2.13) raises wherever the old one is asked for, in matrix products among them.
+    """
     saved = _read_tf32()
-    wanted = "tf32" if allowed else "ieee"
-    if saved[0] == "fp32_precision":
-        _backends.cuda.matmul.fp32_precision = wanted
-    else:
-        _backends.cuda.matmul.allow_tf32 = allowed
+    _backends.cuda.matmul.allow_tf32 = allowed
     try:
         yield
     finally:
