@@ -1,7 +1,7 @@
 """Values that options may take and names that stand in Systems; imports nothing, so the command line can show them."""
 
 #: ``backend=``.
-BACKENDS = ("auto", "PythonForce", "TorchForce", "PythonTorchForce")
+BACKENDS = ("auto", "Native", "PythonForce", "TorchForce", "PythonTorchForce")
 #: ``kernels=``.
 KERNELS = ("auto", "none", "fused")
 #: ``cudaGraphs=``.

@@ -24,10 +24,9 @@ def old_names():
 @pytest.fixture
 def tf32():
     """torch's settings as they are in a new process, before and after."""
-    start, cpu = nequip_state._read_tf32(), torch.backends.mkldnn.matmul.fp32_precision
+    start = nequip_state._read_tf32()
     yield
     torch.set_float32_matmul_precision("highest")
-    torch.backends.mkldnn.matmul.fp32_precision = cpu
     nequip_state._write_tf32(start)
     assert nequip_state._read_tf32() == start
 

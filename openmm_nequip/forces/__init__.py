@@ -13,6 +13,7 @@ from ..models.format import MODULE, TORCHSCRIPT
 from ..models.formats.module_file import libraries_of
 from ..models.modules.module_interface import parse_interface
 from .computation import Computation, TensorComputation
+from .native import make_native_force, native_obstacle
 from .probe import PluginState, probe_plugin
 from .spec import PotentialSpec, SumSpec
 
@@ -34,7 +35,7 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
     Returns
     -------
     str
-        ``"PythonForce"``, ``"TorchForce"`` or ``"PythonTorchForce"``.
+        ``"Native"``, ``"PythonForce"``, ``"TorchForce"`` or ``"PythonTorchForce"``.
 
     Raises
     ------
@@ -46,6 +47,10 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
     if requested not in BACKENDS:
         raise ValueError(f"backend={requested!r} is unknown; use one of {', '.join(BACKENDS)}")
     if requested == "PythonForce":
+        return requested
+    if requested == "Native":
+        if reason := native_obstacle(spec):
+            raise ValueError(f"backend='Native' cannot be used: {reason}; use backend='PythonForce'")
         return requested
     obstacle = _torch_force_obstacle(spec)
     if requested == "TorchForce" and obstacle:
@@ -144,7 +149,9 @@ def make_force(
     if particles is not None and not subset:
         # TorchForce, and PythonForce before OpenMM 8.6, know no subset: the selection moves inside.
         spec, particles = spec.on_system(np.asarray(particles, dtype=np.int64), n_system_particles), None
-    if chosen == "TorchForce" and isinstance(spec, PotentialSpec):
+    if chosen == "Native" and isinstance(spec, PotentialSpec):
+        force = make_native_force(spec)
+    elif chosen == "TorchForce" and isinstance(spec, PotentialSpec):
         from .torch_force import make_torch_force
 
         asked = {"useCUDAGraphs": "true"} if spec.execution.cuda_graphs is True else {}

@@ -98,12 +98,18 @@ class PotentialSpec:
         execution = self.execution
         device = choose_device() if execution.device is None else parse_device(execution.device)
         with on_device(device):
-            model = open_model(self._source(), execution.on(device))
+            model = open_model(self.located(), execution.on(device))
             model = with_graphs(model, execution.cuda_graphs, len(self.placement.types))
             return Evaluator(model, self.units, self.placement, self.periodic, self.skin_nm)
 
-    def _source(self) -> ModelSource:
-        """Where the model's file is now: at its path, or unpacked from the embedded bytes."""
+    def located(self) -> ModelSource:
+        """Where the model's file is now: at its path, or unpacked from the embedded bytes.
+
+        Raises
+        ------
+        ModelFileError
+            If it is gone or has changed and was not embedded, or what was embedded is damaged.
+        """
         if self.content is None:
             self.source.verify()
             return self.source

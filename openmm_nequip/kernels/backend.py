@@ -74,23 +74,38 @@ class Code(Protocol):
 
 
 @dataclass(frozen=True)
-class Backend:
-    """A kind of device that fused models run on.
+class CodeTarget:
+    """A kind of device that code is generated for; who compiles and launches it is another matter.
 
     Parameters
     ----------
     name : str
         Its name, for messages and cache keys.
-    device_type : str
-        ``torch.device.type`` of the devices that it serves.
-    obstacle : callable
-        ``torch.device`` -> why kernels cannot be made for it here, with the cure; ``""`` if they can. Cheap: nothing is
-        compiled.
     target : callable
         () -> what the generated code depends on besides the model, as part of a cache key.
     build : callable
         :class:`Program` and tables (a list of :class:`Table`, one a layer, or None for exact radial networks) ->
         :class:`Generated` for this machine.
+    """
+
+    name: str
+    target: Callable[[], str]
+    build: Callable[[Program, list[Table] | None], Generated]
+
+
+@dataclass(frozen=True)
+class Backend(CodeTarget):
+    """A kind of device of torch's that fused models run on.
+
+    Parameters
+    ----------
+    name, target, build
+        As of :class:`CodeTarget`.
+    device_type : str
+        ``torch.device.type`` of the devices that it serves.
+    obstacle : callable
+        ``torch.device`` -> why kernels cannot be made for it here, with the cure; ``""`` if they can. Cheap: nothing is
+        compiled.
     open : callable
         :class:`Code`, the folder where compiled code is kept and, if given, a check of new libraries -> the loaded
         library, compiled now unless that was done before. Raises :class:`openmm_nequip.errors.BuildError`, and
@@ -102,11 +117,8 @@ class Backend:
         :class:`.cpu.stepper.FusedStepper`.
     """
 
-    name: str
     device_type: str
     obstacle: Callable[[Any], str]
-    target: Callable[[], str]
-    build: Callable[[Program, list[Table] | None], Generated]
     open: Callable[..., Any]
     step: Callable[..., Any]
     stepper: Callable[..., Any]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import KernelsError, NotFusableError
 from .allegro_program import AllegroProgram
-from .backend import Backend
+from .backend import Backend, CodeTarget
 from .cpu import CPU
 from .pair_functions import tabulate_pairs
 from .program import NequIPProgram, Program
@@ -22,7 +22,7 @@ from .tables import Table, tabulate
 #: Kinds of devices that fused models run on; another one is a folder and a row.
 BACKENDS = (CPU,)
 #: Files that decide what is generated.
-_SOURCES = (".py", ".hpp", ".cpp")
+_SOURCES = (".py", ".hpp", ".cpp", ".cc")
 
 
 def backend_for(device: Any) -> Backend:
@@ -94,7 +94,7 @@ class Fused:
         )
 
 
-def fuse(model: Any, tables: bool, backend: Backend = CPU) -> Fused:
+def fuse(model: Any, tables: bool, backend: CodeTarget = CPU) -> Fused:
     """Fuse a model.
 
     Parameters
@@ -103,7 +103,7 @@ def fuse(model: Any, tables: bool, backend: Backend = CPU) -> Fused:
         nequip's GraphModel, on the CPU, in evaluation mode.
     tables : bool
         Whether the radial networks are tabulated.
-    backend : Backend
+    backend : CodeTarget
         For which devices.
 
     Returns

@@ -15,11 +15,12 @@ import torch
 from ..cache import find, keep, key_of, shelf
 from ..errors import KernelsError, NotFusableError
 from ..graph.graph import CANDIDATE_EDGES, EdgeNeeds, Edges, Graph, Outputs
-from ..kernels.backend import Backend, Code, StepperSetup
+from ..kernels.backend import Backend, Code, CodeTarget, StepperSetup
 from ..kernels.cpu import CPU
 from ..kernels.cpu.build import refusal
 from ..kernels.cpu.library import EDGES_PER_THREAD
 from ..kernels.fuse import Fused, backend_for, fuse, generator
+from ..kernels.gpu import GPU
 from ..upstream.nequip_state import default_dtype, preserved_global_state
 from .base import Model, ModelInfo, StepFunction, StepRequest
 from .compiling.aot import package_version
@@ -128,9 +129,7 @@ def fused_model(
         If the model has a part that the kernels do not know, or they cannot be built here.
     """
     if not format_of(source.kind).can_fuse:
-        raise KernelsError(
-            f"{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it came from"
-        )
+        raise KernelsError(_compiled(source))
     backend = backend_for(device)
     if reason := backend.obstacle(device):
         raise KernelsError(reason)
@@ -143,6 +142,38 @@ def fused_model(
     stated = {"versions": package_versions(source)} if source.kind == PACKAGE else {}
     info = make_info(facts, outputs=ALL_OUTPUTS, compiled=True, target=target, kernels=fused.summary, **stated)
     return FusedModel(info, backend, library)
+
+
+def gpu_kernels(source: ModelSource, inputs: InputValues = ()) -> Fused:
+    """The kernels of a model file for OpenMM's platforms of GPUs, from the cache folder or made now.
+
+    Parameters
+    ----------
+    source : ModelSource
+        The file.
+    inputs : tuple of (str, number)
+        Values of the model's inputs beside the structure.
+
+    Returns
+    -------
+    Fused
+        Its source begins with :class:`openmm_nequip.kernels.gpu.gpu_generate.KernelFacts`.
+
+    Raises
+    ------
+    KernelsError
+        If the model has a part that the kernels do not know.
+    """
+    if not format_of(source.kind).can_fuse:
+        raise KernelsError(_compiled(source))
+    try:
+        return _cached(source, True, GPU, inputs).fused
+    except OSError as error:
+        raise KernelsError(f"the cache folder cannot be used: {error}") from error
+
+
+def _compiled(source: ModelSource) -> str:
+    return f"{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it came from"
 
 
 def known_kernels(source: ModelSource, tables: bool = True, inputs: InputValues = ()) -> str | None:
@@ -227,7 +258,7 @@ def open_kernels(code: Code, backend: Backend = CPU, references: References | No
     return backend.open(code, shelf("kernels"), check)
 
 
-def _place(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> tuple[Path, str]:
+def _place(source: ModelSource, tables: bool, backend: CodeTarget, inputs: InputValues) -> tuple[Path, str]:
     """Folder and key of a model in the cache."""
     key = ({"inputs": inputs} if inputs else {}) | {
         "generator": generator(),
@@ -257,7 +288,7 @@ def _read(folder: Path, key: str) -> Kept | None:
     raise NotFusableError(facts["refused"])
 
 
-def _cached(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Kept:
+def _cached(source: ModelSource, tables: bool, backend: CodeTarget, inputs: InputValues) -> Kept:
     """Code and weights from the cache, or made now; that a model has an unknown part is remembered as well."""
     folder, key = _place(source, tables, backend, inputs)
     stored = _read(folder, key)
@@ -287,7 +318,7 @@ def _store(folder: Path, key: str, facts: dict[str, Any], **arrays: np.ndarray) 
     keep(folder, key, _SUFFIX, content.getvalue())
 
 
-def _make(source: ModelSource, tables: bool, backend: Backend, inputs: InputValues) -> Kept:
+def _make(source: ModelSource, tables: bool, backend: CodeTarget, inputs: InputValues) -> Kept:
     logger.info("reading %s for the fused kernels", source.path)
     with preserved_global_state():
         module, facts = _module_and_facts(source, inputs)

@@ -38,6 +38,7 @@ def _read_tf32() -> tuple[Any, ...]:
             lambda: _backends.cudnn.allow_tf32,
             lambda: _backends.fp32_precision,
             lambda: _backends.cuda.matmul.fp32_precision,
+            lambda: _backends.mkldnn.matmul.fp32_precision,
         )
     )
 
@@ -53,17 +54,16 @@ def _write_tf32(saved: tuple[Any, ...]) -> None:
     """Put back what :func:`_read_tf32` found: the old names first, which set the new ones as well."""
     if saved == _read_tf32():
         return
-    matmul, cudnn, everywhere, cuda_matmul = saved
-    if matmul in ("highest", "high"):
-        _backends.cuda.matmul.allow_tf32 = matmul == "high"
-    elif matmul is not None:  # "medium", which has no other name
+    matmul, cudnn, everywhere, on_cuda, on_cpu = saved
+    if matmul is not None and _readable(torch.get_float32_matmul_precision) != matmul:
         torch.set_float32_matmul_precision(matmul)
     if cudnn is not None and _readable(lambda: _backends.cudnn.allow_tf32) != cudnn:
         _backends.cudnn.allow_tf32 = cudnn
     if everywhere is not None and _readable(lambda: _backends.fp32_precision) != everywhere:
         _backends.fp32_precision = everywhere
-    if cuda_matmul is not None and _readable(lambda: _backends.cuda.matmul.fp32_precision) != cuda_matmul:
-        _backends.cuda.matmul.fp32_precision = cuda_matmul
+    for product, precision in ((_backends.cuda.matmul, on_cuda), (_backends.mkldnn.matmul, on_cpu)):
+        if precision is not None and product.fp32_precision != precision:
+            product.fp32_precision = precision
 
 
 def _set_fusion(strategy: Any) -> Any:
@@ -153,11 +153,11 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def tf32_allowed(allowed: bool) -> Iterator[None]:
     """Allow or forbid TF32 matrix products on CUDA inside the block, as the model's metadata asks.
 
-    By torch's old name, which sets the new one with it. The new one alone leaves the old as the user set it, and then
+    By torch's old name, which sets the new ones with it. A new one alone leaves the old as the user set it, and then
     torch (2.9 to 2.13) raises wherever the old one is asked for, in matrix products among them.
     """
     saved = _read_tf32()
-    _backends.cuda.matmul.allow_tf32 = allowed
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
     try:
         yield
     finally:

@@ -32,4 +32,4 @@ def _build(program: Program, tables: list[Table] | None) -> Generated:
 
 
 #: Fused models on CPUs.
-CPU = Backend("cpu", "cpu", _obstacle, _target, _build, open_library, Step, FusedStepper)
+CPU = Backend("cpu", _target, _build, "cpu", _obstacle, open_library, Step, FusedStepper)
