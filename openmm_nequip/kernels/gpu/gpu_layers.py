@@ -169,7 +169,7 @@ class GroupMemory:
 
     def pointers(self) -> list[str]:
         """For the head of its loop over atoms i."""
-        near = [f"    LOCAL number* {name} = {name}_rows + TEAM*{width};" for name, width in self._near]
+        near = [f"    LOCAL_ARG number* {name} = {name}_rows + TEAM*{width};" for name, width in self._near]
         return near + self._far
 
 
