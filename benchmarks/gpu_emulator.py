@@ -41,6 +41,7 @@ class Emulator:
         self, source: str, precision: str, padded_atoms: int, atoms: int, folder: Path, compiler: str = "g++"
     ) -> None:
         self.seed = 1
+        self.padded_atoms = padded_atoms
         source, self.barriers = _number_barriers(source)
         kernels = kernels_in(source)
         text = ['#include "simt.hpp"', cuda_text(source, precision, padded_atoms, atoms), *map(_wrapper, kernels.items())]
