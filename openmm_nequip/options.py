@@ -35,7 +35,7 @@ class Options:
     atomTypes : sequence of int or str, optional
         Type index or name of each atom that the model describes; by element symbol if not given.
     backend : str
-        ``"auto"``, ``"PythonForce"``, ``"TorchForce"`` or ``"PythonTorchForce"``.
+        ``"auto"``, ``"Native"``, ``"PythonForce"``, ``"TorchForce"`` or ``"PythonTorchForce"``.
     compile : bool, optional
         See :func:`openmm_nequip.load_model`.
     coulombCutoff : float or openmm.unit.Quantity, optional

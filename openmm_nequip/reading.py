@@ -15,11 +15,13 @@ import openmm
 from .cache import write_atomically
 from .errors import SavedSystemError
 from .files import obstacle, output_obstacle
+from .forces.native import FORCE_TYPE
+from .forces.native.plugin import load_plugin
 from .forces.saved import load_computation
 from .sealed import seal, unseal
 
 #: Classes of force whose XML holds a pickle, and the attribute that holds it.
-_PICKLED = {"PythonForce": "function", "PythonTorchForce": "function"}
+_PICKLED = {"PythonForce": "function", "PythonTorchForce": "function", FORCE_TYPE: "function"}
 
 
 def read_system(source: str | os.PathLike[str]) -> openmm.System:
@@ -41,6 +43,8 @@ def read_system(source: str | os.PathLike[str]) -> openmm.System:
     ------
     TypeError
         If it is neither.
+    BuildError
+        If it has a force of backend Native, which cannot be compiled here.
     SavedSystemError
         If the text is no System, it is damaged, or a force in it would run a function that is not this package's.
     OSError
@@ -54,6 +58,8 @@ def read_system(source: str | os.PathLike[str]) -> openmm.System:
     except (ValueError, UnicodeError) as error:
         raise SavedSystemError(f"the System's XML is {error}; copy the file again, or save the System again") from error
     check_pickles(text)
+    if f'type="{FORCE_TYPE}"' in text:
+        load_plugin()  # OpenMM knows the force from here on
     try:
         system = openmm.XmlSerializer.deserialize(text)
     except (openmm.OpenMMException, ValueError) as error:

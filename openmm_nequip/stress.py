@@ -314,7 +314,7 @@ class StressCalculator:
 def _with_virial(force: Any, n_particles: int) -> tuple[Evaluator, np.ndarray] | None:
     """The evaluator of a model's force and the particles it acts on, if the model's virial is the force's."""
     # Not by its name, which OpenMM 8.5 loses on the way through XML.
-    if type(force).__name__ != "PythonForce":
+    if type(force).__name__ not in ("PythonForce", "Force"):  # a native force has no class of its own in Python
         return None
     try:
         computation = load_computation(pickled_function(force))

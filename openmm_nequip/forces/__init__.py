@@ -1,4 +1,4 @@
-"""Three ways to hang a model on OpenMM, one choice between them."""
+"""Four ways to hang a model on OpenMM, one choice between them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..models.formats.module_file import libraries_of
 from ..models.modules.module_interface import parse_interface
 from .computation import Computation, TensorComputation
 from .native import make_native_force, native_obstacle
+from .native.gpu_devices import platforms_with_gpu
 from .probe import PluginState, probe_plugin
 from .spec import PotentialSpec, SumSpec
 
@@ -48,6 +49,11 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
         raise ValueError(f"backend={requested!r} is unknown; use one of {', '.join(BACKENDS)}")
     if requested == "PythonForce":
         return requested
+    if requested == "auto" and platforms_with_gpu():
+        reason = native_obstacle(spec)
+        if not reason:
+            return "Native"
+        logger.warning("no native force for %s on this machine's GPU: %s", spec.origin, reason)
     if requested == "Native":
         if reason := native_obstacle(spec):
             raise ValueError(f"backend='Native' cannot be used: {reason}; use backend='PythonForce'")

@@ -22,6 +22,7 @@ from ...choices import BACKENDS
 from ...evaluate.placement import Placement
 from ...files import folder_obstacle
 from ...forces import choose_backend
+from ...forces.native.gpu_devices import platforms_with_gpu
 from ...forces.spec import PotentialSpec
 from ...models import ModelInfo, format_of, locate, read_info
 from ...models.units_in_force import units_of
@@ -191,7 +192,8 @@ def _usable_backends(settings: BenchSettings, subject: Subject, left_out: list[d
     nobody = Placement(0, np.zeros(0, dtype=np.int64))
     spec = PotentialSpec(subject.source, subject.units, nobody, False, skin_in_nm(None))
     found = []
-    for name in settings.backends or tuple(name for name in BACKENDS if name != "auto"):
+    without_gpu = () if platforms_with_gpu() else ("Native",)  # which then is a PythonForce by another way
+    for name in settings.backends or tuple(name for name in BACKENDS if name not in ("auto", *without_gpu)):
         try:
             found.append(choose_backend(name, spec))
         except (ValueError, RuntimeError) as error:

@@ -42,7 +42,7 @@ class BenchSettings:
     platforms : tuple of str, optional
         OpenMM platforms; by default all present, OpenCL on CPUs left out.
     backends : tuple of str, optional
-        ``PythonForce``, ``TorchForce``, ``PythonTorchForce``; all that can run the model by default.
+        ``Native``, ``PythonForce``, ``TorchForce``, ``PythonTorchForce``; all that can run the model by default.
     peers : tuple of str
         Of :data:`PEERS`.
     threads : int, optional

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ...choices import BACKENDS
+from ...forces.native.gpu_devices import platforms_with_gpu
 from ...errors import OpenMMNequIPError, UnavailableError
 from ...models import format_of
 from ...units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
@@ -57,8 +58,15 @@ def programs(
         yield f"model alone, {how_it_runs(subject, variant)}", _alone(subject, variant, structure, types)
     bench = BenchSystem(structure.path, structure.topology, structure.positions_nm, structure.box_nm)
     best = "fused" if row.can_fuse else "none" if compiled or not row.can_compile else "eager"
+<<<<<<< HEAD
     for platform in sensible_platforms():
+=======
+    with_gpu = platforms_with_gpu()
+    for platform in present_platforms():
+>>>>>>> native
         for backend in BACKENDS[1:]:
+            if backend == "Native" and platform not in with_gpu:
+                continue  # a PythonForce by another way
             # A TorchForce runs scripts, not kernels that are called through Python.
             contender = ours(subject, variants[0] if backend == "TorchForce" else best, platform, backend)
             shown = ", PythonForce" if backend == "PythonForce" else ""

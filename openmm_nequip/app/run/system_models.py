@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...forces.native import FORCE_TYPE
 from ...forces.saved import load_computation
 from ...forces.spec import PotentialSpec, SumSpec
 from ...models import locate
@@ -65,7 +66,7 @@ def _changed(text: str, change: Callable[[PotentialSpec], PotentialSpec]) -> str
     check_pickles(text)
     for node in ElementTree.fromstring(text).iter():
         pickled = node.get("function")
-        if pickled is None or node.get("type") not in ("PythonForce", "PythonTorchForce"):
+        if pickled is None or node.get("type") not in ("PythonForce", "PythonTorchForce", FORCE_TYPE):
             continue
         computation: Any = load_computation(bytes.fromhex(pickled))
         parts = tuple(change(part) for part in computation.spec.parts)

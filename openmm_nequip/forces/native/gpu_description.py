@@ -11,6 +11,9 @@ from ...kernels.gpu.gpu_generate import CELL_THREADS, KernelFacts
 from ...models.fused import gpu_kernels
 from ..spec import PotentialSpec, SumSpec
 
+#: Room for neighbours of an atom in a new Context; 0: by the density. A list that does not fit gets more, at any time.
+FIRST_SLOTS = 0
+
 
 @dataclass(frozen=True, eq=False)
 class Description:
@@ -47,15 +50,13 @@ def gpu_obstacle(spec: PotentialSpec | SumSpec) -> str:
     return ""
 
 
-def describe_potential(spec: PotentialSpec | SumSpec, first_slots: int = 0) -> Description:
+def describe_potential(spec: PotentialSpec | SumSpec) -> Description:
     """What a Context's kernels need.
 
     Parameters
     ----------
     spec : PotentialSpec or SumSpec
         The potential.
-    first_slots : int
-        Room for neighbours of an atom to begin with; by the density if 0.
 
     Returns
     -------
@@ -107,7 +108,7 @@ def describe_potential(spec: PotentialSpec | SumSpec, first_slots: int = 0) -> D
                     facts.atoms,
                     facts.room,
                     CELL_THREADS,
-                    first_slots,
+                    FIRST_SLOTS,
                 ]
             ),
         },

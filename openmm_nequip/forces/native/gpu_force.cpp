@@ -42,6 +42,8 @@ class GpuKernel : public CalcForceKernel {
     ContextSelector selector(cc);
     update_box();
     update_offsets();
+    if (generation != list_generation()) model->forget_list();
+    generation = list_generation();
     GpuModel& m = *model;
     gather->execute(cc.getNumAtoms());
     if (m.n_caps) place_caps->execute(m.n_caps);
@@ -191,6 +193,7 @@ class GpuKernel : public CalcForceKernel {
   vector<ComputeKernel> forward, backward;
   Vec3 box[3];
   bool whole_molecules = false;
+  long generation = list_generation();
   vector<int> offsets;
 };
 

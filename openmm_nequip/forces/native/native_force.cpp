@@ -1,5 +1,6 @@
 // The force, its XML, its kernel on platforms of the CPU, and what Python calls.
 #include "native_force.hpp"
+#include <atomic>
 #include "openmm/KernelFactory.h"
 #include "openmm/internal/ForceImpl.h"
 #include "openmm/reference/ReferencePlatform.h"
@@ -16,6 +17,7 @@ namespace {
 
 Host host = {nullptr, nullptr};
 thread_local string failure;
+std::atomic<long> generation{0};
 
 void answered(int code) {
   if (code) throw OpenMMException(failure.empty() ? "NequIP: no reason was given" : failure);
@@ -27,6 +29,8 @@ const Host& known_host() {
 }
 
 }  // namespace
+
+long list_generation() { return generation; }
 
 void describe(const Force& force, Description& description) {
   failure.clear();
@@ -160,6 +164,8 @@ const char* nequip_start(const NequIP::Host* calls) {
   }
   return problem.c_str();
 }
+
+void nequip_forget_lists() { NequIP::generation++; }
 
 // What the functions of the Host answer with.
 void nequip_fail(const char* reason) { NequIP::failure = reason; }

@@ -62,6 +62,9 @@ class CalcForceKernel : public OpenMM::KernelImpl {
   virtual double execute(OpenMM::ContextImpl& context, bool with_forces, bool with_energy) = 0;
 };
 
+// Grows when lists of neighbours that were made before are to be dropped.
+long list_generation();
+
 // Python's answer, or an exception with its reason.
 void describe(const Force& force, Description& description);
 void evaluate(const Force& force, int n_particles, const double* positions, const double* box, double* energy, double* forces);

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openmm
 
 from ...errors import BuildError, ComputationError
 from ..computation import explain
+from ..live import LIVE
 from ..saved import load_computation
 from .gpu_description import Description, describe_potential
 from .plugin_build import GPU_PLATFORMS, build_force, build_obstacle, build_platform, platform_library
@@ -47,6 +47,7 @@ class Plugin:
         self._host = _Host(_DESCRIBE(self._describe), _EVALUATE(self._evaluate))
         if problem := self._library.nequip_start(ctypes.byref(self._host)):
             raise BuildError(f"OpenMM does not take our force: {problem.decode(errors='replace')}")
+        LIVE.add(self)
         #: Names of the platforms of GPUs that have our kernels.
         self.platforms: list[str] = []
         self._loaded = []
@@ -58,6 +59,10 @@ class Plugin:
                 continue
             self._loaded.append(library)
             self.platforms.append(name)
+
+    def forget_lists(self) -> None:
+        """Drop the lists of neighbours of all Contexts: the next step of each makes a new one, see :mod:`..live`."""
+        self._library.nequip_forget_lists()
 
     def _describe(self, potential: bytes, to: int) -> int:
         def answer() -> None:
@@ -138,9 +143,3 @@ def load_plugin() -> Plugin:
                 raise BuildError(reason)
             _PLUGINS.append(Plugin(force, platforms))
         return _PLUGINS[0]
-
-
-def gpu_platforms() -> list[str]:
-    """Names of the platforms of GPUs that OpenMM has loaded; nothing is compiled."""
-    known = {openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())}
-    return [platform.name for platform in GPU_PLATFORMS if platform.name in known]

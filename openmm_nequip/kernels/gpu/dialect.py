@@ -1,7 +1,8 @@
 """Text in OpenMM's common dialect: numbers, polynomials, and the spherical harmonics as macros.
 
-The dialect is C with macros that OpenMM defines for each of its platforms (``KERNEL``, ``DEVICE``, ``GLOBAL``, ``LOCAL``, ``LOCAL_ARG``,
-``RESTRICT``, ``LOCAL_ID``, ``LOCAL_SIZE``, ``GLOBAL_ID``, ``GLOBAL_SIZE``, ``GROUP_ID``, ``NUM_GROUPS``, ``SYNC_THREADS``,
+The dialect is C with macros that OpenMM defines for each of its platforms (``KERNEL``, ``DEVICE``, ``GLOBAL``, ``LOCAL``,
+``LOCAL_ARG`` for pointers to what is ``LOCAL``, ``RESTRICT``, ``LOCAL_ID``, ``LOCAL_SIZE``, ``GLOBAL_ID``, ``GLOBAL_SIZE``,
+``GROUP_ID``, ``NUM_GROUPS``, ``SYNC_THREADS``,
 ``ATOMIC_ADD``) and types (``real``, ``real4``, ``mixed``, ``mm_long``, ``mm_ulong``). Of mathematical functions only those are
 used that all platforms overload for float and double.
 """
