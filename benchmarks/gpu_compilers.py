@@ -1,4 +1,5 @@
-"""NVIDIA's compilers from wheels, without a GPU: NVRTC as OpenMM uses it, then ptxas and nvdisasm to look at the result.
+"""NVIDIA's compilers from wheels, without a GPU: NVRTC as OpenMM uses it, then ptxas and nvdisasm to look at the
+result.
 
 torch's wheels for CUDA bring all three: NVRTC as a dependency (``nvidia-cuda-nvrtc``), the others inside Triton's.
 """
@@ -41,8 +42,8 @@ class KernelUse:
     shared : int
         Bytes of a group's memory.
     loops : list of tuple of int
-        Machine instructions of each innermost loop, and how many of them read the device's memory; empty where the machine
-        code was not read.
+        Machine instructions of each innermost loop, and how many of them read the device's memory; empty where the
+        machine code was not read.
     """
 
     registers: int
@@ -169,6 +170,8 @@ def _inner_loops(lines: list[str]) -> list[tuple[int, int]]:
     for at, line in enumerate(lines):
         if (match := _BRANCH.search(line)) and labels.get(match[1], at + 1) <= at:
             loops.append((labels[match[1]], at))
-    inner = [one for one in loops if not any(other != one and one[0] <= other[0] and other[1] <= one[1] for other in loops)]
+    inner = [
+        one for one in loops if not any(other != one and one[0] <= other[0] and other[1] <= one[1] for other in loops)
+    ]
     bodies = [[line for line in lines[a : b + 1] if not line.startswith(".L_x_")] for a, b in inner]
     return [(len(body), sum(_operation(each).startswith("LDG") for each in body)) for body in bodies]

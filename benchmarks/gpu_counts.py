@@ -2,9 +2,9 @@
 
     python benchmarks/gpu_counts.py [NAME ...]
 
-Every kernel of the grid of models goes through NVRTC with OpenMM's options, for each architecture, and through ptxas: it
-compiles, and registers, spills and the instructions of the loops over edges are counted. Needs an environment with a CUDA
-build of torch (its wheels bring the compilers); no GPU.
+Every kernel of the grid of models goes through NVRTC with OpenMM's options, for each architecture, and through ptxas:
+it compiles, and registers, spills and the instructions of the loops over edges are counted. Needs an environment with a
+CUDA build of torch (its wheels bring the compilers); no GPU.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def reads_of_edges(source: str) -> dict[str, list[int]]:
 def instructions(uses: dict[str, KernelUse], source: str, kind: str) -> int | None:
     """Machine instructions for an edge, summed over the kernels of one kind; None where a loop is not found.
 
-    The loops over edges come first among a kernel's loops with the reads of memory that they have, of which the compiler
-    leaves out one at most; where it does several edges at once, there are as many times more.
+    The loops over edges come first among a kernel's loops with the reads of memory that they have, of which the
+    compiler leaves out one at most; where it does several edges at once, there are as many times more.
     """
     total = 0.0
     for kernel, reads in reads_of_edges(source).items():
@@ -158,10 +158,10 @@ def main() -> None:
         "# The native force's kernels, counted",
         "",
         f"Written by `benchmarks/gpu_counts.py` with NVRTC {compiler.version} and OpenMM's options "
-        "(`--use_fast_math`, mixed precision); no GPU ran them. Models: l_max, features, layers; random weights but for the",
-        "shipped one. Instructions: machine code (sm_90) that a warp runs for an edge within the cutoff, summed over the",
-        "layers; 32 channels at a time, so wider models run their loops once for each 32. KiB: read for an edge and read and",
-        "written for an atom, caches left out of account.",
+        "(`--use_fast_math`, mixed precision); no GPU ran them.",
+        "Models: l_max, features, layers; random weights but for the shipped one. Instructions: machine code (sm_90) that",
+        "a warp runs for an edge within the cutoff, summed over the layers; 32 channels at a time, so wider models run",
+        "their loops once for each 32. KiB: read for an edge, and read and written for an atom, caches left out.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",

@@ -1,7 +1,7 @@
 """OpenMM's common dialect for CUDA, as far as the kernels of the native force use it, and the kernels' arguments.
 
-OpenMM itself puts more before a text (``platforms/cuda``); these are the same names with the same meaning, so that a text
-can be compiled where there is no OpenMM context: by NVRTC, by cupy, and by the emulator.
+OpenMM itself puts more before a text (``platforms/cuda``); these are the same names with the same meaning, so that a
+text can be compiled where there is no OpenMM context: by NVRTC, by cupy, and by the emulator.
 """
 
 from __future__ import annotations

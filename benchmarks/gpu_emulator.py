@@ -44,7 +44,11 @@ class Emulator:
         self.padded_atoms = padded_atoms
         source, self.barriers = _number_barriers(source)
         kernels = kernels_in(source)
-        text = ['#include "simt.hpp"', cuda_text(source, precision, padded_atoms, atoms), *map(_wrapper, kernels.items())]
+        text = [
+            '#include "simt.hpp"',
+            cuda_text(source, precision, padded_atoms, atoms),
+            *map(_wrapper, kernels.items()),
+        ]
         code, library = folder / "kernels.cpp", folder / "kernels.so"
         code.write_text("\n".join(text), encoding="utf-8")
         include = f"-I{Path(__file__).parent}"

@@ -50,7 +50,9 @@ class CudaLauncher:
         values = [
             ctypes.c_int(each) if isinstance(each, int) else ctypes.c_void_p(each.data_ptr()) for each in arguments
         ]
-        pointers = (ctypes.c_void_p * len(values))(*(ctypes.cast(ctypes.byref(each), ctypes.c_void_p) for each in values))
+        pointers = (ctypes.c_void_p * len(values))(
+            *(ctypes.cast(ctypes.byref(each), ctypes.c_void_p) for each in values)
+        )
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
         self._check("cuLaunchKernel", self._kernels[kernel], blocks, 1, 1, threads, 1, 1, 0, stream, pointers, None)
 

@@ -1,7 +1,7 @@
 """A step of the native force without OpenMM: its arrays and its launches, on whatever launches kernels.
 
-The host's part of ``openmm_nequip/forces/native`` (``gpu_arrays.hpp``, ``gpu_force.cpp``) once more, in Python, so that the
-kernels can be run by the emulator and by cupy. Lengths and energies are the model's.
+The host's part of ``openmm_nequip/forces/native`` (``gpu_arrays.hpp``, ``gpu_force.cpp``) once more, in Python, so that
+the kernels can be run by the emulator and by cupy. Lengths and energies are the model's.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ class GpuStep:
         self.device, self.facts, self.atoms, self.precision = device, KernelFacts.of(fused.source), atoms, precision
         self.skin, self.slots, self._groups = skin, 0, groups
         self.overflows = 0
-        real, mixed = (np.dtype(name.replace("float", "float32").replace("double", "float64")) for name in PRECISIONS[precision])
+        real, mixed = (
+            np.dtype(name.replace("float", "float32").replace("double", "float64")) for name in PRECISIONS[precision]
+        )
         self._real, self._mixed, self._number = real, mixed, np.dtype(self.facts.dtype)
         self.n_nodes, self.n_caps = len(atoms.types), len(atoms.cap_q)
         self.n_atoms, self.n_sites = self.n_nodes - self.n_caps, len(atoms.positions)
@@ -118,14 +120,15 @@ class GpuStep:
         facts, atoms, n = self.facts, self.atoms, self.n_nodes
         squares, types = facts.n_types**2, facts.n_types
         rest = fused.constants[squares:]
-        pulls = [[2 * c for c in np.flatnonzero(atoms.cap_q == s)] + [2 * c + 1 for c in np.flatnonzero(atoms.cap_m == s)]
+        pulls = [[2 * c for c in np.flatnonzero(atoms.cap_q == s)] + [2 * c + 1 for c in np.flatnonzero(atoms.cap_m ==
+        s)]
                  for s in range(self.n_sites)]  # fmt: skip
         where = np.full(self.padded, -1, np.int32)
         where[: self.n_sites] = np.arange(self.n_sites)
         values = {
             "weights": fused.weights.astype(self._number), "scales": rest[:types].astype(self._number),
-            "charges": rest[2 * types :].astype(self._mixed), "reciprocal": fused.constants[:squares].astype(self._mixed),
-            "types": atoms.types.astype(np.int32),
+            "charges": rest[2 * types :].astype(self._mixed), "reciprocal":
+            fused.constants[:squares].astype(self._mixed), "types": atoms.types.astype(np.int32),
             "region": np.zeros(n, np.int32) if atoms.regions is None else atoms.regions.astype(np.int32),
             "room": self._blank(n * facts.room, self._number),
             "atom_index": np.resize(self._order, self.padded), "site_of": where,
@@ -213,12 +216,14 @@ class GpuStep:
             return kernel, groups, block, [n, self.slots, *(a[name] for name in names)]
 
         found = [
-            one_each("gather", self.n_sites, self.n_sites, self.n_atoms, "posq", "rest", "atom_index", "offsets", "site_of",
+            one_each("gather", self.n_sites, self.n_sites, self.n_atoms, "posq", "rest", "atom_index", "offsets",
+            "site_of",
                      "place_of", "sites", "positions", "old", "frame", "grid", "state"),
         ]  # fmt: skip
         if self.n_caps:
             found.append(
-                one_each("place_caps", self.n_caps, self.n_caps, self.n_atoms, "cap_q", "cap_m", "cap_distance", "sites",
+                one_each("place_caps", self.n_caps, self.n_caps, self.n_atoms, "cap_q", "cap_m", "cap_distance",
+                "sites",
                          "positions", "old", "frame", "grid", "state")
             )  # fmt: skip
         sort = ("state", "positions", "old", "frame", "grid", "cell_of", "cell_start", "cell_end", "members")
@@ -226,7 +231,8 @@ class GpuStep:
             ("sort_into_cells", 1, CELL_THREADS, [n, *(a[name] for name in sort)]),
             one_each("find", n, n, self.slots, "state", "positions", "frame", "grid", "region", "cell_of", "cell_start",
                      "cell_end", "members", "count", "other", "shift"),
-            one_each("geometry", n * self.slots, n, self.slots, "count", "other", "shift", "positions", "types", "frame",
+            one_each("geometry", n * self.slots, n, self.slots, "count", "other", "shift", "positions", "types",
+            "frame",
                      "reciprocal", "state", "knot", "fraction", knots, fractions, "unit", "length", "mirror"),
         ]  # fmt: skip
         for k in range(last + 1):
@@ -237,7 +243,8 @@ class GpuStep:
             found.append(layer(f"backward_{k}", knots, fractions, f"features{k}", f"sums{k % 2}", f"gate{k}",
                                f"gate{max(k - 1, 0)}", f"sums{(k + 1) % 2}", "radial", "unit_gradient"))  # fmt: skip
         found.append(
-            one_each("give", max(self.n_sites, n), self.n_sites, self.n_atoms, n, self.slots, 1, "count", "other", "mirror",
+            one_each("give", max(self.n_sites, n), self.n_sites, self.n_atoms, n, self.slots, 1, "count", "other",
+            "mirror",
                      "types", "knot", knots, "reciprocal", "charges", "unit", "length", "radial", "unit_gradient",
                      "caps_from", "cap_list", "cap_q", "cap_m", "cap_distance", "sites", "frame", "grid", "place_of",
                      "energies", "forces", "energy_buffer", "state")

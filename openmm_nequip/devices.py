@@ -1,8 +1,8 @@
 """The torch device a model runs on: the one of the OpenMM Context that evaluates it.
 
-A PythonForce's function is not told which Context calls it, and OpenMM deselects its CUDA context before it calls, so the
-answer is looked for where it can be found: in the Contexts that are alive in this process, and, between several GPUs, in
-the CUDA context that is current on the calling thread, if there is one.
+A PythonForce's function is not told which Context calls it, and OpenMM deselects its CUDA context before it calls, so
+the answer is looked for where it can be found: in the Contexts that are alive in this process, and, between several
+GPUs, in the CUDA context that is current on the calling thread, if there is one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def device_of_context(context: Any) -> torch.device:
 
 
 def _same_device(name: str) -> torch.device:
-    """The device of torch with the name that OpenCL has for it: NVIDIA's names are one, AMD's that of its architecture."""
+    """The device of torch with the name that OpenCL has for it: NVIDIA's own, of AMD that of the architecture."""
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         if name in (facts.name, getattr(facts, "gcnArchName", facts.name)):

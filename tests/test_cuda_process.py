@@ -1,4 +1,4 @@
-"""What a GPU asks of the process: TF32 by one of torch's two names, a toolkit to compile with, the right one of several."""
+"""What a GPU asks of the process: TF32 by one of torch's two names, a toolkit to compile with, one GPU of several."""
 
 import pytest
 import torch

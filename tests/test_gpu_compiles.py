@@ -23,7 +23,7 @@ sys.path.remove(BENCHMARKS)
 pytestmark = [pytest.mark.slow, pytest.mark.torchforce_stack]
 
 if find_tool("libnvrtc.so") is None:
-    pytest.skip("no NVRTC in this environment (a CPU build of torch); the other stack runs this", allow_module_level=True)
+    pytest.skip("no NVRTC in this environment; the other stack runs this", allow_module_level=True)
 
 #: Bytes of shared memory that a group may have without asking the driver for more.
 SHARED = 48 * 1024

@@ -1,4 +1,4 @@
-"""The kernels for GPUs without a GPU: their CUDA text by an emulator, with barriers that are real and threads in any order."""
+"""The kernels for GPUs without one: their CUDA text by an emulator, with real barriers and threads in any order."""
 
 import functools
 import shutil
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.slow
 
 #: eV and eV/Å: tables, and OpenMM's buffer of forces, which counts in 2^-32.
 ENERGY, FORCE = 1e-8, 1e-8
-#: Barriers of the kernels of layers that are seen when they are missing, at least: some stand where, in these sizes, the
-#: threads that they hold apart do not touch the same memory.
+#: Barriers that are seen when they are missing, at least: others stand where, in these sizes, the threads that they
+#: hold apart do not touch the same memory.
 SEEN = 0.5
 
 

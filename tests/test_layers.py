@@ -23,8 +23,8 @@ LAYERS = {
     "app": 10, "__main__": 11, "inputs": 11,
 }  # fmt: skip
 WITHOUT_OPENMM = {
-    "choices", "errors", "units", "cache", "cuda_driver", "cxx", "files", "progress", "graph", "kernels", "models", "evaluate",
-    "layout",
+    "choices", "errors", "units", "cache", "cuda_driver", "cxx", "files", "progress", "graph", "kernels", "models",
+    "evaluate", "layout",
 }  # fmt: skip
 
 

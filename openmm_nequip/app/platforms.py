@@ -1,7 +1,7 @@
 """OpenMM's platforms on this machine, and which of them may be chosen for somebody who named none.
 
-OpenMM takes the platform that calls itself fastest and works. With an OpenCL implementation for CPUs on the machine, such
-as pocl, that is the OpenCL platform, slower there than OpenMM's own for CPUs and, in OpenMM's words, unsupported.
+OpenMM takes the platform that calls itself fastest and works. With an OpenCL implementation for CPUs on the machine,
+such as pocl, that is the OpenCL platform, slower there than OpenMM's own for CPUs and, in OpenMM's words, unsupported.
 """
 
 from __future__ import annotations

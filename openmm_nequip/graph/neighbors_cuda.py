@@ -6,9 +6,9 @@ want edges within the cutoff only get those of the present positions, picked on 
 (:mod:`openmm_nequip.evaluate.cuda_graphs`), the pairs go to it as they are.
 
 The first list of a simulation is compared with the host's, and the first of each kind of search after it: vesin takes
-all pairs or cells, by the number of atoms, the widths of the box and whether it is skewed. It once missed pairs on CUDA in
-triclinic boxes (its issue 157), and no GPU has tried the release that is used here. Where the two differ, or the library
-gives up, the list is made on the host, with a warning.
+all pairs or cells, by the number of atoms, the widths of the box and whether it is skewed. It once missed pairs on CUDA
+in triclinic boxes (its issue 157), and no GPU has tried the release that is used here. Where the two differ, or the
+library gives up, the list is made on the host, with a warning.
 
 References
 ----------
@@ -144,7 +144,7 @@ class DeviceNeighborList:
 
 
 def _kind_of_search(n_atoms: int, cell: np.ndarray, radius: float) -> tuple:
-    """What the library chooses its search and its grid by: atoms, whether the box is skewed, its widths in half radii."""
+    """What the library chooses its search and grid by: atoms, whether the box is skewed, its widths in half radii."""
     faces = np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]])
     widths = abs(np.linalg.det(cell)) / np.linalg.norm(faces, axis=1)
     skewed = bool(np.count_nonzero(cell - np.diag(np.diag(cell))))

@@ -86,7 +86,8 @@ class Staging:
         self._wait()
         self.downloads += 1
         parts = self._answer.clone().split([value.numel() for value in given.values()])
-        return Outputs(**{name: part.view(value.shape) for (name, value), part in zip(given.items(), parts, strict=True)})
+        shaped = zip(given.items(), parts, strict=True)
+        return Outputs(**{name: part.view(value.shape) for (name, value), part in shaped})
 
     def _wait(self) -> None:
         if self._locked:

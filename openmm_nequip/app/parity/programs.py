@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ...choices import BACKENDS
-from ...forces.native.gpu_devices import platforms_with_gpu
 from ...errors import OpenMMNequIPError, UnavailableError
+from ...forces.native.gpu_devices import platforms_with_gpu
 from ...models import format_of
 from ...units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...upstream.nequip_calculator import torch_sim_model
@@ -58,12 +58,8 @@ def programs(
         yield f"model alone, {how_it_runs(subject, variant)}", _alone(subject, variant, structure, types)
     bench = BenchSystem(structure.path, structure.topology, structure.positions_nm, structure.box_nm)
     best = "fused" if row.can_fuse else "none" if compiled or not row.can_compile else "eager"
-<<<<<<< HEAD
-    for platform in sensible_platforms():
-=======
     with_gpu = platforms_with_gpu()
-    for platform in present_platforms():
->>>>>>> native
+    for platform in sensible_platforms():
         for backend in BACKENDS[1:]:
             if backend == "Native" and platform not in with_gpu:
                 continue  # a PythonForce by another way

@@ -45,8 +45,8 @@ def for_gpu(device: torch.device) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        ``CUDA_HOME``, which Inductor asks for, and the one GPU that the process is to see: its first and only one, since
-        the code is made for the first, and several may be of several kinds.
+        ``CUDA_HOME``, which Inductor asks for, and the one GPU that the process is to see: the code is made for its
+        first, and several may be of several kinds.
 
     Raises
     ------
@@ -58,8 +58,8 @@ def for_gpu(device: torch.device) -> dict[str, str]:
         home = cuda_home()
         if home is None:
             raise CompileError(
-                "compiling for a GPU needs CUDA's headers (cuda.h), and there are none: set CUDA_HOME to a CUDA toolkit, "
-                "or `pip install` the wheel of CUDA's runtime for your torch (nvidia-cuda-runtime, or -cu12)"
+                "compiling for a GPU needs CUDA's headers (cuda.h), and there are none: set CUDA_HOME to a CUDA "
+                "toolkit, or `pip install` the wheel of CUDA's runtime for your torch (nvidia-cuda-runtime, or -cu12)"
             )
         variables["CUDA_HOME"] = str(home)
     name = "CUDA_VISIBLE_DEVICES" if torch.version.hip is None else "HIP_VISIBLE_DEVICES"
