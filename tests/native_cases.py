@@ -109,7 +109,8 @@ def numbers(model, n_atoms=24, side=6.5, periodic=True, precision="double", warp
     scattered = positions.copy()
     if periodic:
         scattered += np.random.default_rng(3).integers(-2, 3, positions.shape) @ cell
-    return deviation(answer(context_of(system, precision), scattered), expected(model, positions, types, cell, periodic))
+    found = answer(context_of(system, precision), scattered)
+    return deviation(found, expected(model, positions, types, cell, periodic))
 
 
 def hybrid_placement(n_system, n_atoms, types, links, regions=None):
@@ -123,7 +124,7 @@ def hybrid_placement(n_system, n_atoms, types, links, regions=None):
 
 
 def hybrid(model="l2 everything", periodic=True, links=2, regions=1, precision="double", seed=0):
-    """A selection with link caps (one M1 shared by two) and regions that do not see each other, against PythonForce's way."""
+    """A selection with link caps (one M1 shared by two) and regions that do not see each other."""
     from openmm_nequip.evaluate.evaluator import Evaluator
 
     use_kernels(model)
@@ -169,9 +170,8 @@ class _InMemory:
     def evaluate(self, graph):
         from openmm_nequip.graph.graph import Outputs
 
-        vectors = (
-            graph.positions[graph.edges.index[1]] - graph.positions[graph.edges.index[0]] + graph.edges.shifts @ graph.cell
-        )
+        centre, neighbour = (graph.positions[atoms] for atoms in graph.edges.index)
+        vectors = neighbour - centre + graph.edges.shifts @ graph.cell
         keep = vectors.norm(dim=1) < CUTOFF
         parts = [graph.positions, graph.types, graph.edges.index[:, keep], graph.edges.shifts[keep], graph.cell]
         energies, forces, _ = eager(self.model, *(part.numpy() for part in parts))
@@ -239,7 +239,7 @@ def overflow(model="l1", times=3):
 
 
 def dynamics(model="l1 parity", steps=200, barostat=True, neighbors=True, temperature=1500.0, periodic=True, seed=1):
-    """Langevin dynamics with reordering, compared with eager nequip every 20 steps: largest deviations, changes of the box."""
+    """Langevin dynamics with reordering, compared with eager nequip every 20 steps: largest deviations, the box."""
     use_kernels(model)
     positions, types, cell = structure(24, periodic=True, side=8.5, closest=1.4)
     system = system_of(24, cell)
@@ -284,8 +284,9 @@ def dynamics(model="l1 parity", steps=200, barostat=True, neighbors=True, temper
 
 def tiny_system(backend="Native", embed=False, cell=None):
     """The tiny model of the test data, from its file, on a random structure: positions (Å) and a System."""
-    from openmm_nequip.topology import atom_types  # noqa: F401  what createSystem uses
     from openmmml import MLPotential
+
+    from openmm_nequip.topology import atom_types  # noqa: F401  what createSystem uses
 
     gpu_description.gpu_kernels, gpu_description.FIRST_SLOTS = real_kernels, 0
     positions, types, cell = structure(24, side=8.5, closest=1.2)

@@ -1,6 +1,6 @@
 """Runs the functions of native_cases.py: a line of JSON in with name and arguments, a line out with the answer.
 
-A process of its own, because OpenMM takes whatever OpenCL it finds: run with the environment that ``pocl.py`` makes.
+A process of its own, because OpenMM takes whatever OpenCL it finds: run with the environment that ``pocl.sh`` makes.
 """
 
 import json

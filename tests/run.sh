@@ -72,6 +72,7 @@ run_tests() { # run_tests STACK
     -n "$processes" --dist loadfile --no-loadscope-reorder
 }
 
+bash tests/pocl.sh "$OPENMM_NEQUIP_CACHE/pocl" || echo "tests of OpenCL are skipped"
 failed=()
 first=${stacks[0]}
 if outdated "$first"; then

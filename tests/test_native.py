@@ -3,13 +3,12 @@
 What runs here is the whole force, its lists of neighbours included, on a CPU; no GPU is needed, and none has run it.
 """
 
-import os
-from pathlib import Path
-
+import numpy as np
 import openmm
 import pytest
 from conftest import DATA
-from pocl import Worker, pocl_environment
+from native_process import NativeProcess
+from pocl import needs_pocl
 
 from openmm_nequip.errors import BuildError, KernelsError
 from openmm_nequip.evaluate.placement import Placement
@@ -34,18 +33,16 @@ SYSTEM = (1e-8, 1e-6)
 @pytest.fixture(scope="module")
 def ask():
     """A case of native_cases.py in a process with pocl."""
-    environment = pocl_environment(Path(os.environ["OPENMM_NEQUIP_CACHE"]) / "pocl-of-tests")
-    if isinstance(environment, str):
-        pytest.skip(environment)
-    worker = Worker(environment)
-    yield worker
-    worker.close()
+    process = NativeProcess()
+    yield process
+    process.close()
 
 
 def close(found, kind):
     return found[0] < ENERGY[kind] and found[1] < FORCE[kind]
 
 
+@needs_pocl
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "arguments"),
@@ -63,19 +60,22 @@ def test_numbers_are_those_of_the_model(ask, kind, arguments):
     assert close(ask("numbers", **arguments), kind)
 
 
+@needs_pocl
 @pytest.mark.slow
 @pytest.mark.parametrize("periodic", [True, False])
 def test_selections_caps_and_regions(ask, periodic):
-    """16 of 60 particles, three caps, two of which stand for one particle, in two regions that do not see each other."""
+    """16 of 60 particles, three caps, two of them for one particle, in two regions that do not see each other."""
     assert close(ask("hybrid", links=3, regions=2, periodic=periodic), "float64")
 
 
+@needs_pocl
 @pytest.mark.slow
 def test_forces_are_the_gradient_with_caps(ask):
     worst, largest = ask("differences")
     assert worst < DIFFERENCE * max(1.0, largest)
 
 
+@needs_pocl
 @pytest.mark.slow
 def test_a_parameter_switches_the_model_off(ask):
     found = ask("switching")
@@ -84,6 +84,7 @@ def test_a_parameter_switches_the_model_off(ask):
     assert "expected a number from 0" in found["said"]
 
 
+@needs_pocl
 @pytest.mark.slow
 def test_no_edge_is_dropped_where_lists_grow(ask):
     """A box that shrinks: the room for neighbours has to grow three times."""
@@ -92,6 +93,7 @@ def test_no_edge_is_dropped_where_lists_grow(ask):
     assert all(close(each, "float32") for each in found["deviations"])
 
 
+@needs_pocl
 @pytest.mark.slow
 def test_dynamics_at_changing_volume_with_reordering(ask):
     found = ask("dynamics", steps=60)
@@ -99,6 +101,7 @@ def test_dynamics_at_changing_volume_with_reordering(ask):
     assert found["volumes"][0] < found["volumes"][1]
 
 
+@needs_pocl
 @pytest.mark.slow
 def test_files_copies_and_products(ask):
     """XML with the model in it, deepcopy, a CustomCVForce, and the same System on a CPU's platform."""
@@ -107,6 +110,7 @@ def test_files_copies_and_products(ask):
     assert "NequIP" in found["names"] and found["same text"]
 
 
+@needs_pocl
 @pytest.mark.slow
 def test_contexts_restarts_and_hybrid_systems(ask):
     assert close(ask("several_contexts"), "float64")
@@ -117,7 +121,7 @@ def test_contexts_restarts_and_hybrid_systems(ask):
 
 def spec(**execution):
     source = locate(str(DATA / "tiny-nequip.nequip.zip"))
-    return PotentialSpec(source, Units(0.1, 96.485), Placement(1, [0]), False, 0.05, Execution(**execution))
+    return PotentialSpec(source, Units(0.1, 96.485), Placement(1, np.array([0])), False, 0.05, Execution(**execution))
 
 
 def test_what_it_cannot_run_is_refused_by_name():
@@ -130,7 +134,7 @@ def test_what_it_cannot_run_is_refused_by_name():
 
 def test_allegro_has_no_kernels_on_gpus():
     allegro = PotentialSpec(
-        locate(str(DATA / "tiny-allegro.nequip.zip")), Units(0.1, 96.485), Placement(1, [0]), False, 0.05
+        locate(str(DATA / "tiny-allegro.nequip.zip")), Units(0.1, 96.485), Placement(1, np.array([0])), False, 0.05
     )
     with pytest.raises(KernelsError, match="NequIP models alone"):
         native.describe_potential(allegro)
@@ -181,7 +185,7 @@ def test_without_headers_or_compiler_the_reason_is_said(monkeypatch):
 
 @pytest.mark.slow
 def test_on_a_platform_of_the_cpu_python_evaluates():
-    """The force is compiled and loaded; its energy is that of a PythonForce, bit for bit, and errors have their text."""
+    """The force is compiled and loaded; its energy is that of a PythonForce, and errors have their text."""
     energies = []
     for backend in ("Native", "PythonForce"):
         system = openmm.System()

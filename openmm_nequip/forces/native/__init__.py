@@ -1,7 +1,7 @@
-"""A force of our own on OpenMM's GPU platforms: C++ compiled against OpenMM's headers, kernels from the model's program.
+"""A force of our own on OpenMM's GPU platforms: C++ compiled against OpenMM's headers, kernels of the model's program.
 
-On CUDA, HIP and OpenCL a step stays on the device, with no Python in it; on other platforms the force hands its positions
-to Python, as a PythonForce does. In XML it is the same saved potential as that of a PythonForce.
+On CUDA, HIP and OpenCL a step stays on the device, with no Python in it; on other platforms the force hands its
+positions to Python, as a PythonForce does. In XML it is the same saved potential as that of a PythonForce.
 """
 
 from __future__ import annotations

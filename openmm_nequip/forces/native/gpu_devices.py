@@ -18,7 +18,8 @@ _GPU, _SUCCESS = 4, 0
 def platforms_with_gpu() -> list[str]:
     """Names of OpenMM's platforms that have our kernels and run on a GPU of this machine; nothing is compiled."""
     known = {openmm.Platform.getPlatform(i).getName(): i for i in range(openmm.Platform.getNumPlatforms())}
-    return [row.name for row in GPU_PLATFORMS if row.name in known and _has_gpu(openmm.Platform.getPlatform(known[row.name]))]
+    present = [row.name for row in GPU_PLATFORMS if row.name in known]
+    return [name for name in present if _has_gpu(openmm.Platform.getPlatform(known[name]))]
 
 
 def _has_gpu(platform: openmm.Platform) -> bool:

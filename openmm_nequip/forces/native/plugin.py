@@ -6,6 +6,7 @@ import ctypes
 import logging
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,6 @@ def _array(address: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 _GUARD = threading.Lock()
-_PLUGINS: list[Plugin] = []
 
 
 def load_plugin() -> Plugin:
@@ -131,15 +131,18 @@ def load_plugin() -> Plugin:
         If it cannot be compiled or does not work here; with the reason.
     """
     with _GUARD:
-        if not _PLUGINS:
-            if obstacle := build_obstacle():
-                raise BuildError(obstacle)
-            force, platforms = build_force(), {}
-            for platform in GPU_PLATFORMS:
-                library = platform_library(platform)
-                if library is not None:
-                    platforms[platform.name] = build_platform(platform, library)
-            if reason := probe_libraries([force, *platforms.values()]):
-                raise BuildError(reason)
-            _PLUGINS.append(Plugin(force, platforms))
-        return _PLUGINS[0]
+        return _load()
+
+
+@cache
+def _load() -> Plugin:
+    if obstacle := build_obstacle():
+        raise BuildError(obstacle)
+    force, platforms = build_force(), {}
+    for platform in GPU_PLATFORMS:
+        library = platform_library(platform)
+        if library is not None:
+            platforms[platform.name] = build_platform(platform, library)
+    if reason := probe_libraries([force, *platforms.values()]):
+        raise BuildError(reason)
+    return Plugin(force, platforms)

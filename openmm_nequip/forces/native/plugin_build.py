@@ -69,8 +69,8 @@ def build_obstacle() -> str:
         return "our force for OpenMM is compiled on Linux and macOS alone"
     if headers_folder() is None:
         return (
-            f"OpenMM's headers are not beside its libraries ({library_folder()}); install OpenMM from PyPI or conda-forge, "
-            "which have them"
+            f"OpenMM's headers are not beside its libraries ({library_folder()}); install OpenMM from PyPI or "
+            "conda-forge, which have them"
         )
     return "" if find_compiler() else missing_compiler()
 
@@ -122,7 +122,8 @@ def _build(name: str, source: str, flags: tuple[str, ...], folder: Path, library
     command = [*_FLAGS, _abi(shared), f"-I{headers}", *flags]
     links = [f"-L{shared}", f"-L{folder}", "-lOpenMM", f"-Wl,-rpath,{shared}", f"-Wl,-rpath,{folder}"]
     links += [f"-l{library}"] if library != "OpenMM" else []
-    facts = {"text": texts, "command": command + links, "openmm": openmm.version.full_version, "g++": compiler_version()}
+    made_of = {"text": texts, "command": command + links}
+    facts = made_of | {"openmm": openmm.version.full_version, "compiler": compiler_version()}
     try:
         kept, key = shelf("native"), f"{name}-{key_of(facts)}"
         found = find(kept, key, ".so")
@@ -140,7 +141,8 @@ def _run(command: list[str], work: Path) -> None:
     what = "Compiling our force for OpenMM: some seconds, once; the result is kept"
     try:
         with open(work / "log", "w+b") as output:
-            code = run_program(command, what, output, dict(os.environ, TMPDIR=str(work)), timeout_s=_TIMEOUT_S, scratch=work)
+            environment = dict(os.environ, TMPDIR=str(work))
+            code = run_program(command, what, output, environment, timeout_s=_TIMEOUT_S, scratch=work)
             output.seek(0)
             text = output.read().decode(errors="replace")
     except TimeoutError as error:

@@ -19,7 +19,22 @@ class Host(ctypes.Structure):
 
 
 def evaluate(potential: bytes, count: int, positions, box, energy, forces) -> int:
-    """Energy = sum of squared coordinates, for a potential of text 00."""
+    """Energy = sum of squared coordinates, for a potential of text 00; as ``Host`` of native_force.hpp says.
+
+    Parameters
+    ----------
+    potential : bytes
+        Text.
+    count : int
+        Number of particles.
+    positions, box, energy, forces : pointer
+        Numbers, of which the last two are written.
+
+    Returns
+    -------
+    int
+        0 if all went well.
+    """
     energy[0] = 0.0
     for i in range(3 * count):
         energy[0] += positions[i] ** 2
@@ -40,8 +55,8 @@ def main() -> None:
         platform.nequip_register.restype = ctypes.c_char_p
         if problem := platform.nequip_register():
             sys.exit(problem.decode())
-    text = '<Force forceGroup="3" function="00" name="probe" parameter="" type="NequIPForce" usesPeriodic="0" version="1"/>'
-    force = openmm.XmlSerializer.deserialize(text)
+    said = 'forceGroup="3" function="00" name="probe" parameter="" type="NequIPForce" usesPeriodic="0" version="1"'
+    force = openmm.XmlSerializer.deserialize(f"<Force {said}/>")
     system = openmm.System()
     system.addParticle(1.0)
     system.addForce(force)

@@ -5,8 +5,9 @@ They are compiled by OpenMM, and launched by the force in :mod:`openmm_nequip.fo
     gather, place_caps -> sort_into_cells, find (only where a new list is needed) -> geometry
       -> forward_0 ... forward_L -> backward_L ... backward_0 -> give
 
-One warp (or several) takes an atom, 32 channels in its lanes; sums over edges are kept in registers; gradients of edges are
-written where they arise and read at the mirror image of an edge, so that no result depends on the order of threads.
+One warp (or several) takes an atom, 32 channels in its lanes; sums over edges are kept in registers; gradients of
+edges are written where they arise and read at the mirror image of an edge, so that no result depends on the order of
+threads.
 
 :data:`GPU` is the row that the rest of the package uses.
 """

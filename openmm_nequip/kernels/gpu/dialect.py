@@ -1,11 +1,9 @@
 """Text in OpenMM's common dialect: numbers, polynomials, and the spherical harmonics as macros.
 
-The dialect is C with macros that OpenMM defines for each of its platforms (``KERNEL``, ``DEVICE``, ``GLOBAL``, ``LOCAL``,
-``LOCAL_ARG`` for pointers to what is ``LOCAL``, ``RESTRICT``, ``LOCAL_ID``, ``LOCAL_SIZE``, ``GLOBAL_ID``, ``GLOBAL_SIZE``,
-``GROUP_ID``, ``NUM_GROUPS``, ``SYNC_THREADS``,
-``ATOMIC_ADD``) and types (``real``, ``real4``, ``mixed``, ``mm_long``, ``mm_ulong``). Of mathematical functions only those are
-used that all platforms overload for float and double.
-"""
+The dialect is C with macros that OpenMM defines for each of its platforms (``KERNEL``, ``DEVICE``, ``GLOBAL``,
+``LOCAL``, ``LOCAL_ARG``, ``RESTRICT``, ``LOCAL_ID``, ``LOCAL_SIZE``, ``GLOBAL_ID``, ``GLOBAL_SIZE``, ``GROUP_ID``,
+``NUM_GROUPS``, ``SYNC_THREADS``, ``ATOMIC_ADD``) and types (``real``, ``real4``, ``mixed``, ``mm_long``,
+``mm_ulong``). Of mathematical functions only those are used that all platforms overload for float and double."""
 
 from __future__ import annotations
 
@@ -63,8 +61,8 @@ def harmonics_macros(harmonics: list[np.ndarray], numbers: Numbers) -> list[str]
     Returns
     -------
     list of str
-        ``HARMONICS(x, y, z)`` declares ``Y1``, ``Y2``, ...; ``HARMONICS_BACKWARD(x, y, z, G, hx, hy, hz)`` adds to h the
-        gradient of the vector, ``G(b)`` being that of harmonic b. The constant harmonic is left out.
+        ``HARMONICS(x, y, z)`` declares ``Y1``, ``Y2``, ...; ``HARMONICS_BACKWARD(x, y, z, G, hx, hy, hz)`` adds to h
+        the gradient of the vector, ``G(b)`` being that of harmonic b. The constant harmonic is left out.
     """
     forward, backward = ["#define HARMONICS(x, y, z)"], ["#define HARMONICS_BACKWARD(x, y, z, G, hx, hy, hz)"]
     number = 1

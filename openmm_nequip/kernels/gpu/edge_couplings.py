@@ -1,8 +1,8 @@
 """Elements of the matrices in which an edge's harmonics couple features to results, as text.
 
-As in :mod:`..cpu.harmonics_code`, ``M[m3, m1] = sum over m2 of C[m1, m2, m3] Y[m2]``; they are computed once for an edge
-by one thread and read by all channels, so elements that differ in nothing, or in their sign alone, are kept once.
-"""
+As in :mod:`..cpu.harmonics_code`, ``M[m3, m1] = sum over m2 of C[m1, m2, m3] Y[m2]``; they are computed once for an
+edge by one thread and read by all channels, so elements that differ in nothing, or in their sign alone, are kept
+once."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class EdgeCouplings:
         return max(1, len(self.elements))
 
     def row(self, path: Path, m3: int) -> list[tuple[int, str]]:
-        """Elements of a component of the result: component m1 of the features, and text; zeros are left out."""
+        """Elements of a component of the result, as :meth:`..cpu.harmonics_code.Couplings.row` gives them."""
         return self._nonzero(path, [(m1, m1, m3) for m1 in range(2 * path.l1 + 1)])
 
     def column(self, path: Path, m1: int) -> list[tuple[int, str]]:
-        """The same of a component of the features, with the component m3 of the result."""
+        """The same of a component of the features, as :meth:`row`, with the component m3 of the result."""
         return self._nonzero(path, [(m3, m1, m3) for m3 in range(2 * path.l3 + 1)])
 
     def _nonzero(self, path: Path, wanted: list[tuple[int, int, int]]) -> list[tuple[int, str]]:

@@ -1,8 +1,8 @@
 """Loops over the edges of an atom, forward and backward: the formulas of :mod:`..cpu.convolution_code`.
 
-A warp takes a block of edges: each of its threads prepares one (harmonics, couplings, place of its row of the table), then
-all go through the block together, a channel in each lane, sums in registers. Backward reads the gradients of the other
-atoms, so no thread writes where another one does.
+A warp takes a block of edges: each of its threads prepares one (harmonics, couplings, place of its row of the table),
+then all go through the block together, a channel in each lane, sums in registers. Backward reads the gradients of the
+other atoms, so no thread writes where another one does.
 
 | in the text        | meaning                                                                                    |
 |--------------------|--------------------------------------------------------------------------------------------|
@@ -12,7 +12,8 @@ atoms, so no thread writes where another one does.
 | ``edge_coupling``, ``edge_harmonic`` | elements of the matrices, harmonics                                       |
 | ``a<p>_<m3>``, ``a<b>_<m1>`` | sums: of the convolution, of the gradients of features                             |
 | ``w<p>``, ``d<p>`` | radial weight and its derivative                                                            |
-| ``lane_gradient``, ``edge_gradient`` | gradients of an edge by channel, and summed: of the radial argument (0), of Y1, Y2, ... |
+| ``lane_gradient``  | gradients of an edge by channel: of the radial argument (0), of Y1, Y2, ...                 |
+| ``edge_gradient``  | their sums over channels                                                                    |
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def edge_arrays(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> t
 
 
 def edge_numbers(own: GpuLayer, backward: bool) -> int:
-    """Numbers of the group's memory that an edge takes."""
+    """Numbers of the group's memory that an edge takes; arguments as of :func:`edge_arrays`."""
     q = own.used_harmonics
     return own.couplings.room + 3 + (q * (2 + GRADIENT_ROW) if backward else 0)
 

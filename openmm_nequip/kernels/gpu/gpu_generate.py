@@ -1,8 +1,8 @@
 """The text of a model's GPU kernels, in OpenMM's common dialect, and its weights.
 
-The ``.cc`` files beside this one are the same for all models; :mod:`.layer_kernels` writes what belongs to the model at
-hand. The first line of the text has, in a comment, what the caller must know to launch the kernels: a :class:`KernelFacts`.
-"""
+The ``.cc`` files beside this one are the same for all models; :mod:`.layer_kernels` writes what belongs to the model
+at hand. The first line of the text has, in a comment, what the caller must know to launch the kernels: a
+:class:`KernelFacts`."""
 
 from __future__ import annotations
 

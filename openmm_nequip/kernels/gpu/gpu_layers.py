@@ -7,7 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..cpu.layer_code import first_features
-from ..cpu.packing import Blob, LayerRows, Rows, channel_places, lay_out, pack_mix, pack_table, pad_matrix, padded, rows_of
+from ..cpu.packing import (
+    Blob,
+    LayerRows,
+    Rows,
+    channel_places,
+    lay_out,
+    pack_mix,
+    pack_table,
+    pad_matrix,
+    padded,
+    rows_of,
+)
 from ..program import Layer, NequIPProgram
 from ..tables import Table
 from .dialect import LANES, Numbers
@@ -72,12 +83,12 @@ class GpuLayer:
         return sorted({self.layer.paths[p].block for p in self.paths(first_channel)})
 
     def sum_place(self, p: int, m3: int) -> int:
-        """Where a component of a path's result stands in the row of the convolution's result."""
+        """Where a component of a path's result stands; as :meth:`..cpu.convolution_code.Convolution.place`."""
         group = self.layer.paths[p].group
         return self.rows.middle.offsets[group] + m3 * self.rows.middle.channels[group] + self.rows.path_slots[p]
 
     def feature_place(self, block: int, m1: int) -> int:
-        """Where a component of an input block stands in a row of features."""
+        """Where a component of an input block stands; as :meth:`..cpu.convolution_code.Convolution.feature_place`."""
         return self.rows.inputs.offsets[block] + m1 * self.rows.inputs.channels[block]
 
 
@@ -123,7 +134,19 @@ class GpuModel:
         return int(np.dtype(self.program.dtype).itemsize)
 
     def edges_at_once(self, numbers_per_edge: int, most: int) -> int:
-        """Edges that a warp prepares together: as many as its share of the group's memory holds."""
+        """Edges that a warp prepares together: as many as its share of the group's memory holds.
+
+        Parameters
+        ----------
+        numbers_per_edge : int
+            Numbers that one takes.
+        most : int
+            Not more than these.
+
+        Returns
+        -------
+        int
+        """
         count = most
         while count > 1 and self.warps * count * numbers_per_edge * self.number_bytes > _EDGE_BYTES:
             count //= 2
@@ -155,7 +178,15 @@ class GroupMemory:
         return self._all - self._left
 
     def add(self, name: str, width: int) -> None:
-        """A row of so many numbers under a name."""
+        """A row of numbers.
+
+        Parameters
+        ----------
+        name : str
+            Under which the text knows it.
+        width : int
+            So many.
+        """
         if width <= self._left:
             self._left -= width
             self._near.append((name, width))

@@ -1,8 +1,8 @@
 """The kernels ``forward_<k>`` and ``backward_<k>`` of a layer: a team of threads takes an atom from sums to sums.
 
-Forward: convolution -> maps to the gate's inputs y -> gate -> z, and for the next layer features and self-connection. The
-last layer goes on to the energy and back to the gradient of its convolution's sums. Backward: gradient of a layer's
-features -> of z of the layer before -> of its y (which takes the place of y) -> of its convolution's sums.
+Forward: convolution -> maps to the gate's inputs y -> gate -> z, and for the next layer features and self-connection.
+The last layer goes on to the energy and back to the gradient of its convolution's sums. Backward: gradient of a
+layer's features -> of z of the layer before -> of its y (which takes the place of y) -> of its convolution's sums.
 
 | array            | a row for each atom                                                                     |
 |------------------|-----------------------------------------------------------------------------------------|
@@ -83,7 +83,8 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
         "    GLOBAL mixed* RESTRICT energies, GLOBAL number* RESTRICT sums_gradient) {",
     ]
     source = "features_in" if own.number else f"weights + {model.features}"
-    return _kernel(head, arrays, memory, [f"  GLOBAL const number* features = {source};"], body), memory.room, memory.used
+    before = [f"  GLOBAL const number* features = {source};"]
+    return _kernel(head, arrays, memory, before, body), memory.room, memory.used
 
 
 def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
@@ -106,9 +107,8 @@ def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
         memory.add("y_gradient", gate)
         if model.warps > 1:
             memory.add("parts", model.warps * inputs)
-        body += backward_loop(
-            model, own, block, "features_gradient" if model.warps == 1 else f"(parts + WARP*{inputs})"
-        )
+        target = "features_gradient" if model.warps == 1 else f"(parts + WARP*{inputs})"
+        body += backward_loop(model, own, block, target)
         body += _copy(model, "connection_gradient", "gate_inputs", own.rows.gate.width)
         body += _copy(model, "y", "previous_gate_inputs", gate)
         body += _add_parts(model, "parts", "features_gradient", inputs)

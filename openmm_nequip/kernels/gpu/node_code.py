@@ -69,7 +69,19 @@ def map_code(
 
 
 def gate_forward(model: GpuModel, own: GpuLayer, y: str, z: str) -> list[str]:
-    """The row z of a layer's outputs from the row y of its gate's inputs; formulas in ``cpu/gate.hpp``."""
+    """The row z of a layer's outputs from the row y of its gate's inputs; formulas in ``cpu/gate.hpp``.
+
+    Parameters
+    ----------
+    model, own : GpuModel and GpuLayer
+        The model and the layer.
+    y, z : str
+        Names of the rows.
+
+    Returns
+    -------
+    list of str
+    """
     lines: list[str] = []
     for entry in _gate_blocks(own):
         lines += _activation(model, own, entry, y)
@@ -84,7 +96,7 @@ def gate_forward(model: GpuModel, own: GpuLayer, y: str, z: str) -> list[str]:
 
 
 def gate_backward(model: GpuModel, own: GpuLayer, y: str, z_gradient: str, y_gradient: str) -> list[str]:
-    """The gradient of y from that of z."""
+    """The gradient of y from that of z; other arguments as of :func:`gate_forward`."""
     lines: list[str] = []
     for entry in _gate_blocks(own):
         lines += _activation(model, own, entry, y)
@@ -133,6 +145,17 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
 
     ``hidden<k>`` and ``slope<k>`` are the activated values between two matrices and the slopes there; ``lanes`` has a
     number for each lane. The energy is without the shift of its type.
+
+    Parameters
+    ----------
+    model : GpuModel
+        The model.
+    z : str
+        Name of the row.
+
+    Returns
+    -------
+    list of str
     """
     program, literal = model.program, model.numbers.literal
     kind, factor = program.readout_activation
