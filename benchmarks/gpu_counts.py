@@ -160,8 +160,8 @@ def main() -> None:
         f"Written by `benchmarks/gpu_counts.py` with NVRTC {compiler.version} and OpenMM's options "
         "(`--use_fast_math`, mixed precision); no GPU ran them.",
         "Models: l_max, features, layers; random weights but for the shipped one. Instructions: machine code (sm_90)",
-        "that a warp runs for an edge within the cutoff, summed over the layers; 32 channels at a time, so wider models run",
-        "their loops once for each 32. KiB: read for an edge, and read and written for an atom, caches left out.",
+        "that a warp runs for an edge within the cutoff, summed over the layers; 32 channels at a time, so wider ones",
+        "run their loops once for each 32. KiB: read for an edge, and read and written for an atom, caches left out.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",

@@ -43,7 +43,7 @@ class Emulator:
         self.seed = 1
         self.padded_atoms = padded_atoms
         source, self.barriers = _number_barriers(source)
-        kernels = kernels_in(source)
+        source, kernels = _watch_memory(source), kernels_in(source)
         text = [
             '#include "simt.hpp"',
             cuda_text(source, precision, padded_atoms, atoms),
@@ -55,7 +55,7 @@ class Emulator:
         command = [compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", include, "-o", str(library), str(code)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         self._library = ctypes.CDLL(str(library))
-        self._library.simt_passed.restype = ctypes.c_long
+        self._library.simt_passed.restype = self._library.simt_races.restype = ctypes.c_long
 
     def array(self, values: np.ndarray) -> np.ndarray:
         """Memory of the device with these values."""
@@ -86,6 +86,10 @@ class Emulator:
         """Take away one of :attr:`barriers`, by its place there, or none."""
         self._library.simt_skip(-1 if barrier is None else barrier)
 
+    def races(self) -> int:
+        """Meetings of two threads in a group's memory, one writing, no barrier between, since this was asked last."""
+        return self._library.simt_races()
+
     def passed(self) -> int:
         """Barriers that threads have passed since this was asked last."""
         return self._library.simt_passed()
@@ -103,6 +107,14 @@ def _number_barriers(source: str) -> tuple[str, list[tuple[str, int, str]]]:
             lines[at] = re.sub(rf"\b{name}\b", f"simt_barrier({len(barriers)}, {whole});", line, count=1)
             barriers.append((kernel, at + 1, name))
     return "\n".join(lines), barriers
+
+
+def _watch_memory(source: str) -> str:
+    """The text with a group's memory made of ``Watched`` numbers."""
+    source = re.sub(r"\bLOCAL (number|int) ", r"LOCAL Watched<\1> ", source)
+    source = re.sub(r"\bLOCAL_ARG number\*", "Watched<number>*", source)
+    # A Watched number beside a whole one would become whole.
+    return re.sub(r": 0\)", ": (number) 0)", source)
 
 
 def _wrapper(kernel: tuple[str, list[tuple[str, str]]]) -> str:

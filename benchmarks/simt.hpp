@@ -1,6 +1,8 @@
 // Kernels of CUDA as C++ on a CPU. Each thread of a block is a fiber; barriers are real, and between two of them the threads run
 // one after the other in an order drawn anew each time, as do the blocks: a result that depends on an order, or on a barrier
 // that is not there, changes. Memory of the block holds NaN before a block begins, and none of it is left from another.
+// Each number in it knows who wrote and read it last: two threads that meet there, one of them writing, without a barrier
+// between are a race, whatever the order was.
 //
 // A barrier can be taken away by number, to see whether that is noticed: simt_barrier(n, ...) does nothing for n == skipped.
 #pragma once
@@ -44,6 +46,9 @@ static int current, skipped = -1;
 static long passed;
 static bool stuck;
 static std::mt19937 random_order;
+// Barriers passed: of the block, and of each warp.
+static int block_time, warp_time[64];
+static long races;
 static void (*body)(void*);
 static void* body_arguments;
 
@@ -96,8 +101,9 @@ static void run_block(int threads) {
         swapcontext(&machine, &fibers[t].context);
         moved = true;
       }
-    for (int w = 0; w < threads; w += WARP_SIZE) moved |= release(w, std::min(w + WARP_SIZE, threads), AT_WARP);
-    moved |= release(0, threads, AT_BLOCK);
+    for (int w = 0; w < threads; w += WARP_SIZE)
+      if (release(w, std::min(w + WARP_SIZE, threads), AT_WARP)) moved = true, warp_time[w / WARP_SIZE]++;
+    if (release(0, threads, AT_BLOCK)) moved = true, block_time++;
     if (!moved) break;
   }
   for (Fiber& f : fibers) stuck |= f.state == AT_WARP || f.state == AT_BLOCK;
@@ -124,8 +130,42 @@ static int run(void (*kernel)(void*), void* arguments, int blocks, int threads, 
 
 }  // namespace simt
 
+// A number of a block's memory. It has no constructor: what was not written is what the block's memory is filled with, and
+// then thread is -1, nobody.
+template <class T> struct Watched {
+  struct Visit {
+    int thread, at_block, at_warp;
+    void now() { thread = simt::current, at_block = simt::block_time, at_warp = simt::warp_time[thread / simt::WARP_SIZE]; }
+    bool apart() const {  // whether a barrier is between, or it is the same thread
+      const int t = simt::current, w = t / simt::WARP_SIZE;
+      return thread < 0 || thread == t || at_block != simt::block_time ||
+             (thread / simt::WARP_SIZE == w && at_warp != simt::warp_time[w]);
+    }
+  };
+  T value;
+  Visit written, read, read_by_another;
+
+  T get() const {
+    Watched& own = const_cast<Watched&>(*this);
+    if (!written.apart()) simt::races++;
+    if (read.thread != simt::current) own.read_by_another = read;
+    own.read.now();
+    return value;
+  }
+  T set(T next) {
+    if (!written.apart() || !read.apart() || !read_by_another.apart()) simt::races++;
+    written.now();
+    return value = next;
+  }
+  operator T() const { return get(); }
+  Watched& operator=(T next) { set(next); return *this; }
+  Watched& operator=(const Watched& other) { set(other.get()); return *this; }
+  template <class U> Watched& operator+=(U more) { set(get() + more); return *this; }
+};
+
 static inline void simt_barrier(int number, bool whole_block) {
   if (number != simt::skipped) simt::wait(whole_block ? simt::AT_BLOCK : simt::AT_WARP);
 }
 extern "C" void simt_skip(int number) { simt::skipped = number; }
+extern "C" long simt_races() { const long n = simt::races; simt::races = 0; return n; }
 extern "C" long simt_passed() { const long n = simt::passed; simt::passed = 0; return n; }

@@ -25,7 +25,7 @@ class CudaDriver:
     """
 
     def __init__(self, library: Any) -> None:
-        self._library = library
+        self.library = library
         self._primary: dict[int, int] = {}
 
     def current(self) -> int:
@@ -37,7 +37,7 @@ class CudaDriver:
     def current_device(self) -> int | None:
         """Number of the device of the context that is current on this thread, if there is one."""
         ordinal = ctypes.c_int(-1)
-        return ordinal.value if self._library.cuCtxGetDevice(ctypes.byref(ordinal)) == 0 else None
+        return ordinal.value if self.library.cuCtxGetDevice(ctypes.byref(ordinal)) == 0 else None
 
     def primary(self, index: int) -> int:
         """Address of a device's primary context, kept alive from now on."""
@@ -69,7 +69,7 @@ class CudaDriver:
             self._check("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     def _check(self, name: str, *arguments: Any) -> None:
-        code = getattr(self._library, name)(*arguments)
+        code = getattr(self.library, name)(*arguments)
         if code != 0:
             raise RuntimeError(f"CUDA's driver: {name} gave the error {code}; check the driver and the device")
 

@@ -40,13 +40,15 @@ class FakeCuda:
         self.underway: set = set()
         self.uses: dict = {}
         self.tensors: dict = {}
+        #: Results of recordings, where somebody holds on to them, as a cache of torch may.
+        self.held: list | None = None
         self.default = FakeStream(self.log, "default")
         self._streams = threading.local()
         self._pools = 0
 
     def install(self, monkeypatch):
         """Put it in the place of torch's own."""
-        recording._recording_stream.cache_clear()
+        recording.recording_place.cache_clear()
         monkeypatch.setattr(torch.cuda, "Stream", lambda device: FakeStream(self.log))
         monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: self.stream)
         monkeypatch.setattr(torch.cuda, "stream", self.on_stream)
@@ -118,6 +120,8 @@ class FakeGraph:
         cuda.end_allocation(0, self.pool)
         if self.tape.alive:
             cuda.tensors[self.pool] = weakref.ref(self.tape.alive[-1])
+            if cuda.held is not None:
+                cuda.held.append(self.tape.alive[-1])
         self.ended = True
 
     def replay(self):

@@ -24,11 +24,11 @@ def old_names():
 @pytest.fixture
 def tf32():
     """torch's settings as they are in a new process, before and after."""
-    start = nequip_state._read_tf32()
+    start = nequip_state.read_tf32()
     yield
     torch.set_float32_matmul_precision("highest")
-    nequip_state._write_tf32(start)
-    assert nequip_state._read_tf32() == start
+    nequip_state.write_tf32(start)
+    assert nequip_state.read_tf32() == start
 
 
 @pytest.mark.parametrize("allowed", [True, False])
@@ -36,16 +36,16 @@ def tf32():
 def test_tf32_is_never_mixed(tf32, users, allowed):
     """The user's choice by the old name holds before and after; in between the model's, by both names."""
     torch.set_float32_matmul_precision(users)
-    before = old_names(), nequip_state._read_tf32()
+    before = old_names(), nequip_state.read_tf32()
     with tf32_allowed(allowed):
         assert torch.backends.cuda.matmul.allow_tf32 is allowed
         assert torch.backends.cuda.matmul.fp32_precision == ("tf32" if allowed else "ieee")
         old_names()
-    assert (old_names(), nequip_state._read_tf32()) == before
+    assert (old_names(), nequip_state.read_tf32()) == before
     with preserved_global_state():
         torch.backends.cudnn.allow_tf32 = not before[0][2]
         torch.backends.fp32_precision = "tf32"
-    assert (old_names(), nequip_state._read_tf32()) == before
+    assert (old_names(), nequip_state.read_tf32()) == before
 
 
 @pytest.mark.parametrize("users", ["tf32", "ieee"])

@@ -31,7 +31,7 @@ ROUNDING = 1e-11
 def cuda(monkeypatch):
     """A process with a GPU that is none."""
     yield FakeCuda().install(monkeypatch)
-    recording._recording_stream.cache_clear()
+    recording.recording_place.cache_clear()
 
 
 def spoiling(cuda):
@@ -96,12 +96,11 @@ def scaled(graphed, scale):
 
 def test_recorded_anew_beside_the_old_graph(cuda):
     """A tensor of the first recording is still alive when the second begins, in the same pool of memory."""
-    graphed = GraphedModel(build("nequip"), CudaRecorder(GPU), required=True)
+    graphed, cuda.held = GraphedModel(build("nequip"), CudaRecorder(GPU), required=True), []
     for scale in (1.0, 0.85, 1.2):
         found, expected = scaled(graphed, scale)
         assert (found - expected).abs().max() < ROUNDING
-        kept = graphed._recorded._result  # as a cache of torch would hold it
-    assert graphed.statistics()["captures"] >= 3 and kept.numel() > 1
+    assert graphed.statistics()["captures"] == len(cuda.held) >= 3
     assert sorted(cuda.uses.values()) == [1], "only the last graph lives"
 
 
@@ -129,8 +128,8 @@ def test_one_recording_at_a_time(cuda):
 def test_contexts_share_what_can_be_shared(cuda, monkeypatch):
     """A stream of a device, on which cuBLAS keeps a workspace, and the frozen copy of a script; never a pool."""
     one, other = CudaRecorder(GPU), CudaRecorder(GPU)
-    assert one._stream is other._stream and one._pool != other._pool
-    assert CudaRecorder(torch.device("cuda:1"))._stream is not one._stream
+    assert one.place is other.place and one.pool != other.pool
+    assert CudaRecorder(torch.device("cuda:1")).place.stream is not one.place.stream
     model = load_model(DATA / "tiny-nequip.nequip.pth", kernels="none")
     frozen, freeze = [], torch.jit.freeze
     monkeypatch.setattr(torch.jit, "freeze", lambda module: frozen.append(module) or freeze(module))
@@ -268,7 +267,7 @@ def test_another_context_is_current_on_a_gpu(real_gpu):
     """As when OpenMM calls from its own thread with its own context current."""
     torch.zeros(1, device=real_gpu)
     driver = cuda_driver.cuda_driver()
-    library, handle = driver._library, ctypes.c_void_p()
+    library, handle = driver.library, ctypes.c_void_p()
     library.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
     assert library.cuCtxCreate_v2(ctypes.byref(handle), ctypes.c_uint(0), ctypes.c_int(0)) == 0
     try:

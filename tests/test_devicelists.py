@@ -160,7 +160,7 @@ def test_one_copy_there_and_one_back(name, monkeypatch):
     evaluator = Evaluator(model, Units(), layout, True, 0.05)
     for step in range(1, 5):
         evaluator(positions * 0.1 * (1 + 0.01 * step), cell * 0.1 * (1 + 0.01 * step))  # each makes a list
-        assert (evaluator._staging.uploads, evaluator._staging.downloads) == (step, step)
+        assert (evaluator.staging.uploads, evaluator.staging.downloads) == (step, step)
 
 
 def test_answers_are_not_overwritten_and_new_arrays_are_seen():

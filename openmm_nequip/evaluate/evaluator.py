@@ -63,7 +63,7 @@ class Evaluator:
         self.periodic = periodic
         self._regions = placement.regions if len(placement.regions) > 1 else (None,)
         self._skin = skin_nm / units.length
-        self._staging = Staging(model.device)
+        self.staging = Staging(model.device)
         self._lists = self._make_lists(self._skin)
         self._found: list[Edges] = []
         self._edges: Edges
@@ -130,9 +130,9 @@ class Evaluator:
         if needs.list == CANDIDATE_EDGES:
             lists = [CandidateList(*radii) for _ in self._regions]
             if kept_there:
-                lists = [DeviceCandidateList(*radii, self._staging)]
+                lists = [DeviceCandidateList(*radii, self.staging)]
         elif kept_there:
-            lists = [DeviceNeighborList(*radii, types, cutoffs, self._staging)]
+            lists = [DeviceNeighborList(*radii, types, cutoffs, self.staging)]
         else:
             members = [types if nodes is None else types[nodes] for nodes in self._regions]
             lists = [NeighborList(*radii, each, cutoffs) for each in members]
@@ -303,8 +303,8 @@ class Evaluator:
         with tf32_allowed(self.model.info.allow_tf32):
             if self.model.needs.fixed_length:
                 return self.model.evaluate(graph)
-            positions, box = self._staging(points, cell)
-            return self._staging.fetch(self.model.evaluate(graph._replace(positions=positions, cell=box).to(device)))
+            positions, box = self.staging(points, cell)
+            return self.staging.fetch(self.model.evaluate(graph._replace(positions=positions, cell=box).to(device)))
 
     def _run_each(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> Outputs:
         """The regions one by one, for a model that would see atoms of another region in one graph."""

@@ -24,8 +24,6 @@ WAITING = (
 
 #: torch records one graph at a time in a process, and all recordings of a device share a stream.
 _ONE_AT_A_TIME = threading.Lock()
-#: Graphs whose recording failed: torch's allocator of host memory still asks them which streams were theirs.
-_FAILED: list[Any] = []
 
 
 class Recorded(Protocol):
@@ -73,10 +71,31 @@ class _CudaStep:
         return self._result
 
 
+class RecordingPlace:
+    """What all recordings of a device share.
+
+    Parameters
+    ----------
+    device : torch.device
+        A CUDA device.
+
+    Attributes
+    ----------
+    stream : torch.cuda.Stream
+        One for the runs before and the recordings themselves: cuBLAS keeps a handle and a workspace for each stream.
+    failed : list of torch.cuda.CUDAGraph
+        Those whose recording failed: torch's allocator of host memory still asks them which streams were theirs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream: Any = torch.cuda.Stream(device)
+        self.failed: list[Any] = []
+
+
 @lru_cache
-def _recording_stream(device: torch.device) -> Any:
-    """One stream for the runs before and all recordings of a device: cuBLAS keeps a handle and a workspace a stream."""
-    return torch.cuda.Stream(device)
+def recording_place(device: torch.device) -> RecordingPlace:
+    """The one of a device."""
+    return RecordingPlace(device)
 
 
 class CudaRecorder:
@@ -90,8 +109,8 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = _recording_stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
+        self.place = recording_place(device)
+        self.pool = torch.cuda.graph_pool_handle()
 
     def buffer(self, size: int) -> torch.Tensor:
         """Page-locked memory, see :class:`Recorder`."""
@@ -101,9 +120,9 @@ class CudaRecorder:
         """Record a step, see :class:`Recorder`; after a failure the thread and the allocator are as they were."""
         current = torch.cuda.current_stream(self._device)
         with _ONE_AT_A_TIME:
-            self._stream.wait_stream(current)
+            self.place.stream.wait_stream(current)
             # Not torch.cuda.graph: its end does not put the stream back where ending the capture raises.
-            with torch.cuda.stream(self._stream):
+            with torch.cuda.stream(self.place.stream):
                 for _ in range(WARMUP_RUNS):
                     step()
                 torch.cuda.synchronize(self._device)
@@ -111,14 +130,14 @@ class CudaRecorder:
                 torch.cuda.empty_cache()
                 graph = torch.cuda.CUDAGraph()
                 # OpenMM's own threads may allocate memory meanwhile; only what this thread does counts.
-                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
                 try:
                     result = step()
                     graph.capture_end()
                 except BaseException:
                     self._give_up(graph)
                     raise
-            current.wait_stream(self._stream)
+            current.wait_stream(self.place.stream)
         return _CudaStep(graph, result)
 
     def _give_up(self, graph: Any) -> None:
@@ -126,8 +145,8 @@ class CudaRecorder:
         try:
             graph.capture_end()  # raises for a recording that is spoilt, before it has told the allocator
         except RuntimeError:
-            _FAILED.append(graph)
-            end_allocation(self._device, self._pool)
+            self.place.failed.append(graph)
+            end_allocation(self._device, self.pool)
 
     def wait(self) -> None:
         """Wait for the current stream."""

@@ -29,7 +29,7 @@ _STATE_LOCK = threading.RLock()
 _backends: Any = torch.backends
 
 
-def _read_tf32() -> tuple[Any, ...]:
+def read_tf32() -> tuple[Any, ...]:
     """Settings of TF32 by torch's old names (None where torch says that it mixes with the new ones) and by its new."""
     return tuple(
         _readable(read)
@@ -50,9 +50,9 @@ def _readable(read: Callable[[], Any]) -> Any:
         return None
 
 
-def _write_tf32(saved: tuple[Any, ...]) -> None:
-    """Put back what :func:`_read_tf32` found: the old names first, which set the new ones as well."""
-    if saved == _read_tf32():
+def write_tf32(saved: tuple[Any, ...]) -> None:
+    """Put back what :func:`read_tf32` found: the old names first, which set the new ones as well."""
+    if saved == read_tf32():
         return
     matmul, cudnn, everywhere, on_cuda, on_cpu = saved
     if matmul is not None and _readable(torch.get_float32_matmul_precision) != matmul:
@@ -91,7 +91,7 @@ def _preserved() -> Iterator[None]:
     threads = torch.get_num_threads()
     python_rng, numpy_rng, torch_rng = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda_rng = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    tf32 = _read_tf32()
+    tf32 = read_tf32()
     environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
     sharing = torch.multiprocessing.get_sharing_strategy()
     dynamo: Any = sys.modules.get("torch._dynamo.config")
@@ -114,7 +114,7 @@ def _preserved() -> Iterator[None]:
         torch.set_rng_state(torch_rng)
         if cuda_rng is not None:
             torch.cuda.set_rng_state_all(cuda_rng)
-        _write_tf32(tf32)
+        write_tf32(tf32)
         for name, value in environment.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -156,9 +156,9 @@ def tf32_allowed(allowed: bool) -> Iterator[None]:
     By torch's old name, which sets the new ones with it. A new one alone leaves the old as the user set it, and then
     torch (2.9 to 2.13) raises wherever the old one is asked for, in matrix products among them.
     """
-    saved = _read_tf32()
+    saved = read_tf32()
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     try:
         yield
     finally:
-        _write_tf32(saved)
+        write_tf32(saved)
