@@ -19,7 +19,7 @@ from openmm_nequip.forces.native import gpu_description
 from openmm_nequip.forces.spec import PotentialSpec
 from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.kernels.fuse import fuse
-from openmm_nequip.kernels.gpu import GPU, gpu_generate
+from openmm_nequip.kernels.gpu import gpu_target
 from openmm_nequip.models import locate
 from openmm_nequip.models.execution import Execution
 from openmm_nequip.units import Units
@@ -38,10 +38,8 @@ def model_of(name):
 
 @functools.cache
 def kernels_of(name, warps):
-    generate = gpu_generate.generate_gpu
-    target = type(GPU)("gpu", GPU.target, lambda program, tables: generate(program, tables, warps=warps))
     with default_dtype(torch.float64):
-        return fuse(model_of(name), True, target)
+        return fuse(model_of(name), True, gpu_target(warps))
 
 
 def spec_of(placement, periodic, skin=0.05, **more):
@@ -52,7 +50,7 @@ def spec_of(placement, periodic, skin=0.05, **more):
 
 def use_kernels(name, warps=1, first_slots=0):
     """Kernels of a model in memory in place of those of a file, and room for so few neighbours to begin with."""
-    gpu_description.gpu_kernels = lambda source, inputs=(): kernels_of(name, warps)
+    gpu_description.gpu_kernels = lambda *_: kernels_of(name, warps)
     gpu_description.FIRST_SLOTS = first_slots
 
 

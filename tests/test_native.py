@@ -3,6 +3,8 @@
 What runs here is the whole force, its lists of neighbours included, on a CPU; no GPU is needed, and none has run it.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import openmm
 import pytest
@@ -13,10 +15,12 @@ from pocl import needs_pocl
 from openmm_nequip.errors import BuildError, KernelsError
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.forces import choose_backend, make_force, native
+from openmm_nequip.forces.acting import model_particles
 from openmm_nequip.forces.native import gpu_devices, plugin_build
 from openmm_nequip.forces.spec import PotentialSpec, SumSpec
 from openmm_nequip.models import locate
 from openmm_nequip.models.execution import Execution
+from openmm_nequip.stress import StressCalculator
 from openmm_nequip.units import Units
 
 #: Energy per atom (eV) and forces (eV/Å), for models whose forces are of the order of 1 eV/Å: as of the CPU kernels.
@@ -199,3 +203,23 @@ def test_on_a_platform_of_the_cpu_python_evaluates():
         with pytest.raises(openmm.OpenMMException, match="positions"):
             context.getState(getEnergy=True)
     assert energies[0] == energies[1]
+
+
+@pytest.mark.slow
+def test_stress_and_particles_are_those_of_a_python_force():
+    """The model's virial, and which particles it describes, are read from the force as from a PythonForce."""
+    positions, cell = np.array([[0.0, 0, 0], [0.12, 0, 0], [0, 0.13, 0.02]]), np.eye(3)
+    found = []
+    for backend in ("Native", "PythonForce"):
+        system = openmm.System()
+        for _ in range(4):
+            system.addParticle(1.0)
+        system.setDefaultPeriodicBoxVectors(*cell)
+        several = replace(spec(), placement=Placement(3, np.array([0, 1, 2])), periodic=True)
+        system.addForce(make_force(several, [3, 0, 1], 4, backend))
+        calculator = StressCalculator(system)
+        assert calculator.usesVirial and not calculator.usesDifferences
+        places = np.vstack([positions[1:], np.full((1, 3), 0.5), positions[:1]])
+        found.append((calculator.potential(places, cell), model_particles(system.getForce(0), 4)))
+    assert np.abs(found[0][0] - found[1][0]).max() < 1e-6 and np.abs(found[0][0]).max() > 1.0
+    assert found[0][1] == found[1][1] == [0, 1, 3]

@@ -20,7 +20,7 @@ from ..kernels.cpu import CPU
 from ..kernels.cpu.build import refusal
 from ..kernels.cpu.library import EDGES_PER_THREAD
 from ..kernels.fuse import Fused, backend_for, fuse, generator
-from ..kernels.gpu import GPU
+from ..kernels.gpu import gpu_target
 from ..upstream.nequip_state import default_dtype, preserved_global_state
 from .base import Model, ModelInfo, StepFunction, StepRequest
 from .compiling.aot import package_version
@@ -144,7 +144,7 @@ def fused_model(
     return FusedModel(info, backend, library)
 
 
-def gpu_kernels(source: ModelSource, inputs: InputValues = ()) -> Fused:
+def gpu_kernels(source: ModelSource, inputs: InputValues = (), warps: int = 1) -> Fused:
     """The kernels of a model file for OpenMM's platforms of GPUs, from the cache folder or made now.
 
     Parameters
@@ -153,6 +153,8 @@ def gpu_kernels(source: ModelSource, inputs: InputValues = ()) -> Fused:
         The file.
     inputs : tuple of (str, number)
         Values of the model's inputs beside the structure.
+    warps : int
+        Warps that share an atom, see :func:`openmm_nequip.kernels.gpu.warps_for`.
 
     Returns
     -------
@@ -167,7 +169,7 @@ def gpu_kernels(source: ModelSource, inputs: InputValues = ()) -> Fused:
     if not format_of(source.kind).can_fuse:
         raise KernelsError(_compiled(source))
     try:
-        return _cached(source, True, GPU, inputs).fused
+        return _cached(source, True, gpu_target(warps), inputs).fused
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import KernelsError
+from ...kernels.gpu import warps_for
 from ...kernels.gpu.gpu_generate import CELL_THREADS, KernelFacts
 from ...models.fused import gpu_kernels
 from ..spec import PotentialSpec, SumSpec
@@ -70,8 +71,9 @@ def describe_potential(spec: PotentialSpec | SumSpec) -> Description:
     if reason := gpu_obstacle(spec):
         raise KernelsError(f"{spec.origin} cannot run in a native force: {reason}")
     part = spec.parts[0]
-    fused = gpu_kernels(part.located(), part.execution.inputs)
-    facts, placement = KernelFacts.of(fused.source), part.placement
+    placement = part.placement
+    fused = gpu_kernels(part.located(), part.execution.inputs, warps_for(len(placement.types)))
+    facts = KernelFacts.of(fused.source)
     squares, types = facts.n_types**2, facts.n_types
     reciprocal, rest = fused.constants[:squares], fused.constants[squares:]
     n_nodes = len(placement.types)

@@ -15,7 +15,7 @@ namespace NequIP {
 
 namespace {
 
-Host host = {nullptr, nullptr};
+Host host = {nullptr, nullptr, nullptr};
 thread_local string failure;
 std::atomic<long> generation{0};
 
@@ -37,9 +37,16 @@ void describe(const Force& force, Description& description) {
   answered(known_host().describe(force.potential.c_str(), &description));
 }
 
-void evaluate(const Force& force, int n_particles, const double* positions, const double* box, double* energy, double* forces) {
+int open(const Force& force) {
+  int number = 0;
   failure.clear();
-  answered(known_host().evaluate(force.potential.c_str(), n_particles, positions, box, energy, forces));
+  answered(known_host().open(force.potential.c_str(), &number));
+  return number;
+}
+
+void evaluate(int number, int n_particles, const double* positions, const double* box, double* energy, double* forces) {
+  failure.clear();
+  answered(known_host().evaluate(number, n_particles, positions, box, energy, forces));
 }
 
 namespace {
@@ -106,6 +113,7 @@ class HostKernel : public CalcForceKernel {
   using CalcForceKernel::CalcForceKernel;
   void initialize(const System& system, const Force& f) {
     force = &f;
+    number = open(f);
     n_particles = system.getNumParticles();
     positions.resize(3 * n_particles);
     forces.resize(3 * n_particles);
@@ -118,7 +126,7 @@ class HostKernel : public CalcForceKernel {
     for (int a = 0; a < 3; a++)
       for (int b = 0; b < 3; b++) box[3 * a + b] = data.periodicBoxVectors[a][b];
     double energy = 0;
-    evaluate(*force, n_particles, positions.data(), force->periodic ? box : nullptr, &energy, forces.data());
+    evaluate(number, n_particles, positions.data(), force->periodic ? box : nullptr, &energy, forces.data());
     if (with_forces)
       for (int i = 0; i < n_particles; i++)
         for (int d = 0; d < 3; d++) (*data.forces)[i][d] += forces[3 * i + d];
@@ -127,7 +135,7 @@ class HostKernel : public CalcForceKernel {
 
  private:
   const Force* force = nullptr;
-  int n_particles = 0;
+  int number = 0, n_particles = 0;
   vector<double> positions, forces;
 };
 

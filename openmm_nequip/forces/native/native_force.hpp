@@ -35,8 +35,8 @@ struct Description {
 // What Python does for us; each answers 0, or another number after nequip_fail with the reason.
 struct Host {
   int (*describe)(const char* potential, Description* description);
-  int (*evaluate)(const char* potential, int n_particles, const double* positions, const double* box, double* energy,
-                  double* forces);
+  int (*open)(const char* potential, int* number);
+  int (*evaluate)(int number, int n_particles, const double* positions, const double* box, double* energy, double* forces);
 };
 
 class Force : public OpenMM::Force {
@@ -67,6 +67,7 @@ long list_generation();
 
 // Python's answer, or an exception with its reason.
 void describe(const Force& force, Description& description);
-void evaluate(const Force& force, int n_particles, const double* positions, const double* box, double* energy, double* forces);
+int open(const Force& force);
+void evaluate(int number, int n_particles, const double* positions, const double* box, double* energy, double* forces);
 
 }  // namespace NequIP

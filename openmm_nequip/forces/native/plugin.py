@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import logging
 import threading
 from collections.abc import Callable
@@ -24,11 +25,12 @@ logger = logging.getLogger(__name__)
 
 _POINTER, _TEXT, _INT = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _DESCRIBE = ctypes.CFUNCTYPE(_INT, _TEXT, _POINTER)
-_EVALUATE = ctypes.CFUNCTYPE(_INT, _TEXT, _INT, _POINTER, _POINTER, _POINTER, _POINTER)
+_OPEN = ctypes.CFUNCTYPE(_INT, _TEXT, ctypes.POINTER(_INT))
+_EVALUATE = ctypes.CFUNCTYPE(_INT, _INT, _INT, _POINTER, _POINTER, _POINTER, _POINTER)
 
 
 class _Host(ctypes.Structure):
-    _fields_ = [("describe", _DESCRIBE), ("evaluate", _EVALUATE)]
+    _fields_ = [("describe", _DESCRIBE), ("open", _OPEN), ("evaluate", _EVALUATE)]
 
 
 class Plugin:
@@ -45,7 +47,10 @@ class Plugin:
     def __init__(self, force: Path, platforms: dict[str, Path]) -> None:
         self._library = ctypes.CDLL(str(force), mode=ctypes.RTLD_GLOBAL)
         self._library.nequip_start.restype = _TEXT
-        self._host = _Host(_DESCRIBE(self._describe), _EVALUATE(self._evaluate))
+        self._host = _Host(_DESCRIBE(self._describe), _OPEN(self._open), _EVALUATE(self._evaluate))
+        #: What Python evaluates, by the text of the potential and by number; a few for as long as the process lives.
+        self._numbers: dict[bytes, int] = {}
+        self._computations: list[Any] = []
         if problem := self._library.nequip_start(ctypes.byref(self._host)):
             raise BuildError(f"OpenMM does not take our force: {problem.decode(errors='replace')}")
         LIVE.add(self)
@@ -71,9 +76,19 @@ class Plugin:
 
         return self._answered(answer)
 
-    def _evaluate(self, potential: bytes, count: int, positions: int, box: int, energy: int, forces: int) -> int:
+    def _open(self, potential: bytes, number: Any) -> int:
         def answer() -> None:
-            computation = _computation(potential)
+            key = hashlib.sha256(potential).digest()
+            if key not in self._numbers:
+                self._computations.append(_computation(potential))
+                self._numbers[key] = len(self._computations) - 1
+            number[0] = self._numbers[key]
+
+        return self._answered(answer)
+
+    def _evaluate(self, number: int, count: int, positions: int, box: int, energy: int, forces: int) -> int:
+        def answer() -> None:
+            computation = self._computations[number]
             places = _array(positions, (count, 3))
             try:
                 value, pulls = computation.get()(places.copy(), _array(box, (3, 3)).copy() if box else None)

@@ -27,13 +27,14 @@ def probe_libraries(libraries: list[Path]) -> str:
         Why they do not work; empty if they do.
     """
     key = f"probe-{key_of({'libraries': [path.name for path in libraries], 'python': sys.executable})}"
+    folder: Path | None = None
     try:
-        folder: Path | None = shelf("native")
+        folder = shelf("native")
         kept = find(folder, key, ".json")
         if kept is not None:
             return str(json.loads(kept[1])["reason"])
     except (OSError, ValueError, KeyError):
-        folder = None
+        pass  # asked anew
     command = [sys.executable, str(_WORKER), *map(str, libraries)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL)

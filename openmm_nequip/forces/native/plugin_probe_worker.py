@@ -9,22 +9,23 @@ import sys
 import openmm
 
 _DESCRIBE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-_EVALUATE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, *[ctypes.POINTER(ctypes.c_double)] * 4)
+_OPEN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(ctypes.c_int))
+_EVALUATE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, *[ctypes.POINTER(ctypes.c_double)] * 4)
 
 
 class Host(ctypes.Structure):
     """The functions that the force calls."""
 
-    _fields_ = [("describe", _DESCRIBE), ("evaluate", _EVALUATE)]
+    _fields_ = [("describe", _DESCRIBE), ("open", _OPEN), ("evaluate", _EVALUATE)]
 
 
-def evaluate(potential: bytes, count: int, positions, box, energy, forces) -> int:
-    """Energy = sum of squared coordinates, for a potential of text 00; as ``Host`` of native_force.hpp says.
+def evaluate(number: int, count: int, positions, box, energy, forces) -> int:
+    """Energy = sum of squared coordinates; as ``Host`` of native_force.hpp says.
 
     Parameters
     ----------
-    potential : bytes
-        Text.
+    number : int
+        What :func:`open_potential` gave.
     count : int
         Number of particles.
     positions, box, energy, forces : pointer
@@ -39,6 +40,12 @@ def evaluate(potential: bytes, count: int, positions, box, energy, forces) -> in
     for i in range(3 * count):
         energy[0] += positions[i] ** 2
         forces[i] = -2 * positions[i]
+    return int(number != 7)
+
+
+def open_potential(potential: bytes, number) -> int:
+    """The number 7 for a potential of text 00; as :func:`evaluate`."""
+    number[0] = 7
     return int(potential != b"00")
 
 
@@ -47,7 +54,7 @@ def main() -> None:
     force_library, *platforms = sys.argv[1:]
     library = ctypes.CDLL(force_library, mode=ctypes.RTLD_GLOBAL)
     library.nequip_start.restype = ctypes.c_char_p
-    host = Host(_DESCRIBE(lambda potential, to: 1), _EVALUATE(evaluate))
+    host = Host(_DESCRIBE(lambda potential, to: 1), _OPEN(open_potential), _EVALUATE(evaluate))
     if problem := library.nequip_start(ctypes.byref(host)):
         sys.exit(problem.decode())
     for path in platforms:

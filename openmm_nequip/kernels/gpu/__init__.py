@@ -9,7 +9,7 @@ One warp (or several) takes an atom, 32 channels in its lanes; sums over edges a
 edges are written where they arise and read at the mirror image of an edge, so that no result depends on the order of
 threads.
 
-:data:`GPU` is the row that the rest of the package uses.
+:func:`gpu_target` gives the row that the rest of the package uses.
 """
 
 from __future__ import annotations
@@ -20,13 +20,22 @@ from ..tables import Table
 from .gpu_generate import generate_gpu
 
 
-def _target() -> str:
-    return "OpenMM's common dialect"
+#: Warps that keep a large device busy, and of which more than one take an atom where atoms are few.
+BUSY_WARPS, MOST_WARPS = 1024, 8
 
 
-def _build(program: Program, tables: list[Table] | None) -> Generated:
-    return generate_gpu(program, tables)
+def warps_for(n_atoms: int) -> int:
+    """Warps that share an atom of so many: a power of two."""
+    warps = 1
+    while warps < MOST_WARPS and 2 * warps * n_atoms <= BUSY_WARPS:
+        warps *= 2
+    return warps
 
 
-#: Fused models on OpenMM's platforms of GPUs.
-GPU = CodeTarget("gpu", _target, _build)
+def gpu_target(warps: int = 1) -> CodeTarget:
+    """Fused models on OpenMM's platforms of GPUs, with so many warps for an atom."""
+
+    def build(program: Program, tables: list[Table] | None) -> Generated:
+        return generate_gpu(program, tables, warps)
+
+    return CodeTarget("gpu", lambda: f"OpenMM's common dialect, {warps} warps an atom", build)
