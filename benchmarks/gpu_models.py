@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from openmm_nequip.kernels.fuse import Fused, fuse
-from openmm_nequip.kernels.gpu import GPU
-from openmm_nequip.kernels.gpu.gpu_generate import generate_gpu
+from openmm_nequip.kernels.gpu import gpu_target
 from openmm_nequip.models import locate
 from openmm_nequip.models.eager import load_module
 from openmm_nequip.upstream.nequip_state import default_dtype, preserved_global_state
@@ -61,6 +60,5 @@ def module_of(name: str) -> Any:
 
 def kernels_of(name: str, warps: int = 1) -> Fused:
     """Kernels and weights of a model, for so many warps an atom."""
-    target = type(GPU)(GPU.name, GPU.target, lambda program, tables: generate_gpu(program, tables, warps=warps))
     with default_dtype(torch.float64):
-        return fuse(module_of(name), True, target)
+        return fuse(module_of(name), True, gpu_target(warps))

@@ -135,8 +135,8 @@ def test_compared_again_when_the_library_searches_otherwise(monkeypatch):
     """By all pairs or by cells, as the box's widths and angles decide; not at every list."""
     positions, cell = structure(True, n=4)
     candidates, compared = DeviceCandidateList(CUTOFF, SKIN, True, Staging(torch.device("cpu"))), []
-    agree = neighbors_cuda._same_pairs
-    monkeypatch.setattr(neighbors_cuda, "_same_pairs", lambda *given: compared.append(len(compared)) or agree(*given))
+    agree = neighbors_cuda.same_pairs
+    monkeypatch.setattr(neighbors_cuda, "same_pairs", lambda *given: compared.append(len(compared)) or agree(*given))
     skewed = cell.copy()
     skewed[1, 0] = 1.0
     counts = []

@@ -8,7 +8,7 @@ import torch
 from nequip_models import make_model
 
 from openmm_nequip.kernels.fuse import fuse
-from openmm_nequip.kernels.gpu import GPU
+from openmm_nequip.kernels.gpu import gpu_target
 from openmm_nequip.kernels.gpu.gpu_generate import KernelFacts
 from openmm_nequip.upstream.nequip_state import default_dtype
 
@@ -40,7 +40,7 @@ CASES = {
 def test_no_spills_and_little_shared_memory(name, tmp_path):
     options, precision = CASES[name]
     with default_dtype(torch.float64):
-        source = fuse(make_model(num_features=16, **options), True, GPU).source
+        source = fuse(make_model(num_features=16, **options), True, gpu_target()).source
     compiler = Nvrtc(find_tool("libnvrtc.so"))
     for architecture in ARCHITECTURES:
         text = cuda_text(source, precision, 128, KernelFacts.of(source).atoms)

@@ -14,8 +14,8 @@ from nequip_models import CUTOFF, eager, make_model, structure
 
 from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.kernels.fuse import fuse
-from openmm_nequip.kernels.gpu import GPU
-from openmm_nequip.kernels.gpu.gpu_generate import KernelFacts, generate_gpu
+from openmm_nequip.kernels.gpu import gpu_target
+from openmm_nequip.kernels.gpu.gpu_generate import KernelFacts
 from openmm_nequip.upstream.nequip_state import default_dtype
 
 BENCHMARKS = str(Path(__file__).parents[1] / "benchmarks")
@@ -41,9 +41,8 @@ def small_model():
 
 @functools.cache
 def kernels(warps):
-    target = type(GPU)(GPU.name, GPU.target, lambda program, tables: generate_gpu(program, tables, warps=warps))
     with default_dtype(torch.float64):
-        return fuse(small_model(), True, target)
+        return fuse(small_model(), True, gpu_target(warps))
 
 
 @functools.cache
@@ -147,7 +146,7 @@ def test_link_caps_hand_their_force_on():
 
 
 def in_child(work):
-    """What a function answers, True or False, in a process of its own; None where that dies: wrong indices reach far."""
+    """What a function answers, True or False, in a process of its own; None where that dies, of a wrong index."""
     child = os.fork()
     if child == 0:
         code = 2

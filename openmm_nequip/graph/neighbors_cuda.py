@@ -67,7 +67,7 @@ class DeviceCandidateList(CandidateList):
         kind = _kind_of_search(len(positions), cell, self._radius) if self.periodic else (len(positions),)
         if kind not in self._compared:
             on_host = found.to(torch.device("cpu"))
-            if not _same_pairs(on_host, super().find(positions, cell), positions, cell, self._radius):
+            if not same_pairs(on_host, super().find(positions, cell), positions, cell, self._radius):
                 return self._give_up("vesin finds other pairs there than on the host", positions, cell)
             self._compared.add(kind)
         return found
@@ -151,7 +151,7 @@ def _kind_of_search(n_atoms: int, cell: np.ndarray, radius: float) -> tuple:
     return n_atoms, skewed, *np.floor(2 * widths / radius).astype(int).tolist()
 
 
-def _same_pairs(one: Edges, other: Edges, positions: np.ndarray, cell: np.ndarray, radius: float) -> bool:
+def same_pairs(one: Edges, other: Edges, positions: np.ndarray, cell: np.ndarray, radius: float) -> bool:
     """Whether two lists hold the same edges, each once, but for those at the border of the list."""
     tables = []
     for edges in (one, other):
