@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import types
 import weakref
 
 import torch
@@ -54,6 +55,7 @@ class FakeCuda:
         monkeypatch.setattr(torch.cuda, "stream", self.on_stream)
         monkeypatch.setattr(torch.cuda, "synchronize", lambda device: self.log.append("synchronize all"))
         monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+        monkeypatch.setattr(recording, "gc", types.SimpleNamespace(collect=lambda: None))  # takes its time in tests
         monkeypatch.setattr(torch.cuda, "graph_pool_handle", self.new_pool)
         monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: FakeGraph(self))
         monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_allocation, raising=False)

@@ -152,7 +152,23 @@ def _kind_of_search(n_atoms: int, cell: np.ndarray, radius: float) -> tuple:
 
 
 def same_pairs(one: Edges, other: Edges, positions: np.ndarray, cell: np.ndarray, radius: float) -> bool:
-    """Whether two lists hold the same edges, each once, but for those at the border of the list."""
+    """Whether two lists hold the same edges, each once, but for those at the border of the list.
+
+    Parameters
+    ----------
+    one, other : Edges
+        The lists, on the host.
+    positions : numpy.ndarray, (n_atoms, 3) float64
+        What they were made for.
+    cell : numpy.ndarray, (3, 3) float64
+        Rows are the cell vectors.
+    radius : float
+        Of the lists.
+
+    Returns
+    -------
+    bool
+    """
     tables = []
     for edges in (one, other):
         edge_index, shifts = np.asarray(edges.index), np.asarray(edges.shifts)
