@@ -24,7 +24,7 @@ from openmm_nequip.stress import StressCalculator
 from openmm_nequip.units import Units
 
 #: Energy per atom (eV) and forces (eV/Å), for models whose forces are of the order of 1 eV/Å: as of the CPU kernels.
-ENERGY = {"float64": 1e-10, "float32": 1e-7}
+ENERGY = {"float64": 1e-10, "float32": 5e-7}
 FORCE = {"float64": 1e-8, "float32": 5e-6}
 #: Forces of float64 models in mixed precision, where positions are pairs of floats.
 MIXED_FORCE = 2e-7

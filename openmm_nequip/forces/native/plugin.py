@@ -131,7 +131,7 @@ def _computation(potential: bytes) -> Any:
 def _array(address: int, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers (...) of C++ at an address, not copied."""
     kind = ctypes.c_double * int(np.prod(shape))
-    return np.frombuffer(kind.from_address(address), dtype=np.float64).reshape(shape)
+    return np.ctypeslib.as_array(kind.from_address(address)).reshape(shape)
 
 
 _GUARD = threading.Lock()

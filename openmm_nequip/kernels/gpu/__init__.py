@@ -19,7 +19,6 @@ from ..program import Program
 from ..tables import Table
 from .gpu_generate import generate_gpu
 
-
 #: Warps that keep a large device busy, and of which more than one take an atom where atoms are few.
 BUSY_WARPS, MOST_WARPS = 1024, 8
 
@@ -39,3 +38,7 @@ def gpu_target(warps: int = 1) -> CodeTarget:
         return generate_gpu(program, tables, warps)
 
     return CodeTarget("gpu", lambda: f"OpenMM's common dialect, {warps} warps an atom", build)
+
+
+#: The row with one warp for an atom, of which there are many in large systems.
+GPU = gpu_target()

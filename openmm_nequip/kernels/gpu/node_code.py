@@ -9,7 +9,8 @@ from .dialect import LANES
 from .gpu_layers import GpuLayer, GpuModel
 
 #: From a place in a row to text: what a sum begins with, or what it is given to.
-_Init, _Store = Callable[[str], str], Callable[[str, str], str]
+_Init = Callable[[str], str]
+_Store = Callable[[str, str], str]
 
 
 def map_code(
