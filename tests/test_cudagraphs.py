@@ -1,7 +1,5 @@
 """Replayed steps without a GPU: the recorder is a tape of operations, everything else is what runs on a GPU."""
 
-import contextlib
-import inspect
 import logging
 
 import numpy as np
@@ -9,6 +7,7 @@ import openmm
 import pytest
 import torch
 from conftest import BACKENDS, DATA
+from fake_cuda import FakeCuda
 from openmmml import MLPotential
 from static import BUILT, CUTOFF, RunRecorder, Tape, TapeRecorder, build, structure
 from toy import evaluate, lattice, make_topology, write_toy
@@ -319,51 +318,14 @@ def test_info_says_whether_there_would_be_graphs(any_model, monkeypatch):
     assert describe_graphs(there) == "off: edges beyond the cutoff change the result"
 
 
-class FakeStream:
-    """A CUDA stream that writes down what is asked of it."""
-
-    def __init__(self, log):
-        self.log = log
-
-    def wait_stream(self, other):
-        self.log.append("wait")
-
-    def synchronize(self):
-        self.log.append("synchronize")
-
-
-class FakeGraph:
-    """A CUDA graph whose memory is the result of the last operation of a tape."""
-
-    def replay(self):
-        self.tape.alive[-1].copy_(self.tape.run()[-1])
-
-
 def test_the_calls_to_cuda(any_model, monkeypatch):
-    """All that only a GPU can do, replaced by stand-ins that take the arguments the installed torch takes."""
-    log, taken = [], inspect.signature(torch.cuda.graph)
-
-    @contextlib.contextmanager
-    def graph(*arguments, **keywords):
-        bound = taken.bind(*arguments, **keywords).arguments
-        assert bound["capture_error_mode"] == "thread_local" and isinstance(bound["stream"], FakeStream)
-        log.append("record")
-        with Tape() as bound["cuda_graph"].tape:
-            yield
-
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: FakeStream(log))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: FakeStream(log))
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: log.append("synchronize all"))
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
-    monkeypatch.setattr(torch.cuda, "graph", graph)
-    monkeypatch.setattr(CudaRecorder, "buffer", lambda self, size: torch.zeros(size, dtype=torch.float64))
+    """All that only a GPU can do, replaced by stand-ins; each step waits once."""
+    cuda = FakeCuda().install(monkeypatch)
     walk = Walk(any_model("allegro"), CudaRecorder(torch.device("cuda:0")), True)
     for _ in range(3):
         assert walk.compare() < ROUNDING
         walk.move(0.03)
-    assert log == ["wait", "wait", "synchronize all", "record", "synchronize", "synchronize", "synchronize"]
+    assert cuda.log == ["wait", "synchronize all", "record", "wait", "synchronize", "synchronize", "synchronize"]
 
 
 LAYOUTS = {

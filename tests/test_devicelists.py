@@ -14,13 +14,15 @@ from openmm_nequip.evaluate.cuda_graphs import GraphedModel
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.graph import neighbors_cuda
+from openmm_nequip.graph.graph import Outputs
 from openmm_nequip.graph.neighbors import CandidateList, NeighborList
 from openmm_nequip.graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
 from openmm_nequip.graph.padding import PAD_DISTANCE, PaddedNeighborList
+from openmm_nequip.graph.staging import Staging
 from openmm_nequip.units import Units
 
 SKIN = 0.7
-CPU = torch.device("cpu")
+CPU = Staging(torch.device("cpu"))
 CUTOFFS = ((3.0, 3.5), (3.5, CUTOFF))
 #: Energy, kJ/mol, and forces, kJ/mol/nm: two orders of summation in float64.
 ENERGY, FORCE = 1e-8, 1e-8
@@ -129,6 +131,53 @@ def test_a_list_that_cannot_be_trusted_is_made_on_the_host(broken, reason, caplo
     assert len(caplog.records) == 1 and reason in caplog.text and "on the host" in caplog.text
 
 
+def test_compared_again_when_the_library_searches_otherwise(monkeypatch):
+    """By all pairs or by cells, as the box's widths and angles decide; not at every list."""
+    positions, cell = structure(True, n=4)
+    candidates, compared = DeviceCandidateList(CUTOFF, SKIN, True, Staging(torch.device("cpu"))), []
+    agree = neighbors_cuda.same_pairs
+    monkeypatch.setattr(neighbors_cuda, "same_pairs", lambda *given: compared.append(len(compared)) or agree(*given))
+    skewed = cell.copy()
+    skewed[1, 0] = 1.0
+    counts = []
+    for box in (cell, cell * 1.01, cell * 1.4, cell * 1.02, skewed, skewed * 1.01):
+        found = candidates(positions @ np.linalg.inv(cell) @ box, box)
+        assert found.count > 100
+        counts.append(len(compared))
+    assert counts == [1, 1, 2, 2, 3, 3]
+    candidates(positions[:50], cell)
+    assert len(compared) == 4, "another number of atoms"
+
+
+@pytest.mark.parametrize("name", ["nequip", "fused"])
+def test_one_copy_there_and_one_back(name, monkeypatch):
+    """Positions and cell in one, energy, forces and all else in one; made lists read the same copy."""
+    model = load_model(DATA / "tiny-nequip.nequip.zip", kernels="fused") if name == "fused" else build(name)
+    monkeypatch.setattr(evaluator_module, "keeps_lists", lambda device: True)
+    monkeypatch.setattr(model, "stepper", lambda request: None)
+    positions, cell = structure(True, n=4)
+    layout = Placement(64, np.arange(64) % len(model.info.type_names))
+    evaluator = Evaluator(model, Units(), layout, True, 0.05)
+    for step in range(1, 5):
+        evaluator(positions * 0.1 * (1 + 0.01 * step), cell * 0.1 * (1 + 0.01 * step))  # each makes a list
+        assert (evaluator.staging.uploads, evaluator.staging.downloads) == (step, step)
+
+
+def test_answers_are_not_overwritten_and_new_arrays_are_seen():
+    staging = Staging(torch.device("cpu"))
+    positions, cell = structure(True)
+    first = staging(positions, cell)
+    again = staging(positions, cell)
+    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(first, again, strict=True))
+    assert staging.uploads == 1 and first[1].data_ptr() % 64 == first[0].data_ptr() % 64
+    other = staging(positions + 1, cell)
+    assert torch.equal(first[0], torch.from_numpy(positions)) and torch.equal(other[0], first[0] + 1)
+    out = Outputs(torch.tensor(2.5), torch.ones(27, 3), virial=torch.eye(3, dtype=torch.float32) * 0.1)
+    one, two = staging.fetch(out), staging.fetch(out.map(lambda name, value: value * 2))
+    assert float(one.energy) == 2.5 and float(two.energy) == 5.0 and one.atomic_energies is None
+    assert one.virial.dtype == torch.float64 and torch.equal(two.virial, one.virial * 2) and two.forces.shape == (27, 3)
+
+
 #: Models that are built here.
 EAGER = ["nequip", "nequip, ZBL, cutoffs by type", "allegro"]
 WAYS = [("fused", False), *[(name, graphs) for name in EAGER for graphs in (False, True)]]
@@ -156,8 +205,7 @@ def test_energy_and_forces_along_a_walk(name, graphs, monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("positions", "cell", "periodic"), [each[1:] for each in cells()], ids=[c[0] for c in cells()])
 def test_on_a_gpu(positions, cell, periodic, caplog):
-    device = torch.device("cuda")
-    found = DeviceCandidateList(CUTOFF, SKIN, periodic, device)(positions, cell)
+    found = DeviceCandidateList(CUTOFF, SKIN, periodic, Staging(torch.device("cuda")))(positions, cell)
     assert found.index.device.type == found.shifts.device.type == "cuda"
     expected = rows(CandidateList(CUTOFF, SKIN, periodic)(positions, cell))
     assert np.array_equal(rows([tensor.cpu() for tensor in found]), expected)

@@ -1,5 +1,8 @@
 """The model's device follows the Context; no GPU is needed to test the decision."""
 
+import logging
+import types
+
 import pytest
 import torch
 
@@ -11,8 +14,9 @@ pytestmark = pytest.mark.torchforce_stack
 class FakeContext:
     """A Context on some platform, with its DeviceIndex property."""
 
-    def __init__(self, name, index="0"):
-        self.name, self.index = name, index
+    def __init__(self, name, index="0", device=""):
+        self.name = name
+        self.facts = {"DeviceIndex": index, "DeviceName": device}
 
     def getPlatform(self):
         return self
@@ -21,13 +25,19 @@ class FakeContext:
         return self.name
 
     def getPropertyValue(self, context, name):
-        assert context is self and name == "DeviceIndex"
-        return self.index
+        assert context is self
+        return self.facts[name]
 
 
 @pytest.fixture
 def with_cuda(monkeypatch):
+    cards = [
+        types.SimpleNamespace(name="AMD Instinct MI250X", gcnArchName="gfx90a:sramecc+:xnack-"),
+        types.SimpleNamespace(name="NVIDIA H100 80GB HBM3"),
+    ]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", cards.__getitem__)
     monkeypatch.setattr(devices, "current_cuda_device", lambda: None)
 
 
@@ -39,11 +49,27 @@ def with_cuda(monkeypatch):
         ([FakeContext("HIP", "1")], "cuda:1"),
         ([FakeContext("CPU")], "cpu"),
         ([FakeContext("Reference"), FakeContext("CPU")], "cpu"),
+        ([FakeContext("Reference"), FakeContext("CUDA", "1"), FakeContext("CPU")], "cuda:1"),
+        ([FakeContext("OpenCL", "0", "NVIDIA H100 80GB HBM3")], "cuda:1"),
+        ([FakeContext("OpenCL", "0", "gfx90a:sramecc+:xnack-")], "cuda:0"),
+        ([FakeContext("OpenCL", "0", "NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3")], "cuda:1"),
+        ([FakeContext("OpenCL", "0", "Intel(R) Arc(TM) A770 Graphics")], "cpu"),
         ([], "cpu"),
     ],
 )
 def test_the_context_decides(with_cuda, contexts, expected):
     assert devices.choose_device(contexts) == torch.device(expected)
+
+
+def test_what_the_device_is_not_is_said(with_cuda, caplog):
+    with caplog.at_level(logging.INFO):
+        devices.choose_device([FakeContext("OpenCL", "0", "Intel(R) Arc(TM) A770 Graphics")])
+        devices.choose_device([FakeContext("CUDA"), FakeContext("Reference")])
+    assert [record.message for record in caplog.records] == [
+        "the OpenCL platform runs on Intel(R) Arc(TM) A770 Graphics, which torch does not have: the model runs on the "
+        "CPU",
+        "Contexts on CPUs and on one GPU are alive: the model runs on cuda:0 for all of them",
+    ]
 
 
 def test_without_cuda_it_is_the_cpu(monkeypatch):

@@ -11,8 +11,8 @@ ROOT = Path(openmm_nequip.__file__).parent
 #: Layer of each module or package of openmm_nequip; imports go to a lower layer or stay inside a package.
 LAYERS = {
     "_version": 0, "choices": 0, "errors": 0, "kept_error": 0, "upstream": 1, "units": 0,
-    "cache": 0, "cxx": 0, "files": 0, "progress": 0, "shown": 0, "supervisor": 0, "trajectory_loading": 0, "data": 0,
-    "sealed": 0, "series": 0,
+    "cache": 0, "cuda_driver": 0, "cxx": 0, "files": 0, "progress": 0, "shown": 0, "supervisor": 0, "data": 0,
+    "sealed": 0, "series": 0, "trajectory_loading": 0,
     "crystal": 1, "networks": 1, "graph": 1, "kernels": 2,
     "models": 3,
     "devices": 4, "evaluate": 4, "layout": 5,
@@ -24,8 +24,8 @@ LAYERS = {
     "app": 10, "__main__": 11, "inputs": 11,
 }  # fmt: skip
 WITHOUT_OPENMM = {
-    "choices", "errors", "units", "cache", "cxx", "files", "progress", "graph", "kernels", "models", "evaluate",
-    "layout",
+    "choices", "errors", "units", "cache", "cuda_driver", "cxx", "files", "progress", "graph", "kernels", "models",
+    "evaluate", "layout",
 }  # fmt: skip
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from openmm_nequip.app.answer import printable
 from openmm_nequip.app.console import console
-from openmm_nequip.app.run.md_system import cpu_device
 
 
 def test_what_compiled_code_prints_does_not_reach_stdout(capfd):
@@ -44,37 +43,3 @@ def test_a_process_without_stdout(monkeypatch):
 )  # fmt: skip
 def test_commands_to_a_terminal_are_written_out(text, shown):
     assert printable(text) == shown
-
-
-class Device:
-    """A Context whose platform tells of a device."""
-
-    def __init__(self, platform, name, vendor):
-        self.facts = {"DeviceName": name, "OpenCLPlatformName": vendor}
-        self.name = platform
-
-    def getPlatform(self):
-        return self
-
-    def getName(self):
-        return self.name
-
-    def getPropertyValue(self, context, key):
-        return self.facts[key]
-
-
-@pytest.mark.parametrize(
-    ("name", "vendor", "is_cpu"),
-    [
-        ("cpu-haswell-Intel(R) Xeon(R) CPU @ 2.20GHz", "Portable Computing Language", True),
-        ("pthread-AMD EPYC 7B12", "Portable Computing Language", True),
-        ("Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz", "Intel(R) OpenCL", True),
-        ("NVIDIA H100 80GB HBM3", "NVIDIA CUDA", False),
-        ("gfx90a:sramecc+:xnack-", "AMD Accelerated Parallel Processing", False),
-        ("Intel(R) Data Center GPU Max 1100", "Intel(R) OpenCL Graphics", False),
-        ("Apple M2", "Apple", False),
-    ],
-)
-def test_opencl_on_a_cpu_is_known(name, vendor, is_cpu):
-    assert bool(cpu_device(Device("OpenCL", name, vendor))) is is_cpu
-    assert cpu_device(Device("CUDA", name, vendor)) == ""

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..cuda_driver import on_device
 from ..errors import NonFiniteError, SamePlaceError
 from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, Edges, Graph, Outputs, Surroundings
 from ..graph.neighbors import CandidateList, NeighborList
 from ..graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
 from ..graph.padding import PAD_DISTANCE, PaddedNeighborList
+from ..graph.staging import Staging
 from ..models.base import Model, StepFunction, StepRequest, open_cell
 from ..units import Units
 from ..upstream.nequip_state import tf32_allowed
@@ -61,6 +63,7 @@ class Evaluator:
         self.periodic = periodic
         self._regions = placement.regions if len(placement.regions) > 1 else (None,)
         self._skin = skin_nm / units.length
+        self.staging = Staging(model.device)
         self._lists = self._make_lists(self._skin)
         self._found: list[Edges] = []
         self._edges: Edges
@@ -121,13 +124,15 @@ class Evaluator:
         if needs.list not in (EXACT_EDGES, CANDIDATE_EDGES) or info.cutoff is None:
             return [_no_edges for _ in self._regions]
         types, cutoffs = self.placement.types, info.per_edge_type_cutoff
-        on_device = keeps_lists(device) and self._regions[0] is None
+        kept_there = keeps_lists(device) and self._regions[0] is None
         radii = info.cutoff, skin, self.periodic
         lists: list[Any]
         if needs.list == CANDIDATE_EDGES:
-            lists = [DeviceCandidateList(*radii, device) if on_device else CandidateList(*radii) for _ in self._regions]
-        elif on_device:
-            lists = [DeviceNeighborList(*radii, types, cutoffs, device)]
+            lists = [CandidateList(*radii) for _ in self._regions]
+            if kept_there:
+                lists = [DeviceCandidateList(*radii, self.staging)]
+        elif kept_there:
+            lists = [DeviceNeighborList(*radii, types, cutoffs, self.staging)]
         else:
             members = [types if nodes is None else types[nodes] for nodes in self._regions]
             lists = [NeighborList(*radii, each, cutoffs) for each in members]
@@ -281,32 +286,38 @@ class Evaluator:
         surroundings: Surroundings | None = None,
     ) -> Outputs:
         device = self.model.device
-        # The callback may run on a thread whose current CUDA device is not the model's.
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        # The callback may run on a thread whose current CUDA device, or context, is not the model's.
+        with on_device(device) if device.type == "cuda" else nullcontext():
             if self.model.needs.separate and len(self._regions) > 1:
                 return self._run_each(nodes, cell, cell_tensor)
-            edges = self.find_edges(nodes.numpy(), cell)
+            points = nodes.numpy()
+            edges = self.find_edges(points, cell)
             graph = Graph(nodes, self._types, edges, cell_tensor, self.periodic, surroundings, self._own_charges)
-            return self._evaluate(graph)
+            return self._evaluate(graph, points, cell)
 
-    def _evaluate(self, graph: Graph) -> Outputs:
+    def _evaluate(self, graph: Graph, points: np.ndarray, cell: np.ndarray) -> Outputs:
+        """The model's answer on the host; points (n_nodes, 3) and cell (3, 3) are those of the graph."""
         device = self.model.device
-        if device.type == "cpu":
+        if not keeps_lists(device):
             return self.model.evaluate(graph)
         with tf32_allowed(self.model.info.allow_tf32):
-            return self.model.evaluate(graph if self.model.needs.fixed_length else graph.to(device))
+            if self.model.needs.fixed_length:
+                return self.model.evaluate(graph)
+            positions, box = self.staging(points, cell)
+            return self.staging.fetch(self.model.evaluate(graph._replace(positions=positions, cell=box).to(device)))
 
     def _run_each(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> Outputs:
         """The regions one by one, for a model that would see atoms of another region in one graph."""
         total = Outputs(torch.zeros((), dtype=torch.float64), torch.zeros_like(nodes))
         for members, neighbors in zip(self._regions, self._lists, strict=True):
             own = nodes[members].contiguous()
-            edges = neighbors(own.numpy(), cell).tensors()
+            points = own.numpy()
+            edges = neighbors(points, cell).tensors()
             types = self._types[torch.as_tensor(members, device=self._types.device)]
             charges = None if self._own_charges is None else self._own_charges[members]
-            out = self._evaluate(Graph(own, types, edges, cell_tensor, self.periodic, None, charges))
-            total.energy += out.energy.cpu()
-            total.forces[members] = out.forces.cpu()
+            out = self._evaluate(Graph(own, types, edges, cell_tensor, self.periodic, None, charges), points, cell)
+            total.energy += out.energy
+            total.forces[members] = out.forces
         return total
 
     def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:

@@ -1,12 +1,17 @@
-"""Recording of steps on a device and their replay: the only file that calls ``torch.cuda.graph``."""
+"""Recording of steps on a device and their replay: the only file that makes CUDA graphs."""
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..upstream.torch_pools import end_allocation
 
 #: Runs before the recording: libraries make their handles, TorchScript its optimised code, the allocator its pools.
 WARMUP_RUNS = 10
@@ -16,6 +21,9 @@ WAITING = (
     "_linalg_", "_local_scalar_dense", "_unique", "bincount", "equal", "is_nonzero", "linalg_eigh", "linalg_inv",
     "linalg_lu", "linalg_solve", "masked_select", "nonzero", "repeat_interleave.Tensor", "unique",
 )  # fmt: skip
+
+#: torch records one graph at a time in a process, and all recordings of a device share a stream.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Recorded(Protocol):
@@ -63,6 +71,33 @@ class _CudaStep:
         return self._result
 
 
+class RecordingPlace:
+    """What all recordings of a device share.
+
+    Parameters
+    ----------
+    device : torch.device
+        A CUDA device.
+
+    Attributes
+    ----------
+    stream : torch.cuda.Stream
+        One for the runs before and the recordings themselves: cuBLAS keeps a handle and a workspace for each stream.
+    failed : list of torch.cuda.CUDAGraph
+        Those whose recording failed: torch's allocator of host memory still asks them which streams were theirs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream: Any = torch.cuda.Stream(device)
+        self.failed: list[Any] = []
+
+
+@lru_cache
+def recording_place(device: torch.device) -> RecordingPlace:
+    """The one of a device."""
+    return RecordingPlace(device)
+
+
 class CudaRecorder:
     """Records with ``torch.cuda.CUDAGraph``.
 
@@ -74,28 +109,44 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        # One stream for the runs before and the recording itself: cuBLAS keeps a handle and a workspace per stream.
-        self._stream = torch.cuda.Stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
+        self.place = recording_place(device)
+        self.pool = torch.cuda.graph_pool_handle()
 
     def buffer(self, size: int) -> torch.Tensor:
         """Page-locked memory, see :class:`Recorder`."""
         return torch.zeros(size, dtype=torch.float64, pin_memory=True)
 
     def record(self, step: Callable[[], torch.Tensor]) -> Recorded:
-        """Record a step, see :class:`Recorder`."""
+        """Record a step, see :class:`Recorder`; after a failure the thread and the allocator are as they were."""
         current = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            for _ in range(WARMUP_RUNS):
-                step()
-        current.wait_stream(self._stream)
-        torch.cuda.synchronize(self._device)
-        graph = torch.cuda.CUDAGraph()
-        # OpenMM's own threads may allocate memory meanwhile; only what this thread does counts.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            result = step()
+        with _ONE_AT_A_TIME:
+            self.place.stream.wait_stream(current)
+            # Not torch.cuda.graph: its end does not put the stream back where ending the capture raises.
+            with torch.cuda.stream(self.place.stream):
+                for _ in range(WARMUP_RUNS):
+                    step()
+                torch.cuda.synchronize(self._device)
+                gc.collect()  # graphs that die in the middle of a recording would spoil it
+                torch.cuda.empty_cache()
+                graph = torch.cuda.CUDAGraph()
+                # OpenMM's own threads may allocate memory meanwhile; only what this thread does counts.
+                graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+                try:
+                    result = step()
+                    graph.capture_end()
+                except BaseException:
+                    self._give_up(graph)
+                    raise
+            current.wait_stream(self.place.stream)
         return _CudaStep(graph, result)
+
+    def _give_up(self, graph: Any) -> None:
+        """End a recording that has failed, so that its stream and its memory can be used again."""
+        try:
+            graph.capture_end()  # raises for a recording that is spoilt, before it has told the allocator
+        except RuntimeError:
+            self.place.failed.append(graph)
+            end_allocation(self._device, self.pool)
 
     def wait(self) -> None:
         """Wait for the current stream."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..cuda_driver import on_device
 from ..errors import ComputationError, NonFiniteError
 from ..kept_error import keep_error
 from ..upstream.openmm_state import box_of, positions_of
@@ -181,8 +182,12 @@ class TensorComputation(LazyEvaluator):
             if self.spec.lambda_name is not None and self.is_off(state):
                 return torch.zeros((), dtype=torch.float64), torch.zeros_like(positions, requires_grad=False)
             box = box_of(state) if self.spec.periodic else None
-            energy, forces = self.evaluate(positions.detach().cpu().numpy(), box)
-            answer = torch.from_numpy(forces).to(device=positions.device, dtype=positions.dtype).contiguous()
+            # The plugin copies in OpenMM's context, torch in its own: nothing but waiting orders the two.
+            with on_device(positions.device):
+                energy, forces = self.evaluate(positions.detach().cpu().numpy(), box)
+                answer = torch.from_numpy(forces).to(device=positions.device, dtype=positions.dtype).contiguous()
+                if answer.device.type == "cuda":
+                    torch.cuda.synchronize(answer.device)
             return torch.tensor(energy, dtype=torch.float64), answer
         except Exception as error:
             raise self.explain(error) from error

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..cache import find, keep, shelf
+from ..cuda_driver import on_device
 from ..devices import choose_device
 from ..errors import ModelFileError
 from ..evaluate.cuda_graphs import with_graphs
@@ -96,9 +97,10 @@ class PotentialSpec:
         """
         execution = self.execution
         device = choose_device() if execution.device is None else parse_device(execution.device)
-        model = open_model(self.located(), execution.on(device))
-        model = with_graphs(model, execution.cuda_graphs, len(self.placement.types))
-        return Evaluator(model, self.units, self.placement, self.periodic, self.skin_nm)
+        with on_device(device):
+            model = open_model(self.located(), execution.on(device))
+            model = with_graphs(model, execution.cuda_graphs, len(self.placement.types))
+            return Evaluator(model, self.units, self.placement, self.periodic, self.skin_nm)
 
     def located(self) -> ModelSource:
         """Where the model's file is now: at its path, or unpacked from the embedded bytes.

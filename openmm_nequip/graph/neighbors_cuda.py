@@ -5,9 +5,10 @@ costs no wait for the device. Pairs within cutoff and skin are found by vesin on
 want edges within the cutoff only get those of the present positions, picked on the device; where a CUDA graph does that
 (:mod:`openmm_nequip.evaluate.cuda_graphs`), the pairs go to it as they are.
 
-The first list of a simulation is compared with the host's: vesin once missed pairs on CUDA in triclinic boxes (its
-issue 157), and no GPU has tried the release that is used here. Where the two differ, or the library gives up, the list
-is made on the host, with a warning.
+The first list of a simulation is compared with the host's, and the first of each kind of search after it: vesin takes
+all pairs or cells, by the number of atoms, the widths of the box and whether it is skewed. It once missed pairs on CUDA
+in triclinic boxes (its issue 157), and no GPU has tried the release that is used here. Where the two differ, or the
+library gives up, the list is made on the host, with a warning.
 
 References
 ----------
@@ -27,6 +28,7 @@ from .geometry import edge_vectors
 from .graph import Edges
 from .neighbors import GAP, CandidateList, close_gaps
 from .padding import is_near
+from .staging import Staging
 
 logger = logging.getLogger(__name__)
 
@@ -41,16 +43,17 @@ class DeviceCandidateList(CandidateList):
     ----------
     cutoff, skin, periodic
         As there.
-    device : torch.device
-        Where lists are made and kept.
+    staging : Staging
+        Brings structures to the device where lists are made and kept.
     """
 
-    def __init__(self, cutoff: float, skin: float, periodic: bool, device: torch.device) -> None:
+    def __init__(self, cutoff: float, skin: float, periodic: bool, staging: Staging) -> None:
         super().__init__(cutoff, skin, periodic)
         self._radius = cutoff + skin
-        self._device = device
+        self._staging = staging
+        self._device = staging.device
         self._vesin = VesinNeighborList(cutoff=self._radius, full_list=True)
-        self._compared = False
+        self._compared: set[tuple] = set()
         self._reason = ""
 
     def find(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
@@ -61,15 +64,16 @@ class DeviceCandidateList(CandidateList):
             found = self._search(positions, cell)
         except RuntimeError as error:  # more pairs of an atom than the library has room for, no CUDA runtime, ...
             return self._give_up(f"vesin: {str(error).strip()}", positions, cell)
-        if not self._compared:
+        kind = _kind_of_search(len(positions), cell, self._radius) if self.periodic else (len(positions),)
+        if kind not in self._compared:
             on_host = found.to(torch.device("cpu"))
-            if not _same_pairs(on_host, super().find(positions, cell), positions, cell, self._radius):
+            if not same_pairs(on_host, super().find(positions, cell), positions, cell, self._radius):
                 return self._give_up("vesin finds other pairs there than on the host", positions, cell)
-            self._compared = True
+            self._compared.add(kind)
         return found
 
     def _search(self, positions: np.ndarray, cell: np.ndarray) -> Edges:
-        points, box = torch.from_numpy(positions).to(self._device), torch.from_numpy(cell).to(self._device)
+        points, box = self._staging(positions, cell)
         if not self.periodic:
             points = close_gaps(points, GAP * self._radius)
         # The default copies: the library's memory is overwritten by its next call.
@@ -97,8 +101,8 @@ class DeviceNeighborList:
         Atom types.
     per_edge_type_cutoff : sequence of sequence of float, optional
         Cutoff [centre type][neighbour type].
-    device : torch.device
-        Where lists are made and kept.
+    staging : Staging
+        Brings structures to the device where lists are made and kept.
     """
 
     def __init__(
@@ -108,10 +112,11 @@ class DeviceNeighborList:
         periodic: bool,
         types: np.ndarray,
         per_edge_type_cutoff: Sequence[Sequence[float]] | None,
-        device: torch.device,
+        staging: Staging,
     ) -> None:
-        self.candidates = DeviceCandidateList(cutoff, skin, periodic, device)
-        self._device = device
+        self.candidates = DeviceCandidateList(cutoff, skin, periodic, staging)
+        self._staging = staging
+        device = staging.device
         self._types = torch.as_tensor(types, dtype=torch.int64, device=device)
         cutoffs = torch.tensor(per_edge_type_cutoff or cutoff, dtype=torch.float64, device=device)
         self._squares = cutoffs.square()
@@ -132,14 +137,38 @@ class DeviceNeighborList:
         """
         candidates = self.candidates(positions, cell)
         edge_index, shifts = candidates.index, candidates.shifts
-        points, box = (torch.from_numpy(array).to(self._device) for array in (positions, cell))
+        points, box = self._staging(positions, cell)
         near = is_near(edge_vectors(points, edge_index, shifts, box), self._types, edge_index, self._squares)
         kept = near.nonzero().squeeze(1)
         return Edges(edge_index.index_select(1, kept), shifts.index_select(0, kept))
 
 
-def _same_pairs(one: Edges, other: Edges, positions: np.ndarray, cell: np.ndarray, radius: float) -> bool:
-    """Whether two lists hold the same edges, each once, but for those at the border of the list."""
+def _kind_of_search(n_atoms: int, cell: np.ndarray, radius: float) -> tuple:
+    """What the library chooses its search and grid by: atoms, whether the box is skewed, its widths in half radii."""
+    faces = np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]])
+    widths = abs(np.linalg.det(cell)) / np.linalg.norm(faces, axis=1)
+    skewed = bool(np.count_nonzero(cell - np.diag(np.diag(cell))))
+    return n_atoms, skewed, *np.floor(2 * widths / radius).astype(int).tolist()
+
+
+def same_pairs(one: Edges, other: Edges, positions: np.ndarray, cell: np.ndarray, radius: float) -> bool:
+    """Whether two lists hold the same edges, each once, but for those at the border of the list.
+
+    Parameters
+    ----------
+    one, other : Edges
+        The lists, on the host.
+    positions : numpy.ndarray, (n_atoms, 3) float64
+        What they were made for.
+    cell : numpy.ndarray, (3, 3) float64
+        Rows are the cell vectors.
+    radius : float
+        Of the lists.
+
+    Returns
+    -------
+    bool
+    """
     tables = []
     for edges in (one, other):
         edge_index, shifts = np.asarray(edges.index), np.asarray(edges.shifts)

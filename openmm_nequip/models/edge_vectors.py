@@ -12,6 +12,8 @@ References
 from __future__ import annotations
 
 import contextlib
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import torch
@@ -50,6 +52,18 @@ def takes_vectors(model: Model) -> bool:
         return False  # a module that must have positions and a cell
 
 
+#: The frozen copy of each script that somebody uses: one for all Contexts.
+_FROZEN: weakref.WeakKeyDictionary[TorchScriptModel, torch.jit.ScriptModule] = weakref.WeakKeyDictionary()
+_FREEZING = threading.Lock()
+
+
+def _frozen(model: TorchScriptModel) -> torch.jit.ScriptModule:
+    with _FREEZING:
+        if model not in _FROZEN:
+            _FROZEN[model] = torch.jit.freeze(model.module)
+        return _FROZEN[model]
+
+
 def potential_of(model: Model) -> Potential:
     """A model's module on edge vectors where it has one that takes them, else the model itself.
 
@@ -65,7 +79,7 @@ def potential_of(model: Model) -> Potential:
     """
     if not takes_vectors(model):
         return model.evaluate
-    module = torch.jit.freeze(model.module) if isinstance(model, TorchScriptModel) else model.module  # type: ignore
+    module = _frozen(model) if isinstance(model, TorchScriptModel) else model.module  # type: ignore[attr-defined]
 
     def potential(graph: Graph) -> Outputs:
         positions, types, edge_index, shifts, cell = flat(graph)

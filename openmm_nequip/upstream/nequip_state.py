@@ -12,7 +12,7 @@ import random
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,22 +29,41 @@ _STATE_LOCK = threading.RLock()
 _backends: Any = torch.backends
 
 
-def _read_tf32() -> tuple[Any, ...]:
-    """Matmul and cuDNN TF32 settings, through the one API that this torch lets us read."""
+def read_tf32() -> tuple[Any, ...]:
+    """Settings of TF32 by torch's old names (None where torch says that it mixes with the new ones) and by its new."""
+    return tuple(
+        _readable(read)
+        for read in (
+            torch.get_float32_matmul_precision,
+            lambda: _backends.cudnn.allow_tf32,
+            lambda: _backends.fp32_precision,
+            lambda: _backends.cuda.matmul.fp32_precision,
+            lambda: _backends.mkldnn.matmul.fp32_precision,
+        )
+    )
+
+
+def _readable(read: Callable[[], Any]) -> Any:
     try:
-        return ("fp32_precision", _backends.fp32_precision, _backends.cuda.matmul.fp32_precision)
-    except AttributeError:
-        return ("allow_tf32", _backends.cuda.matmul.allow_tf32, _backends.cudnn.allow_tf32)
+        return read()
+    except (RuntimeError, AttributeError):  # mixed by the user; a torch without the new names
+        return None
 
 
-def _write_tf32(saved: tuple[Any, ...]) -> None:
-    if saved == _read_tf32():
+def write_tf32(saved: tuple[Any, ...]) -> None:
+    """Put back what :func:`read_tf32` found: the old names first, which set the new ones as well."""
+    if saved == read_tf32():
         return
-    if saved[0] == "fp32_precision":
-        _backends.fp32_precision = saved[1]
-        _backends.cuda.matmul.fp32_precision = saved[2]
-    else:
-        _backends.cuda.matmul.allow_tf32, _backends.cudnn.allow_tf32 = saved[1:]
+    matmul, cudnn, everywhere, on_cuda, on_cpu = saved
+    if matmul is not None and _readable(torch.get_float32_matmul_precision) != matmul:
+        torch.set_float32_matmul_precision(matmul)
+    if cudnn is not None and _readable(lambda: _backends.cudnn.allow_tf32) != cudnn:
+        _backends.cudnn.allow_tf32 = cudnn
+    if everywhere is not None and _readable(lambda: _backends.fp32_precision) != everywhere:
+        _backends.fp32_precision = everywhere
+    for product, precision in ((_backends.cuda.matmul, on_cuda), (_backends.mkldnn.matmul, on_cpu)):
+        if precision is not None and product.fp32_precision != precision:
+            product.fp32_precision = precision
 
 
 def _set_fusion(strategy: Any) -> Any:
@@ -72,7 +91,7 @@ def _preserved() -> Iterator[None]:
     threads = torch.get_num_threads()
     python_rng, numpy_rng, torch_rng = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda_rng = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    tf32 = _read_tf32()
+    tf32 = read_tf32()
     environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
     sharing = torch.multiprocessing.get_sharing_strategy()
     dynamo: Any = sys.modules.get("torch._dynamo.config")
@@ -95,7 +114,7 @@ def _preserved() -> Iterator[None]:
         torch.set_rng_state(torch_rng)
         if cuda_rng is not None:
             torch.cuda.set_rng_state_all(cuda_rng)
-        _write_tf32(tf32)
+        write_tf32(tf32)
         for name, value in environment.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -132,14 +151,14 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tf32_allowed(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 matrix products on CUDA inside the block, as the model's metadata asks."""
-    saved = _read_tf32()
-    wanted = "tf32" if allowed else "ieee"
-    if saved[0] == "fp32_precision":
-        _backends.cuda.matmul.fp32_precision = wanted
-    else:
-        _backends.cuda.matmul.allow_tf32 = allowed
+    """Allow or forbid TF32 matrix products on CUDA inside the block, as the model's metadata asks.
+
+    By torch's old name, which sets the new ones with it. A new one alone leaves the old as the user set it, and then
+    torch (2.9 to 2.13) raises wherever the old one is asked for, in matrix products among them.
+    """
+    saved = read_tf32()
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
     try:
         yield
     finally:
-        _write_tf32(saved)
+        write_tf32(saved)

@@ -27,10 +27,11 @@ from ...forces.spec import PotentialSpec
 from ...models import ModelInfo, can_fuse, locate, read_info
 from ...models.units_in_force import units_of
 from ...options import skin_in_nm
+from ..platforms import sensible_platforms
 from .bench_environment import describe_environment
 from .bench_picture import draw
 from .bench_report import table
-from .bench_settings import DEFAULT_OUTPUT, BenchSettings, present_platforms
+from .bench_settings import DEFAULT_OUTPUT, BenchSettings
 from .bench_systems import build_system
 from .contenders import Contender, Subject, bare, device_of, ours
 from .limits import Limits
@@ -128,7 +129,7 @@ def _prepare(
 ) -> tuple[ModelInfo, list[Contender], dict[str, Any]]:
     """Facts about the model, everyone who is timed, and the document that the figures go to."""
     kernels = settings.kernels or (("fused", "none") if can_fuse(subject.source) else ("none",))
-    platforms = settings.platforms or tuple(present_platforms())
+    platforms = settings.platforms or tuple(sensible_platforms())
     devices = tuple(dict.fromkeys(map(device_of, platforms)))
     left_out: list[dict[str, str]] = []
     backends = _usable_backends(settings, subject, left_out)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...choices import BACKENDS
+from ..platforms import present_platforms
 from ..run.run_config import MOST_THREADS
 
 #: Ways to run a model, by the name given to ``--kernels``, as keywords of :func:`openmm_nequip.load_model`.
@@ -39,7 +40,7 @@ class BenchSettings:
     kernels : tuple of str, optional
         Of :data:`VARIANTS`; by default ``fused`` and ``none`` for a checkpoint or package, ``none`` for other files.
     platforms : tuple of str, optional
-        OpenMM platforms; all present by default.
+        OpenMM platforms; by default all present, OpenCL on CPUs left out.
     backends : tuple of str, optional
         ``Native``, ``PythonForce``, ``TorchForce``, ``PythonTorchForce``; all that can run the model by default.
     peers : tuple of str
@@ -99,13 +100,6 @@ class BenchSettings:
         _check_names("platforms", self.platforms, present_platforms())
         _check_names("backends", self.backends, [name for name in BACKENDS if name != "auto"])
         _check_names("peers", self.peers, list(PEERS))
-
-
-def present_platforms() -> list[str]:
-    """Names of OpenMM's platforms on this machine."""
-    import openmm
-
-    return [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
 
 
 def _is_whole(value: Any) -> bool:

@@ -14,6 +14,7 @@ import openmm.unit as unit
 
 from ...reporters import degrees_of_freedom
 from ...units import GAS_CONSTANT, NS_PER_FS, SECONDS_PER_DAY
+from ..platforms import sensible_platforms
 from ..run.md_system import make_simulation
 from ..run.watch.finding import CERTAINTY
 from ..run.watch.vibration import check_time_step, fastest_vibration
@@ -148,8 +149,7 @@ def _cost(subject: CheckedSystem, relaxed: np.ndarray, facts: dict[str, Any]) ->
     """Speed on the platforms that work here."""
     speeds = {}
     chosen = subject.simulation.context.getPlatform().getName()
-    for index in range(openmm.Platform.getNumPlatforms()):
-        name = openmm.Platform.getPlatform(index).getName()
+    for name in dict.fromkeys([chosen, *sensible_platforms()]):
         try:
             seconds = _seconds_per_step(subject, relaxed, name)
         except (ValueError, openmm.OpenMMException):

@@ -18,10 +18,10 @@ from ...models import can_fuse, format_of
 from ...units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ...upstream.nequip_calculator import torch_sim_model
 from ...upstream.nequip_state import default_dtype, preserved_global_state
-from ..bench.bench_settings import present_platforms
 from ..bench.bench_systems import BenchSystem
 from ..bench.contenders import Contender, Subject, how_it_runs, ours
 from ..bench.peers import ASERunner, make_peers
+from ..platforms import sensible_platforms
 from ..single_point import evaluate
 from ..structures.structure_files import Structure
 from .answers import ProgramAnswer
@@ -59,7 +59,7 @@ def programs(
     bench = BenchSystem(structure.path, structure.topology, structure.positions_nm, structure.box_nm)
     best = "fused" if can_fuse(subject.source) else "none" if compiled or not row.can_compile else "eager"
     with_gpu = platforms_with_gpu()
-    for platform in present_platforms():
+    for platform in sensible_platforms():
         for backend in BACKENDS[1:]:
             if backend == "Native" and platform not in with_gpu:
                 continue  # a PythonForce by another way

@@ -13,6 +13,7 @@ import openmm.unit as unit
 
 from ...progress import progress_bar
 from ...units import GRAM_PER_ML_PER_DALTON_PER_NM3
+from ..platforms import on_fastest
 from .equilibration import RestSampler, set_temperature
 from .run_config import RunConfig
 
@@ -122,10 +123,13 @@ def _simulation(config: RunConfig, topology: app.Topology, system: openmm.System
     step = _STEP_FS * unit.femtosecond
     integrator = openmm.LangevinMiddleIntegrator(temperature, _FRICTION / unit.picosecond, step)
     integrator.setRandomNumberSeed(_seed(config, 1))
+
+    def on(name: str, properties: dict[str, str]) -> app.Simulation:
+        return app.Simulation(topology, system, integrator, openmm.Platform.getPlatformByName(name), properties)
+
     if config.threads != 1:
-        return app.Simulation(topology, system, integrator)
-    properties = {"Threads": "1", "DeterministicForces": "true"}
-    return app.Simulation(topology, system, integrator, openmm.Platform.getPlatformByName("CPU"), properties)
+        return on_fastest(lambda name: on(name, {}))
+    return on("CPU", {"Threads": "1", "DeterministicForces": "true"})
 
 
 def _seed(config: RunConfig, offset: int) -> int:

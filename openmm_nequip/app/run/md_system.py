@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from ...choices import GPU_PLATFORMS, POTENTIAL_NAME
 from ...models import locate, read_info
 from ...options import Options
 from ...reading import read_system
+from ..platforms import find_platform, on_fastest
 from ..structures.ase_files import read_masses
 from ..structures.bonds import Molecules
 from ..structures.structure_files import Structure, read_structure
@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 #: Friction while equilibrating, 1/ps, where production has less: heat comes in and goes out in a tenth of a picosecond.
 EQUILIBRATION_FRICTION = 10.0
-#: How OpenCL calls devices that are CPUs, and platforms that run on nothing else.
-_CPU_WORDS = re.compile(r"\b(cpu|pthread|pocl|portable computing language|xeon|core\(tm\)|ryzen|epyc)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,26 +211,6 @@ def has_plugin_force(system: openmm.System) -> bool:
     return any(type(force) is openmm.Force for force in system.getForces())  # OpenMM's Python knows no plugin's class
 
 
-def _platforms() -> list[str]:
-    return [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
-
-
-def find_platform(name: str | None) -> str | None:
-    """OpenMM's spelling of a platform's name; None for None.
-
-    Raises
-    ------
-    ValueError
-        If there is no such platform.
-    """
-    if name is None:
-        return None
-    for known in _platforms():
-        if known.lower() == name.lower():
-            return known
-    raise ValueError(f"platform {name!r} is not there; this OpenMM has {', '.join(_platforms())}")
-
-
 def make_simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrator) -> app.Simulation:
     """A Simulation on the platform asked for, or the fastest that works.
 
@@ -264,35 +242,13 @@ def make_simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrat
             return _simulation(config, setup, integrator, chosen)
         except openmm.OpenMMException as error:
             raise ValueError(f"platform {chosen} does not work here: {error}") from error
-    by_speed = sorted(_platforms(), key=lambda name: -openmm.Platform.getPlatformByName(name).getSpeed())
-    for name in by_speed[:-1]:
-        try:
-            simulation = _simulation(config, setup, integrator, name)
-        except openmm.OpenMMException as error:
-            logger.info("platform %s does not work here (%s)", name, error)
-            continue
-        device = cpu_device(simulation.context)
-        if not device:
-            return simulation
-        logger.info("platform %s is left out: its device is a CPU (%s), for which others are faster", name, device)
-        integrator = openmm.XmlSerializer.clone(integrator)  # the one before belongs to its Context
-    return _simulation(config, setup, integrator, by_speed[-1])
+    index = _device_index(config)
+    return on_fastest(lambda name: _simulation(config, setup, integrator, name), index)
 
 
-def cpu_device(context: openmm.Context) -> str:
-    """Name of the device of a Context on the OpenCL platform, if that is a CPU; else empty.
-
-    Parameters
-    ----------
-    context : openmm.Context
-        Any Context.
-    """
-    platform = context.getPlatform()
-    if platform.getName() != "OpenCL":
-        return ""
-    names = [platform.getPropertyValue(context, key) for key in ("DeviceName", "OpenCLPlatformName")]
-    text = ", ".join(names)
-    return text if _CPU_WORDS.search(text) else ""
+def _device_index(config: RunConfig) -> str | None:
+    """OpenMM's number of the GPU that a run asked for, if it did."""
+    return config.device.split(":")[1] if config.device is not None and ":" in config.device else None
 
 
 def _simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrator, name: str) -> app.Simulation:
@@ -305,7 +261,8 @@ def _simulation(config: RunConfig, setup: Setup, integrator: openmm.Integrator, 
             properties["DeterministicForces"] = "true"
     if name in GPU_PLATFORMS:  # they compute in single precision unless told otherwise
         properties["Precision"] = "mixed"
-        if config.device is not None and ":" in config.device:
-            properties["DeviceIndex"] = config.device.split(":")[1]
+        index = _device_index(config)
+        if index is not None:
+            properties["DeviceIndex"] = index
     platform = openmm.Platform.getPlatformByName(name)
     return app.Simulation(setup.structure.topology, setup.system, integrator, platform, properties)

@@ -17,7 +17,8 @@ from ...errors import RunFolderError, StructureError, UsageError
 from ...files import obstacle, parser_reason
 from ...units import NM_PER_ANGSTROM
 from ..accuracy.labelled_frames import LabelledFrame, frame_range, read_frames
-from ..run.run_config import TRAJECTORIES, make_config, read_toml
+from ..run.config_file import read_toml
+from ..run.run_config import TRAJECTORIES, make_config
 from ..run.run_folder import RunFolder
 from ..run.run_record import refuse_damaged
 from ..run.trajectory_files import count_frames

@@ -25,6 +25,7 @@ from ...progress import run_program
 from ..format import CHECKPOINT, PACKAGE
 from ..graph_inputs import InputValues
 from ..source import ModelSource
+from .cuda_toolkit import for_gpu
 
 logger = logging.getLogger(__name__)
 
@@ -178,12 +179,13 @@ def compile_in_worker(source: ModelSource, device: torch.device, target: Path, o
     command = find_compiler()
     if command is None:
         raise CompileError(missing_compiler())
+    on_gpu = for_gpu(device) if device.type == "cuda" else {}
     # Both the result and Inductor's own cache are private to this run: a killed compilation leaves truncated
     # libraries in a shared Inductor cache that break the next one.
     with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as work:
         output = Path(work) / "model.nequip.pt2"
         environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=os.path.join(work, "inductor"), TMPDIR=work)
-        environment |= for_inductor(command, work)
+        environment |= for_inductor(command, work) | on_gpu
         # The worker must find this very package, installed or not.
         root = str(Path(__file__).resolve().parents[3])
         # `python -m` looks for modules in the current folder first: the user's may hold an argparse.py. So the worker
