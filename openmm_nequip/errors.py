@@ -312,6 +312,22 @@ class UnphysicalError(SimulationError):
         self.stage = ""
 
 
+class CommitteeError(ModelFileError):
+    """Models that are no committee: too few, or of different types, units or kind; the message names the files."""
+
+
+class DeviationError(UnphysicalError):
+    """The models of a committee disagree by more than the run was to bear.
+
+    Parameters
+    ----------
+    message : str
+        The deviation, where, and the limit.
+    indices : iterable of int, optional
+        The atom.
+    """
+
+
 class EngineError(OpenMMNequIPError, ValueError):
     """Another engine is not installed here, or does not know what a run asks for; the message has the cure."""
 
