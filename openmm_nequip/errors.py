@@ -325,7 +325,14 @@ class DeviationError(UnphysicalError):
         The deviation, where, and the limit.
     indices : iterable of int, optional
         The atom.
+    value, limit : float
+        Deviation and limit, eV/Å.
     """
+
+    def __init__(self, message: str, indices: Iterable[int] = (), value: float = 0.0, limit: float = 0.0) -> None:
+        super().__init__(message, indices)
+        self.value = value
+        self.limit = limit
 
 
 class EngineError(OpenMMNequIPError, ValueError):

@@ -29,7 +29,8 @@ from toy import LennardJones, lattice, make_topology, write_toy
 import openmm_nequip
 from openmm_nequip import data as shipped
 from openmm_nequip.app.cli import main
-from openmm_nequip.app.run.run_config import make_config, read_toml
+from openmm_nequip.app.run.run_config import make_config
+from openmm_nequip.app.run.settings_file import read_toml
 from openmm_nequip.app.structures.structure_files import read_structure
 from openmm_nequip.app.structures.typed_box import parse_box
 from openmm_nequip.crystal import fromAse

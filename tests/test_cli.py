@@ -15,7 +15,8 @@ from toy import write_toy
 
 from openmm_nequip import __version__, load_model
 from openmm_nequip.app.cli import main
-from openmm_nequip.app.run.run_config import RunConfig, make_config, read_toml
+from openmm_nequip.app.run.run_config import RunConfig, make_config
+from openmm_nequip.app.run.settings_file import read_toml
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.units import KJ_PER_MOL_PER_EV, Units

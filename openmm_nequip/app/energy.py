@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..files import output_obstacle
 from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_frames, reference_keys, table_of
 from .answer import Answer
+from .committee_option import add_committee_option, model_of
 from .module_option import add_module_option
 from .typed_inputs import add_rebuilding_options
 
@@ -69,6 +70,7 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_rebuilding_options(parser)
     add_module_option(parser)
+    add_committee_option(parser)
     parser.add_argument("--trusted", metavar="SHA256", help="SHA-256 that the model file must have")
     parser.set_defaults(command=energy)
 
@@ -92,7 +94,6 @@ def energy(arguments: argparse.Namespace) -> Answer:
     ModelFileError, ValueError, RuntimeError, ImportError, OSError
         If the model or the structure cannot be used, or the forces not be written.
     """
-    from ..models.modules.declared_path import declared
     from ..models.units_in_force import log_units, units_of
     from ..units import resolve_units
     from . import single_point
@@ -107,7 +108,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
         length_unit, energy_unit = arguments.units
     typed = resolve_units(length_unit, energy_unit)  # a slip in them is told before the model is read
     _check_files(arguments)
-    arguments.model = declared(arguments.model, arguments.module_inputs)
+    arguments.model = model_of(arguments)
     given = (
         arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels,
         read_inputs(arguments.input), read_settings(arguments),

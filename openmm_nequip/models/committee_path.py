@@ -79,8 +79,8 @@ def with_committee(path: Any, committee: Any, drive: Any = None) -> Any:
 
     Parameters
     ----------
-    path : str or path-like, optional
-        The first model; None where the committee names it.
+    path : str, path-like or list of these, optional
+        The first model or models; None where the committee names them.
     committee : sequence of str or path-like, optional
         All models, or all but the first.
     drive : str or int, optional
@@ -98,9 +98,12 @@ def with_committee(path: Any, committee: Any, drive: Any = None) -> Any:
     TypeError
         If ``committee`` is no list.
     """
-    if committee is None:
-        if drive is not None and not isinstance(path, CommitteePath):
+    several = path.paths if isinstance(path, CommitteePath) else path if isinstance(path, (list, tuple)) else None
+    if committee is None and drive is not None:
+        if several is None:
             raise CommitteeError(f"drive={drive!r} says which model of a committee drives; give committee= as well")
+        return CommitteePath(several, drive)
+    if committee is None:
         return path
     if isinstance(committee, (str, bytes, os.PathLike)) or not isinstance(committee, Sequence):
         raise TypeError(f"committee={committee!r} is no list; give the model files in a list")
@@ -110,7 +113,9 @@ def with_committee(path: Any, committee: Any, drive: Any = None) -> Any:
             'the committee is empty; name its models, such as committee=["a.nequip.zip", "b.nequip.zip"], or leave '
             "committee out"
         )
-    if path is not None:
+    if several is not None:
+        members = [*several, *members]
+    elif path is not None:
         # Named again among all of them, it is that one and comes first.
         others = list(members)
         again = next((other for other in others if _place(other) == _place(path)), None)
