@@ -15,8 +15,8 @@ from scipy.spatial.transform import Rotation
 from .topology import common_symbol
 from .units import NM_PER_ANGSTROM
 
-#: Frames are alike if the model's atoms differ by less than this root mean square displacement in nm, moved and, without
-#: a box, turned onto each other: a fifth of the thermal motion of light atoms at room temperature.
+#: Frames are alike if the models' atoms differ by less than this in nm (root mean square displacement), moved and,
+#: without a box, turned onto each other: well below thermal motion, which is 0.01 to 0.03 at room temperature.
 ALIKE_NM = 0.005
 
 

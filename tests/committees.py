@@ -1,4 +1,4 @@
-"""Models that make committees: Lennard-Jones potentials of several sizes and cutoffs, cheap and with healthy dynamics."""
+"""Models that make committees: Lennard-Jones potentials of several sizes and cutoffs, cheap, healthy in dynamics."""
 
 from __future__ import annotations
 

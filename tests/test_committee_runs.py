@@ -12,6 +12,7 @@ import pytest
 from committees import KJ_PER_MOL_PER_EV, write_four, write_member
 from openmmml import MLPotential
 from test_mixed_standin import dipeptide, vacuum_system
+from test_run_folders import frames as trajectory_of
 from toy import lattice, make_topology
 
 import openmm_nequip
@@ -63,7 +64,7 @@ def rows_of(path):
 def test_table_and_frames(folder, tmp_path):
     table, frames = tmp_path / "deviation.csv", tmp_path / "selected.extxyz"
     frames.write_text("of an earlier simulation")
-    made = simulation(folder, drive=0)
+    made = simulation(folder, 4000, drive=0)  # hot, so that no two frames are alike
     made.reporters.append(DeviationReporter(table, 5, selectAbove=1e-4, frames=frames))
     made.step(10)
     made.reporters[0].close()
@@ -199,7 +200,7 @@ def test_run_stops_and_goes_on(folder, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_restarts_repeat_a_run(folder, tmp_path):
-    """Bit for bit, frames for relabelling included."""
+    """The trajectory bit for bit, the frames for relabelling with it."""
     def run(name, steps, *more):
         assert main(["run", "--output", str(tmp_path / name), "--steps", str(steps), *more]) == 0
 
@@ -210,8 +211,14 @@ def test_restarts_repeat_a_run(folder, tmp_path):
     run("whole", 40, *first)
     run("parts", 20, *first)
     run("parts", 40, "--restart")
-    for name in ("trajectory.dcd", "log.csv", "selected.extxyz", "deviation.csv"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
+    assert np.array_equal(*(trajectory_of(tmp_path / name) for name in ("whole", "parts")))
+    assert (tmp_path / "whole" / "log.csv").read_bytes() == (tmp_path / "parts" / "log.csv").read_bytes()
+    whole, parts = (ase.io.read(tmp_path / name / "selected.extxyz", ":") for name in ("whole", "parts"))
+    assert [frame.info["step"] for frame in whole] == [frame.info["step"] for frame in parts]
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(whole, parts, strict=True))
+    # TorchScript optimises a model at its second call: the last digits depend on how often it was called.
+    for one, two in zip(*(rows_of(tmp_path / name / "deviation.csv") for name in ("whole", "parts")), strict=True):
+        assert one == pytest.approx(two, rel=1e-9)
 
 
 def test_commands(folder, tmp_path, capsys):
@@ -229,3 +236,16 @@ def test_commands(folder, tmp_path, capsys):
     assert "is a single model, which deviates from no other" in capsys.readouterr().err
     assert main([*run, "--model", paths(folder)[0], "--committee", other]) == 1
     assert "are no committee" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.torchforce_stack
+def test_a_torch_force_drives_and_a_twin_is_asked(folder, tmp_path, capsys):
+    """Nobody can ask the models inside a TorchForce: the run has a System of its own for that."""
+    pytest.importorskip("openmmtorch")
+    settings = ["--model", paths(folder)[0], "--committee", *paths(folder)[1:], "--backend", "TorchForce"]
+    run = ["run", *settings, "--structure", str(folder / "argon.extxyz"), "--no-minimize", "--equilibrate", "0"]
+    more = ["--steps", "10", "--deviation-interval", "5", "--platform", "Reference", "--output", str(tmp_path / "run")]
+    assert main([*run, *more]) == 0
+    assert [row["step"] for row in rows_of(tmp_path / "run" / "deviation.csv")] == [5, 10]
+    assert "TorchForce" in (tmp_path / "run" / "system.xml").read_text()

@@ -20,7 +20,7 @@ from ..errors import ModelFileError
 from ..graph.fields import model_inputs, vector_inputs
 from ..graph.geometry import forces_of_edges, minimum_image_reduced, near_origin
 from ..graph.neighbors import GAP, WIDEST, close_gaps
-from ..graph.padding import STEP, complete, is_near, take_near
+from ..graph.padding import PAD_DISTANCE, STEP, complete, is_near, take_near
 from ..models import ModelInfo, open_model
 from ..models.committee import CommitteeModel
 from ..models.edge_vectors import takes_vectors
@@ -263,7 +263,7 @@ def script(model: Any, spec: PotentialSpec, static: bool) -> torch.jit.ScriptMod
         If it must be and cannot.
     """
     if not static:
-        models = model.members if isinstance(model, CommitteeModel) else (model,)
+        models: Any = model.members if isinstance(model, CommitteeModel) else (model,)
         return torch.jit.script(ScriptedPotential(models, model.info, spec).eval())
     n = len(spec.placement.types)
     cure = "leave useCUDAGraphs out, or use backend='PythonForce', which has cudaGraphs= for every model and size"
@@ -273,7 +273,9 @@ def script(model: Any, spec: PotentialSpec, static: bool) -> torch.jit.ScriptMod
             f"model has {n}; {cure}"
         )
     if isinstance(model, CommitteeModel):
-        raise ValueError(f"useCUDAGraphs in a TorchForce is for one model, and {spec.source.path} is a committee; {cure}")
+        raise ValueError(
+            f"useCUDAGraphs in a TorchForce is for one model, and {spec.source.path} is a committee; {cure}"
+        )
     if not takes_vectors(model):
         raise ValueError(
             f"useCUDAGraphs in a TorchForce needs a model that takes edge vectors, and {spec.source.path} does not (it "

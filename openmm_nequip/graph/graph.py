@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -160,7 +160,7 @@ class Outputs:
     spread: torch.Tensor | None = None
     energy_spread: torch.Tensor | None = None
     surroundings_forces: torch.Tensor | None = None
-    members: tuple[Outputs, ...] = ()
+    members: tuple[Outputs, ...] = field(default=(), init=False)
 
     def as_dict(self) -> dict[str, torch.Tensor]:
         """The outputs that are there, by name."""

@@ -28,9 +28,9 @@ from .trust import TRUSTED, trust
 _ID = re.compile(r"[\w.-]*\w[\w.-]*/[\w.-]*\w[\w.-]*:[\w.-]*\w[\w.-]*")
 
 __all__ = [
-    "FORMATS", "CommitteePath", "CompileError", "DeclaredPath", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo",
-    "ModelInputError", "ModelSource", "ModifierError", "check_execution", "check_inputs", "check_trusted", "format_of",
-    "load_model", "locate", "open_model", "parse_device", "read_info", "share_inputs", "trust",
+    "FORMATS", "CommitteePath", "CompileError", "DeclaredPath", "Execution", "KernelsError", "Model", "ModelFileError",
+    "ModelInfo", "ModelInputError", "ModelSource", "ModifierError", "check_execution", "check_inputs", "check_trusted",
+    "format_of", "load_model", "locate", "open_model", "parse_device", "read_info", "share_inputs", "trust",
     "with_committee",
 ]  # fmt: skip
 

@@ -13,9 +13,9 @@ import openmm.app as app
 from ...errors import RunFolderError
 from ..run.bias import Bias
 from ..run.run_config import TRAJECTORIES
-from ..run.settings_file import read_toml
 from ..run.run_folder import RunFolder
 from ..run.run_statistics import mean_of
+from ..run.settings_file import read_toml
 from ..run.trajectory_reading import load_trajectory
 
 

@@ -12,9 +12,9 @@ import openmm.app as app
 from openmmml import MLPotential
 
 from ...choices import POTENTIAL_NAME
-from ...models import locate, read_info
 from ...deviation import DeviationCalculator
 from ...errors import CommitteeError
+from ...models import locate, read_info
 from ...models.format import COMMITTEE, TORCHMDNET_ENSEMBLE
 from ...options import Options
 from ...reading import read_system

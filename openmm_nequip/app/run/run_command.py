@@ -184,8 +184,9 @@ def _words_for_committee(found: dict[str, Any]) -> list[str]:
     if not found["looks"]:
         return []
     kept = f"; {found['frames_selected']} frames in selected.extxyz" if found["frames_selected"] else ""
+    names = ", ".join(Path(model).name for model in found["models"])
     return [
-        f"committee ({', '.join(Path(model).name for model in found['models'])}): the force on an atom differs by at most "
+        f"committee ({names}): the force on an atom differs by at most "
         f"{found['largest_deviation_ev_per_angstrom']:.4g} eV/Å (step {found['at_step']}), "
         f"{found['mean_deviation_ev_per_angstrom']:.4g} on average of the frames{kept}"
     ]
