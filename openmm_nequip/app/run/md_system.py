@@ -244,8 +244,8 @@ def committee_system(config: RunConfig, structure: Structure, system: openmm.Sys
         return system
     if is_hybrid(config):
         raise CommitteeError(
-            f"backend {config.backend}: the models of a committee in a TorchForce cannot be asked how far they are from "
-            "each other, which a run does; choose --backend PythonForce"
+            f"backend {config.backend}: the models of a committee in a TorchForce cannot be asked how far they are "
+            "from each other, which a run does; choose --backend PythonForce"
         )
     return make_system(replace(config, backend="PythonForce"), structure)
 
