@@ -89,6 +89,7 @@ def test_an_old_checkpoint_with_other_energies_is_refused():
     assert energy_and_forces(package, frame)[0] == pytest.approx(-53.37678454, abs=ENERGY)
 
 
+@pytest.mark.slow
 def test_a_package_without_parity_of_an_old_nequip():
     """It labels its edge harmonics even: fused as others are."""
     path = shared(FAULTS / "nequip014-l2-noparity.nequip.zip")
@@ -122,6 +123,7 @@ def test_other_differences_of_version_are_said(tmp_path):
         checkpoint.warn_of_age(locate(aged(tmp_path / "patch.ckpt", "0.19.0")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", ["none", "fused"])
 def test_a_model_of_energies_alone_gives_forces(kernels):
     path = shared(FAULTS / "energy-only.nequip.zip")
@@ -137,7 +139,7 @@ def test_a_model_of_energies_alone_gives_forces(kernels):
         ("inputs/seed/NequIP/water-double.pth", "float64"),
         ("inputs/mid/Allegro/gra-water-deployed-neq060sp.pth", "float32"),
         ("water-deployed-neq060sp.pth", "float32"),
-        ("waterscan-neq0.16.nequip.pth", "float64"),
+        pytest.param("waterscan-neq0.16.nequip.pth", "float64", marks=pytest.mark.slow),
     ],
 )
 def test_precision_is_that_of_the_parameters(name, dtype):

@@ -300,6 +300,7 @@ def test_what_cannot_run_is_named(tmp_path, backend):
     assert [row["backend"] for row in system["rows"]] == [None, backend, None]
 
 
+@pytest.mark.slow
 def test_other_units(tmp_path):
     """A model in bohr and hartree: the bare model and the package agree, ASE's calculator knows only angstrom."""
     length, energy, _ = UNIT_SYSTEMS["bohr-hartree"]

@@ -374,6 +374,7 @@ def test_a_planted_fault_is_found(made, fault):
         check_library(FAULTS[fault], library, references)
 
 
+@pytest.mark.slow
 def test_the_same_code_by_another_compiler_is_checked_again(cache, made, monkeypatch):
     """The answers of the model are kept beside the code: no model is needed for it."""
     code, references = made

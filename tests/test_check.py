@@ -47,6 +47,7 @@ def written(tmp_path, atoms, name="s.extxyz"):
     return path
 
 
+@pytest.mark.slow
 def test_the_demonstration_is_ok(tmp_path, capsys):
     picture = tmp_path / "check.png"
     code = main(["check", MODEL, PEPTIDE, "--platform", "Reference", "--picture", str(picture), "--json", "--quiet"])

@@ -33,6 +33,7 @@ def water(cp2k):
     return atoms.get_chemical_symbols(), atoms.positions / 10
 
 
+@pytest.mark.slow
 def test_energy_and_forces_of_the_water_box(cp2k, water, backend):
     symbols, positions = water
     potential = MLPotential("nequip", modelPath=str(cp2k / "waterscan-neq0.16.nequip.pth"))

@@ -296,6 +296,7 @@ def test_supercell_is_eight_cells(name, tiny):
     assert np.abs(eight[2] - one[2]).max() < STRESS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_supercell_in_openmm(name, backend, tmp_path):
     path = DATA / "tiny-nequip.nequip.pth" if "TorchForce" in BACKENDS else MODEL

@@ -107,7 +107,15 @@ def test_replay_gives_what_the_model_gives(any_model, name, periodic):
     assert report["edges"] <= report["capacity"] <= report["candidates"]
 
 
-@pytest.mark.parametrize("name", ["scripted nequip", "scripted allegro", "compiled nequip", "compiled allegro", "toy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "scripted nequip",
+        "scripted allegro",
+        "toy",
+        *[pytest.param(f"compiled {family}", marks=pytest.mark.slow) for family in ("nequip", "allegro")],
+    ],
+)
 def test_every_kind_of_file(name, tmp_path):
     """TorchScript through a tape; compiled packages, whose operations no tape sees, by calling them again."""
     kind, _, family = name.partition(" ")
@@ -541,6 +549,7 @@ def test_scripted_modules_that_cannot_be_recorded_are_refused(tmp_path):
             scripted("nequip", Placement(count, np.zeros(count, dtype=np.int64)), False, True)
 
 
+@pytest.mark.slow
 def test_torch_force_with_cuda_graphs():
     """The plugin takes the module with constant shapes; on a CPU it runs it without recording."""
     if "TorchForce" not in BACKENDS:

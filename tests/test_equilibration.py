@@ -146,6 +146,7 @@ def run(folder: Path, *more: object) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_run_without_thermostat_has_the_temperature_asked_for(tmp_path):
     """Half of the heat of velocities drawn for a minimised structure goes into vibrations: 165 to 230 K of 300."""
     summary = run(tmp_path / "out", *PURE, "--ensemble", "nve", "--steps", 4000)

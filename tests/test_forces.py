@@ -221,6 +221,7 @@ def water_box():
     return ["O", "H", "H"] * 8, bonds, positions, np.eye(3) * 1.2, [3] * 8
 
 
+@pytest.mark.slow
 def test_volume_moves_keep_molecules_whole(backend):
     """A barostat moves the molecules of the topology; with declareMolecules=False it moves atoms."""
     symbols, bonds, positions, box, sizes = water_box()

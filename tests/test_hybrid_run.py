@@ -36,6 +36,7 @@ def run(output, *more, steps=20):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_run_log_has_the_report_and_the_molecule_its_cut_bonds(tmp_path):
     assert main(run(tmp_path / "out")) == 0
     log = (tmp_path / "out" / "run.log").read_text()
@@ -115,6 +116,7 @@ def test_gromacs_files(tmp_path):
     assert np.isfinite(evaluate(system, structure.positions_nm)[0])
 
 
+@pytest.mark.slow
 def test_amber_files():
     """prmtop and inpcrd: the mixed System's energy is the model's plus what the force field keeps."""
     config = make_config(

@@ -245,6 +245,7 @@ def test_solvate_adds_the_sites_of_the_water_model(forcefield, sites, monkeypatc
     assert np.isfinite(evaluate(system, structure.positions_nm)[0])
 
 
+@pytest.mark.slow
 def test_waters_of_the_file_get_their_sites(tmp_path):
     modeller = app.Modeller(app.PDBFile(PEPTIDE).topology, app.PDBFile(PEPTIDE).positions)
     modeller.addSolvent(app.ForceField("amber14-all.xml", "amber14/tip3p.xml"), padding=0.3 * unit.nanometer)

@@ -39,7 +39,7 @@ def energy_of(system, frame):
 
 
 @pytest.mark.parametrize("charge", RIGHT)
-@pytest.mark.parametrize("kernels", ["none", "fused"])
+@pytest.mark.parametrize("kernels", ["none", pytest.param("fused", marks=pytest.mark.slow)])
 def test_energy_and_forces_with_a_charge(charge, kernels):
     shared(CHARGE)
     how = {"compile": None if kernels == "fused" else False, "kernels": kernels}
@@ -57,6 +57,7 @@ def test_energy_and_forces_with_a_charge(charge, kernels):
     assert forces[1, 2] / KJ_PER_MOL_PER_EV / 10 == pytest.approx((before - after) / (2 * step), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_systems_copies_and_files_keep_the_charge():
     shared(CHARGE)
     frame, topology = methane()
@@ -69,6 +70,7 @@ def test_systems_copies_and_files_keep_the_charge():
             assert energy_of(each, frame) == pytest.approx(RIGHT[charge], abs=ENERGY)
 
 
+@pytest.mark.slow
 def test_hybrid_systems_with_a_charge_for_each_model():
     """Two molecules far apart: each as alone, with one value for both or one for each."""
     shared(CHARGE)

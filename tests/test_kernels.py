@@ -266,6 +266,7 @@ def cp2k_twin(state, info):
     return model
 
 
+@pytest.mark.slow
 def test_shipped_model_and_artefacts_agree():
     path = DATA.parents[1] / "openmm_nequip" / "data" / "alanine-dipeptide.nequip.zip"
     rng = np.random.default_rng(1)
@@ -303,6 +304,7 @@ def make_model_with_norm():
     return model
 
 
+@pytest.mark.slow
 def test_a_model_that_computes_something_else_is_refused():
     """A change that no attribute shows is found by comparing numbers."""
     model = make_model()
@@ -387,6 +389,7 @@ def test_positions_that_are_no_numbers_give_no_number():
     assert not np.isfinite(energies.sum())
 
 
+@pytest.mark.slow
 def test_no_trace(tmp_path, monkeypatch):
     """Denormal numbers, threads, dtype and random numbers are as they were."""
     tiny = np.float32(1e-40)

@@ -49,6 +49,7 @@ def test_steps_give_what_the_model_gives(periodic):
     assert 1 < len(lists) < 12
 
 
+@pytest.mark.slow
 def test_the_package_runs_fused():
     model = load_model(MODEL)
     assert model.info.kernels.startswith("fused, radial networks in tables of")

@@ -24,7 +24,7 @@ def tensors(positions, types, cell, cutoff, periodic=True):
 
 
 @pytest.mark.parametrize("name", ["tiny-nequip", "tiny-allegro"])
-@pytest.mark.parametrize(("tables", "limit"), [(True, TABLES), (False, EXACT)])
+@pytest.mark.parametrize(("tables", "limit"), [(True, TABLES), pytest.param(False, EXACT, marks=pytest.mark.slow)])
 def test_numbers_are_those_of_the_script(name, tables, limit):
     path = DATA / f"{name}.nequip.pth"
     script = load_model(path, kernels="none")

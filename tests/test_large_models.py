@@ -61,6 +61,7 @@ def test_products_of_another_convention_are_probed():
     assert bilinear.bilinear_maps(torch.nn.Identity(), inputs, outputs, embedding) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "arguments", "kernels"),
     [(1.0, [], True), (None, [], False), (1.0, ["--no-compile"], False), (1.0, ["--kernels", "none"], False)],
@@ -76,6 +77,7 @@ def test_energy_chooses_by_the_memory_that_it_would_need(tmp_path, monkeypatch, 
     assert ("the fused kernels are used" in capsys.readouterr().err) == kernels
 
 
+@pytest.mark.slow
 def test_energy_of_large_models_that_cannot_be_fused_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(frame_answers, "MUCH_MEMORY", 1.0)
     monkeypatch.setattr("openmm_nequip.models.opening.fused_model", refuse)

@@ -74,6 +74,7 @@ def test_copies_leave_nothing(system, copied):
     assert after[0] < memory + GROWTH_MB and after[1] <= threads and after[2] <= descriptors
 
 
+@pytest.mark.slow
 def test_four_contexts_in_turn_and_at_once(system):
     """Trajectories that part, stepped in turn, and each alone: the same."""
     velocities = [np.random.default_rng(seed).normal(size=POSITIONS.shape) * 0.8 for seed in range(4)]

@@ -62,6 +62,7 @@ def test_alanine_has_the_totals_of_the_gromacs_topology():
     assert sum(1 for *_, epsilon in scaled if epsilon._value != 0) == 41
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [vacuum_system, cmap_system])
 def test_default_rule_removes_what_openmm_ml_removes(make):
     topology, _ = dipeptide()

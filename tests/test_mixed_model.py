@@ -72,6 +72,7 @@ def parts(topology, system, positions, atoms, **keywords):
     return mixed, whole, rest, forces
 
 
+@pytest.mark.slow
 def test_caps_are_where_they_belong_on_every_backend(solvated, backend):
     """The model's part equals the network on the region and its caps, placed by hand."""
     topology, system, positions = solvated
@@ -90,6 +91,7 @@ def test_caps_are_where_they_belong_on_every_backend(solvated, backend):
     assert whole - rest == pytest.approx(alone, abs=ENERGY)
 
 
+@pytest.mark.slow
 def test_forces_around_a_cut_bond_on_every_backend(solvated, backend):
     """Central differences on Q1, M1 and a neighbour, with the cut bond across the box's face."""
     topology, system, positions = solvated
@@ -119,6 +121,7 @@ def test_forces_around_a_cut_bond_on_every_backend(solvated, backend):
     assert np.abs(forces.sum(axis=0)).max() < 1e-6 * scale
 
 
+@pytest.mark.slow
 def test_several_regions_are_the_sum_of_each(solvated):
     """Three regions, two of one model and one of another: one force, and the energies of each alone."""
     topology, system, positions = solvated
@@ -238,6 +241,7 @@ def test_remove_constraints_is_heeded_through_openmm_ml():
         assert kept.getNumConstraints() == 12
 
 
+@pytest.mark.slow
 def test_molecules_stay_molecules(solvated):
     topology, system, positions = solvated
     for declare, expected in ((True, 1), (False, 22)):

@@ -41,6 +41,7 @@ def force_field(modeller, periodic, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolate", [False, True])
 @pytest.mark.parametrize(
     ("periodic", "long_range"), [(False, False), (True, True), (True, None)], ids=["vacuum", "long", "short"]

@@ -37,6 +37,7 @@ def mix(topology, system, atoms, **options):
 # ---- a second model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("again", [SIDE_CHAIN, DIPEPTIDE, [10, 11], [8]], ids=["same", "larger", "part", "one atom"])
 def test_a_second_build_over_the_same_atoms_is_refused(backend, again):

@@ -28,6 +28,7 @@ print(repr(float(evaluate(system, numpy.load(sys.argv[2]))[0])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolate", [False, True], ids=["mixed", "interpolated"])
 def test_copies_and_files_give_the_same_energy(interpolate, tmp_path):
     topology, points = solution()

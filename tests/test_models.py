@@ -187,6 +187,7 @@ def test_evaluation_works_where_gradients_are_off():
             assert model(*inputs)["energy"] == expected
 
 
+@pytest.mark.slow
 def test_kind_is_told_by_content_not_name(tmp_path):
     for name, kind in (
         ("tiny-nequip.ckpt", "checkpoint"),
@@ -305,6 +306,7 @@ def test_without_a_compiler_it_runs_eagerly_and_says_so(tmp_path, monkeypatch):
         aot.cached_package(locate(path), torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_a_failed_compilation_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENMM_NEQUIP_CACHE", str(tmp_path))
     monkeypatch.setattr(aot, "WORKER", "openmm_nequip.models.no_such_worker")

@@ -57,10 +57,9 @@ def scripted(source, units, placement, periodic, static):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("units", [ANGSTROM, NM], ids=["angstrom, eV", "angstrom, 2 eV"])
+@pytest.mark.parametrize(("model", "units"), [("tiny-nequip", ANGSTROM), ("tiny-nequip", NM), ("tiny-allegro", NM)])
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("name", PLACEMENTS)
-@pytest.mark.parametrize("model", ["tiny-nequip", "tiny-allegro"])
 def test_evaluator_and_scripted_modules(model, name, periodic, units):
     source, placement = locate(DATA / f"{model}.nequip.pth"), PLACEMENTS[name]
     positions, box = particles(periodic)

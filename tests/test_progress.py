@@ -50,6 +50,7 @@ def gone(note):
     return False
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_wait_ends(tmp_path):
     """Neither the program nor what it has started."""
     note = tmp_path / "pids"

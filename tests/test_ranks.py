@@ -254,6 +254,7 @@ def test_what_is_wrong_is_told_before_anything_is_written(tmp_path, monkeypatch)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_messages_without_exchange_are_refused(monkeypatch):
     """A package of a nequip that had no ghost exchange would give wrong energies at the borders."""
     from nequip.model import modify_utils

@@ -104,6 +104,7 @@ def test_a_run_writes_everything(waters, tmp_path, capfd):
     assert not list(output.glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dcd", "xtc"])
 def test_trajectory_formats(tmp_path, name):
     start_run(make_config(settings(PEPTIDE, tmp_path / "out", steps=15, trajectory=name)))
@@ -193,6 +194,7 @@ def test_bad_settings_leave_no_folder(tmp_path):
         start_run(make_config(settings(PEPTIDE, tmp_path / "file" / "out")))
 
 
+@pytest.mark.slow
 def test_npt_moves_molecules_and_keeps_their_shape(waters, tmp_path):
     config = make_config(settings(waters, tmp_path, ensemble="npt", pressure=5e4, timestep=1e-9))
     setup = make_setup(config)
@@ -252,6 +254,7 @@ def test_nan_at_an_absurd_time_step(tmp_path, capsys, monkeypatch):
     assert app.PDBFile(str(output / "failed.pdb")).topology.getNumAtoms() == 22
 
 
+@pytest.mark.slow
 def test_nan_from_the_model_names_atoms_and_keeps_the_last_good_frame(tmp_path, capsys, monkeypatch):
     calls, evaluate = [], Model.evaluate
 

@@ -128,6 +128,7 @@ def test_a_saved_system_names_one_function(system):
     assert energy(openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system)), AT) == energy(system, AT)
 
 
+@pytest.mark.slow
 def test_another_process_reads_it(system, tmp_path):
     path = tmp_path / "system.xml"
     path.write_text(openmm.XmlSerializer.serialize(system))

@@ -55,6 +55,7 @@ def test_the_shipped_model_in_float32(tmp_path):
     assert read_info(locate(tmp_path / "demo.nequip.pth")).dtype == "float32"
 
 
+@pytest.mark.slow
 def test_differences_are_found():
     """The comparison sees another model, and a file that does not agree is not given out."""
     model, other = (load_model(DATA / f"tiny-{kind}.nequip.pth", kernels="none") for kind in ("nequip", "allegro"))
@@ -105,6 +106,7 @@ def test_names(path, name):
     assert script_name(path) == name
 
 
+@pytest.mark.slow
 @pytest.mark.torchforce_stack
 def test_a_file_of_torch_213_runs_in_a_system(backend):
     """Written with torch 2.13 from tiny-nequip.ckpt; the file beside it is of an older torch."""

@@ -157,6 +157,7 @@ def test_differences_at_the_edge_of_the_reduced_form(tmp_path):
     assert np.abs(expected).max() > 1e4
 
 
+@pytest.mark.slow
 def test_cp2k_water_box(cp2k, backend):
     atoms = ase.io.read(cp2k / "water-bulk.xyz")
     topology = make_topology(atoms.get_chemical_symbols(), np.eye(3) * 0.98528)
@@ -246,6 +247,7 @@ def waters(topology):
     return [[atom.index for atom in residue.atoms()] for residue in topology.residues() if residue.name == "HOH"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"interpolate": True}], ids=["plain", "lambda"])
 def test_hybrid_pressure_is_the_volume_derivative(solvated, backend, options):
     topology, _, positions, velocities = solvated

@@ -33,7 +33,7 @@ def arguments():
     return positions, types, *edges_of(positions, cell), cell
 
 
-@pytest.mark.parametrize("name", ["l1", "l2 everything"])
+@pytest.mark.parametrize("name", [pytest.param("l1", marks=pytest.mark.slow), "l2 everything"])
 def test_any_number_of_threads_gives_the_same(name):
     """More of them than cores and than atoms too, in any order, one step right after another."""
     inputs, step = arguments(), open_step(name)
@@ -55,6 +55,7 @@ def test_borrowed_threads_give_the_same(name):
         assert all(np.array_equal(a, b) for a, b in zip(step(*inputs, -threads), expected, strict=True))
 
 
+@pytest.mark.slow
 def test_a_compiler_without_openmp(tmp_path, monkeypatch):
     """What would be borrowed is then the kernels' own."""
     script, real = tmp_path / "compiler", shutil.which(find_compiler()[0])

@@ -14,6 +14,7 @@ from ...errors import RunFolderError
 from ..run.bias import Bias
 from ..run.run_config import TRAJECTORIES
 from ..run.run_folder import RunFolder
+from ..run.run_record import refuse_damaged
 from ..run.run_statistics import mean_of
 from ..run.settings_file import read_toml
 from ..run.trajectory_reading import load_trajectory
@@ -59,7 +60,7 @@ def read_window(path: str | os.PathLike[str]) -> Window:
     Raises
     ------
     RunFolderError
-        If there is no run, no frame, or not one bias.
+        If there is no run, no frame, or not one bias, or the trajectory is damaged.
     """
     folder = RunFolder(path)
     where = str(folder.path)
@@ -72,6 +73,7 @@ def read_window(path: str | os.PathLike[str]) -> Window:
     trajectory = next((folder.trajectory(s) for s in TRAJECTORIES if folder.trajectory(s).exists()), None)
     if trajectory is None or not folder.start.exists():
         raise RunFolderError(f"{where} has no trajectory yet; let the run produce frames first", where)
+    refuse_damaged(folder, trajectory)
     bias = Bias.parse(biases[0])
     frames = load_trajectory(trajectory, app.PDBFile(str(folder.start)).topology)
     values = coordinate(frames, bias)

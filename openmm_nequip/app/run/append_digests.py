@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ class AppendDigests:
     def __init__(self, paths: Iterable[Path]) -> None:
         self._paths = list(paths)
         self._known: dict[str, tuple[int, Any]] = {}
+        self._others: dict[str, Callable[[], list[Any]]] = {}
+
+    def add(self, name: str, content: Callable[[], list[Any]]) -> None:
+        """Note of another file, which does not only grow, what a function says of it."""
+        self._others[name] = content
 
     def update(self) -> dict[str, list[Any]]:
         """Read on where the last call ended: size and SHA-256 of each file, by name."""
@@ -40,7 +45,7 @@ class AppendDigests:
                 start, running = 0, hashlib.sha256()
             self._known[path.name] = size, _read(path, start, size, running)
             found[path.name] = [size, running.hexdigest()]
-        return found
+        return found | {name: content() for name, content in self._others.items()}
 
     def differing(self, stated: Mapping[str, Any]) -> list[str]:
         """Names of the files whose first bytes are not those of a digest; files that are gone or shorter are not named.

@@ -17,6 +17,7 @@ from ...upstream.openmm_reporters import close_reporter
 from . import run_analysis, trajectory_files
 from .finish import Finished
 from .fresh_lists import likeness
+from .hdf5_trajectory import Hdf5Frames, renew
 from .integrators import make_production_integrator
 from .interrupt import StopRequest
 from .md_system import Setup, has_plugin_force, make_simulation
@@ -67,6 +68,7 @@ def produce(
     simulation = make_simulation(config, setup, integrator)
     if start is None:
         folder.load_checkpoint(simulation, PRODUCTION)
+        _mend_trajectory(config, setup, folder, simulation.currentStep)
         record.forget_after(PRODUCTION, simulation.currentStep)
         logger.info("continuing from step %d, %s", simulation.currentStep, likeness(simulation.context))
     else:
@@ -85,6 +87,29 @@ def produce(
     periodic = setup.structure.box_nm is not None
     final = simulation.context.getState(positions=True, velocities=True, enforcePeriodicBox=periodic)
     return Finished(final, simulation.currentStep - before, seconds)
+
+
+def _mend_trajectory(config: RunConfig, setup: Setup, folder: RunFolder, step: int) -> None:
+    """Go on with a trajectory that can be read; one that cannot is kept under another name."""
+    path, reason = folder.trajectory(config.trajectory), ""
+    if not path.exists():
+        return
+    if path.suffix == ".h5":
+        try:
+            renew(path, step // config.report_interval, folder.noted.get(path.name), setup.structure.topology)
+        except ValueError as error:
+            reason = str(error)
+    elif path.suffix == ".xtc" and path.name in folder.differing:
+        reason = "damaged XTC files can end the program that reads them"
+    if reason:
+        aside = folder.set_aside(path)
+        logger.warning(
+            "%s is damaged: %s; it was renamed to %s, which nothing of this run will read, and frames from here on go "
+            "to a new file",
+            path,
+            reason,
+            aside.name,
+        )
 
 
 @contextlib.contextmanager
@@ -107,6 +132,8 @@ def _reporters(
         periodic = setup.structure.box_nm is not None
         placement = _placement(config, setup, folder, frames) if periodic else None
         writer = trajectory_files.make_reporter(path, config.report_interval, frames > 0, periodic)
+        if isinstance(writer, Hdf5Frames):
+            folder.note_content(path, writer.content)
         frame_reporter = FrameReporter(writer, placement)
         stack.callback(frame_reporter.close)
         log = EnergyLog(folder.log, every, setup.system, rows >= 0, _gauge(setup))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,21 @@ class RunFolder:
         self.findings = self.path / "findings.json"
         #: Whether a checkpoint without a digest is taken for damaged; those of release 0.1 have none.
         self.sealed = True
+        #: What the checkpoint that was loaded says of other files, and those that are others now.
+        self.noted: dict[str, Any] = {}
+        self.differing: list[str] = []
         tables = [self.log, self.stress, self.deviation, self.selected]
         self._written = AppendDigests([*tables, *(self.trajectory(suffix) for suffix in ("dcd", "xtc"))])
+
+    def note_content(self, path: Path, content: Callable[[], list[Any]]) -> None:
+        """Keep with each checkpoint what a function says of a file that does not only grow."""
+        self._written.add(path.name, content)
+
+    def set_aside(self, path: Path) -> Path:
+        """Give a file another name, under which nothing reads it."""
+        names = itertools.chain([f"damaged-{path.name}"], (f"damaged-{i}-{path.name}" for i in itertools.count(2)))
+        aside = next(self.path / name for name in names if not (self.path / name).exists())
+        return path.rename(aside)
 
     def trajectory(self, suffix: str) -> Path:
         """The trajectory in the format of this suffix."""
@@ -333,7 +347,9 @@ class RunFolder:
 
     def _compare(self, found: Unsealed) -> None:
         """Warn of what was written up to a checkpoint and is another now."""
-        for name in self._written.differing((found.facts or {}).get("files", {})):
+        self.noted = (found.facts or {}).get("files", {})
+        self.differing = self._written.differing(self.noted)
+        for name in self.differing:
             logger.warning(
                 "%s is not as the run wrote it: up to the last checkpoint its SHA-256 is another; averages and "
                 "pictures made from it may be wrong",

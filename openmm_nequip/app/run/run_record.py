@@ -185,3 +185,31 @@ class RunRecord:
 
 def _digest_of(known: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_damaged(folder: RunFolder, path: Path) -> None:
+    """Refuse a result of a run that ended if it is no longer as the run wrote it; a run that goes on has no digest yet.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Of the run.
+    path : pathlib.Path
+        One of its files.
+
+    Raises
+    ------
+    RunFolderError
+        If its SHA-256 is another, or the record of it cannot be read.
+    """
+    try:
+        known = json.loads(folder.provenance.read_text(encoding="utf-8")).get("files", {}).get(path.name)
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunFolderError(
+            f"{folder.provenance} is damaged or gone ({error}); put a copy of it back", str(folder.provenance)
+        ) from None
+    if known is not None and path.is_file() and sha256_of_file(path) not in known:
+        raise RunFolderError(
+            f"{path} is not as the run wrote it (its SHA-256 is another); put a copy of it back, or run this again",
+            str(path),
+        )

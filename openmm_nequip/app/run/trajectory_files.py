@@ -9,6 +9,8 @@ from typing import Any
 
 import openmm.app as app
 
+from .hdf5_trajectory import Hdf5Frames
+
 #: First number of an XTC frame: the usual one, and that of frames whose size takes eight bytes.
 _XTC_MAGIC = (1995, 2023)
 
@@ -42,10 +44,7 @@ def make_reporter(path: Path, interval: int, append: bool, periodic: bool) -> An
     if path.suffix == ".xtc":
         return app.XTCReporter(str(path), interval, append=append)
     check_format("h5")
-    from mdtraj.formats import HDF5TrajectoryFile
-    from mdtraj.reporters import HDF5Reporter
-
-    return HDF5Reporter(HDF5TrajectoryFile(str(path), "a") if append else str(path), interval, cell=periodic)
+    return Hdf5Frames(path, interval, append, periodic)
 
 
 def check_format(name: str) -> None:
