@@ -2,9 +2,9 @@
 
     python benchmarks/committee_error.py FOLDER [--models 4] [--epochs 40] [--steps 4000]
 
-Small NequIP models of alanine dipeptide are trained on the frames of up to 400 K of the demo model's test set (GFN2-xTB),
-each on another five sixths of them and from another seed. Their mean then runs at 600 K, where none of them was trained;
-the frames of that run are labelled by GFN2-xTB, and `openmm-nequip test --committee` compares. Needs
+Small NequIP models of alanine dipeptide are trained on the frames of up to 400 K of the demo model's test set
+(GFN2-xTB), each on another five sixths of them and from another seed. Their mean then runs at 600 K, where none of them
+was trained; the frames of that run are labelled by GFN2-xTB, and `openmm-nequip test --committee` compares. Needs
 ``openmm-nequip[train]``; models that are in FOLDER are not trained again.
 """
 

@@ -76,6 +76,7 @@ def test_the_mean_and_its_derivatives(four, kind):
         assert abs(found["forces"][atom, axis] + slope) < DIFFERENCES
 
 
+@pytest.mark.slow
 def test_models_of_all_kinds_share_one_list():
     """NequIP with cutoffs by pairs of types, Allegro and Lennard-Jones: each gets the edges of its own cutoffs."""
     paths = [DATA / "tiny-nequip.nequip.pth", DATA / "tiny-allegro.nequip.pth"]
@@ -118,7 +119,7 @@ def trajectory(system, positions, steps=40):
     return state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["whole", "hybrid"])
+@pytest.mark.parametrize("whole", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["whole", "hybrid"])
 def test_equal_models_are_one_bit_for_bit(caplog, whole):
     """The shipped model by its fused kernels; three of them, since a mean of three rounds if it is taken carelessly."""
     model = shipped.replace("__init__.py", "alanine-dipeptide.nequip.zip")
