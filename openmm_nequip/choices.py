@@ -16,6 +16,8 @@ LINK_CHARGES = ("keep", "zero", "redistribute")
 NEQUIP_NET = "nequip.net:"
 #: Prefix of potentials that are functions or classes of Python: ``python:MODULE:NAME``.
 PYTHON = "python:"
+#: ``drive=``: which forces of a committee move the atoms, the mean of its models or those of the first.
+DRIVES = ("mean", 0)
 #: Name of the model's force in a System.
 FORCE_NAME = "NequIP"
 #: Families of models, by the names of the packages that make them.

@@ -328,6 +328,29 @@ class UnphysicalError(SimulationError):
         self.stage = ""
 
 
+class CommitteeError(ModelFileError):
+    """Models that are no committee: too few, or of different types, units or kind; the message names the files."""
+
+
+class DeviationError(UnphysicalError):
+    """The models of a committee disagree by more than the run was to bear.
+
+    Parameters
+    ----------
+    message : str
+        The deviation, where, and the limit.
+    indices : iterable of int, optional
+        The atom.
+    value, limit : float
+        Deviation and limit, eV/Å.
+    """
+
+    def __init__(self, message: str, indices: Iterable[int] = (), value: float = 0.0, limit: float = 0.0) -> None:
+        super().__init__(message, indices)
+        self.value = value
+        self.limit = limit
+
+
 class EngineError(OpenMMNequIPError, ValueError):
     """Another engine is not installed here, or does not know what a run asks for; the message has the cure."""
 

@@ -12,11 +12,12 @@ import openmm.unit as unit
 from .choices import BACKENDS
 from .graph.neighbors import DEFAULT_SKIN_NM
 from .models.base import ModelInfo
+from .models.committee_path import parse_drive
 from .models.execution import Execution
 from .models.graph_inputs import parse_inputs
 from .models.modules.module_interface import parse_interface
 from .models.rebuilding import Settings, make_settings
-from .models.source import digest_given
+from .models.source import digests_given
 from .models.units_in_force import units_of
 from .units import Units, resolve_units
 
@@ -36,6 +37,9 @@ class Options:
         Type index or name of each atom that the model describes; by element symbol if not given.
     backend : str
         ``"auto"``, ``"Native"``, ``"PythonForce"``, ``"TorchForce"`` or ``"PythonTorchForce"``.
+    committee : sequence of str or path-like, optional
+        Several models as one: all of them, or those beside ``modelPath``, which then comes first (and may be left out
+        where all are named). They are of the same types and units.
     compile : bool, optional
         See :func:`openmm_nequip.load_model`.
     coulombCutoff : float or openmm.unit.Quantity, optional
@@ -49,6 +53,10 @@ class Options:
         wrapping of positions move molecules and not atoms.
     device : str or torch.device, optional
         Where the model runs; by default the device of the Context.
+    drive : str or int, optional
+        Of a committee: ``"mean"`` (default) moves the atoms by the mean of its forces; ``0`` by those of the first
+        model alone, at its price, while the others are asked by a reporter
+        (:class:`openmm_nequip.reporters.DeviationReporter`).
     embedModel : bool
         Whether the System carries the bytes of the model file, rather than its path and SHA-256.
     kernels : str
@@ -82,18 +90,20 @@ class Options:
         Verlet skin, nm if a plain number.
     tables : bool
         Whether fused kernels tabulate the radial networks, see :func:`openmm_nequip.load_model`.
-    trusted : str, optional
-        SHA-256 that the model file must have.
+    trusted : str or sequence of str, optional
+        SHA-256 that the model file must have; of a committee, those of all its models.
     """
 
     atomCharges: Sequence[float] | None = None
     atomTypes: Sequence[int | str] | None = None
     backend: str = "auto"
+    committee: Sequence[Any] | None = None
     compile: bool | None = None
     coulombCutoff: Any = None
     cudaGraphs: bool | str = "auto"
     declareMolecules: bool = True
     device: Any = None
+    drive: str | int | None = None
     embedModel: bool = False
     energyScale: float | None = None
     energyUnit: Any = None
@@ -110,7 +120,7 @@ class Options:
     removeReferenceEnergy: bool | None = None
     skin: Any = None
     tables: bool = True
-    trusted: str | None = None
+    trusted: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no model can be run with, whichever road an option has come.
@@ -122,7 +132,8 @@ class Options:
         """
         _ = self.execution, self.units
         skin_in_nm(self.skin)
-        digest_given(self.trusted)
+        digests_given(self.trusted)
+        parse_drive(self.drive)
         if self.moduleInputs is not None:
             parse_interface(self.moduleInputs)
         check_precision(self.precision)

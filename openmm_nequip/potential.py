@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import openmm
@@ -21,6 +21,7 @@ from .hybrid.model_forces import ModelForces
 from .models import (
     Execution,
     ModelInfo,
+    ModelSource,
     check_execution,
     check_inputs,
     check_trusted,
@@ -28,6 +29,7 @@ from .models import (
     parse_device,
     read_info,
     share_inputs,
+    with_committee,
 )  # fmt: skip
 from .models.units_in_force import log_units
 from .options import Options, check_keywords, check_precision, skin_in_nm
@@ -40,6 +42,8 @@ logger = logging.getLogger(__name__)
 _BUILDER_KEYWORDS = tuple(name for name in HybridOptions.names() if name not in OPENMM_ML_KEYWORDS)
 #: Fields of :class:`Options` that mean something in hybrid Systems only.
 _HYBRID_OPTIONS = ("linkType",)
+#: And those that decide which model it is.
+_SOURCE_OPTIONS = ("committee", "drive", "moduleInputs")
 
 
 class NequIPPotentialImpl(MLPotentialImpl):
@@ -50,7 +54,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
     name : str
         Name given to MLPotential.
     modelPath : str, path-like or sequence of these
-        Model file or ``nequip.net:`` id; several TorchMD-Net checkpoints are an ensemble.
+        Model file or ``nequip.net:`` id; several are a committee, TorchMD-Net checkpoints an ensemble. May be None with
+        ``committee=``.
     options
         Fields of :class:`Options`; those given to ``createSystem`` take precedence.
     """
@@ -60,11 +65,16 @@ class NequIPPotentialImpl(MLPotentialImpl):
         self.modelPath = modelPath
         self._options = options
         Options(**options)  # refuses what cannot be, before the file is looked at
-        self.source = locate(modelPath, options.get("trusted"), options.get("moduleInputs"))
+        self.source = self._locate(options)
         #: A list of checkpoints is one file in the cache, which may be emptied: such a System carries it.
-        self._bundled = isinstance(modelPath, (list, tuple))
+        self._bundled = isinstance(modelPath, (list, tuple)) and not self.source.members
         #: Values of the model's inputs in a hybrid System, which may have several models.
         self.inputs: Any = None
+
+    def _locate(self, options: Mapping[str, Any]) -> ModelSource:
+        """The model or the committee that the options name."""
+        path = with_committee(self.modelPath, options.get("committee"), options.get("drive"))
+        return locate(path, options.get("trusted"), options.get("moduleInputs"))
 
     def options(self, given: dict[str, Any], hybrid: bool = True) -> Options:
         """The options in force, from those of the constructor and those of the call.
@@ -85,7 +95,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
         TypeError
             For an unknown keyword, or one of hybrid Systems where there is no force field.
         ModelFileError
-            If the file is not the one that ``trusted`` names.
+            If the file is not the one that ``trusted`` names, or models do not make a committee.
         """
         if hybrid:
             check_keywords(given, [*Options.names(), *_BUILDER_KEYWORDS], "createMixedSystem")
@@ -100,8 +110,8 @@ class NequIPPotentialImpl(MLPotentialImpl):
             check_keywords(given, known, "createSystem")
         merged = self._options | {key: value for key, value in given.items() if key in Options.names()}
         options = Options(**merged)
-        if given.get("moduleInputs") is not None:
-            self.source = locate(self.modelPath, options.trusted, options.moduleInputs)
+        if any(given.get(name) is not None for name in _SOURCE_OPTIONS):
+            self.source = self._locate(merged)
         check_trusted(self.source, options.trusted)
         return options
 
@@ -293,7 +303,7 @@ def create_mixed_system(
     topology: openmm.app.Topology,
     system: openmm.System,
     atoms: Any,
-    modelPath: Any,
+    modelPath: Any = None,
     removeConstraints: bool | None = None,
     forceGroup: int = 0,
     interpolate: bool = False,
@@ -310,7 +320,8 @@ def create_mixed_system(
     atoms : iterable of int, str, or list of these
         The region: atom indices or mdtraj selection text; a list of them for several regions.
     modelPath : str, path-like or list of these
-        The model, or one for each region; a list in the list is an ensemble of TorchMD-Net checkpoints.
+        The model, or one for each region; a list in the list is a committee, of TorchMD-Net checkpoints an ensemble.
+        With ``committee=``, which is for all regions, it is the first of its models, and may be left out.
     removeConstraints : bool, optional
         Whether constraints inside the regions are removed; by default as the rule has it: ``"gromacs"`` keeps them, the
         others remove them.
@@ -334,10 +345,16 @@ def create_mixed_system(
         If a model file cannot be used.
     """
     paths = list(modelPath) if isinstance(modelPath, (list, tuple)) else [modelPath]
-    if not paths:
-        raise TypeError("modelPath is an empty list; give a model, or one for each region")
+    if not paths or (modelPath is None and options.get("committee") is None):
+        given = "missing" if paths else "an empty list"
+        raise TypeError(f"modelPath is {given}; give a model, or one for each region, or committee=")
+    if len(paths) > 1 and options.get("committee") is not None:
+        raise TypeError(
+            "committee= is one for all regions, and modelPath names a model for each; give a list of its models for a "
+            "region that has a committee: modelPath=[[...], ...]"
+        )
     check_keywords(options, [*Options.names(), *_BUILDER_KEYWORDS], "create_mixed_system")
-    own = {name: options[name] for name in ("trusted", "moduleInputs") if name in options}
+    own = {name: options[name] for name in ("trusted", *_SOURCE_OPTIONS) if name in options}
     first, *others = [NequIPPotentialImpl(POTENTIAL_NAME, path, **own) for path in paths]
     return first.mix(
         topology, system, atoms, options, others, removeConstraints=removeConstraints, forceGroup=forceGroup,

@@ -40,16 +40,16 @@ class NequIPPotentialImplFactory:
         ModelFileError
             If the file is not a model.
         """
-        if "modelPath" not in args:
+        if args.get("modelPath") is None and args.get("committee") is None:
             raise TypeError(
                 f"MLPotential({name!r}, ...) needs modelPath=: a .ckpt, .nequip.zip, .nequip.pth or .nequip.pt2 file, "
-                "a deployed .pth, or a nequip.net: id"
+                "a deployed .pth, or a nequip.net: id; or committee=, a list of these"
             )
         from .options import Options, check_keywords
         from .potential import NequIPPotentialImpl
 
         check_keywords(args, ["modelPath", *Options.names()], f"MLPotential({name!r}, ...)")
-        return NequIPPotentialImpl(name, **args)
+        return NequIPPotentialImpl(name, **{"modelPath": None, **args})
 
 
 class RegistrationFactory:

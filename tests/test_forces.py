@@ -19,7 +19,7 @@ from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.forces import choose_backend
 from openmm_nequip.forces.probe import PluginState
-from openmm_nequip.models import Execution
+from openmm_nequip.models import Execution, ModelSource
 from openmm_nequip.potential import NequIPPotentialImpl
 from openmm_nequip.topology import check_box
 from openmm_nequip.units import Units
@@ -446,7 +446,7 @@ class _FakeSpec:
     """Just what the choice of a backend reads."""
 
     def __init__(self, kind="torchscript", device=None):
-        self.source = type("Source", (), {"kind": kind, "path": "model"})()
+        self.source = ModelSource("model", kind, "0" * 64, 1)
         self.execution, self.lambda_name = Execution(device), None
         self.placement = Placement(1, np.zeros(1))
 

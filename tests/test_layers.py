@@ -19,6 +19,7 @@ LAYERS = {
     "forces": 5,
     "options": 6, "topology": 6,
     "hybrid": 7, "stress": 7, "free_energy": 7, "lambda_state": 8,
+    "deviation": 7, "deviation_limits": 1, "distinct_frames": 7,
     "potential": 8, "module_potential": 9, "reporters": 8, "reading": 8,
     "registration": 9, "nequip_extension": 9, "csvr": 9,
     "app": 10, "__main__": 11, "inputs": 11,

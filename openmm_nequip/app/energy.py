@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..files import output_obstacle
 from .accuracy.accuracy_command import add_frame_options, aligned, evaluate_frames, reference_keys, table_of
 from .answer import Answer
+from .committee_option import add_committee_option, model_of
 from .model_options import REBUILDING, add_model_options
 
 #: Options that mean something with ``--frames`` alone, and what they are if nobody gives them.
@@ -59,7 +60,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
         help="fused: run a checkpoint or package by the fused CPU kernels (auto: with --compile, from the cache, or to "
         "save much memory)",
     )  # fmt: skip
-    add_model_options(parser, ("input", *REBUILDING, "module-inputs", "trusted"))
+    add_model_options(parser, ("input", *REBUILDING, "module-inputs"))
+    add_committee_option(parser)
+    add_model_options(parser, ("trusted",))
     parser.set_defaults(command=energy)
 
 
@@ -82,7 +85,6 @@ def energy(arguments: argparse.Namespace) -> Answer:
     ModelFileError, ValueError, RuntimeError, ImportError, OSError
         If the model or the structure cannot be used, or the forces not be written.
     """
-    from ..models.modules.declared_path import declared
     from ..models.units_in_force import log_units, units_of
     from ..units import resolve_units
     from . import single_point
@@ -97,7 +99,7 @@ def energy(arguments: argparse.Namespace) -> Answer:
         length_unit, energy_unit = arguments.units
     typed = resolve_units(length_unit, energy_unit)  # a slip in them is told before the model is read
     _check_files(arguments)
-    arguments.model = declared(arguments.model, arguments.module_inputs)
+    arguments.model = model_of(arguments)
     given = (
         arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels,
         read_inputs(arguments.input), read_settings(arguments),

@@ -27,6 +27,7 @@ from ..graph.geometry import edge_vectors
 from ..graph.graph import CANDIDATE_EDGES, EdgeNeeds, Edges, Graph, Outputs
 from ..graph.padding import PAD_DISTANCE, STEP, Capacity, is_near, padding_atoms, padding_shift, take_near
 from ..models.base import Model, ModelInfo
+from ..models.committee import CommitteeModel
 from ..models.edge_vectors import Potential, potential_of
 from ..models.execution import Execution
 from .recording import CudaRecorder, Recorded, Recorder, Unrecorded, waiting_operators
@@ -68,6 +69,8 @@ def with_graphs(model: Model, choice: bool | str, n_nodes: int) -> Model:
     Execution(device=str(model.device), cuda_graphs=choice)  # refuses what cannot be
     if model.device.type != "cuda":
         return model
+    if isinstance(model, CommitteeModel):
+        return _committee_with_graphs(model, choice, n_nodes)
     if model.unrecordable and choice is not False:
         if choice is True:
             raise CudaGraphError(f"CUDA graphs: {model.unrecordable}; leave cudaGraphs out")
@@ -84,6 +87,16 @@ def with_graphs(model: Model, choice: bool | str, n_nodes: int) -> Model:
             raise
         logger.warning("CUDA graphs: off, %s", error)
         return model
+
+
+def _committee_with_graphs(committee: CommitteeModel, choice: bool | str, n_nodes: int) -> Model:
+    """A committee of models that are replayed; as it is where not all of them can be, since they share a list."""
+    members = [with_graphs(member, choice, n_nodes) for member in committee.members]
+    if not all(isinstance(member, GraphedModel) for member in members):
+        return committee
+    replayed = CommitteeModel(committee.info, members, committee.drive)
+    replayed.source = committee.source
+    return replayed
 
 
 def graphs_off_cuda(device: torch.device) -> str:

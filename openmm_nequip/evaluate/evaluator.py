@@ -23,6 +23,7 @@ from ..units import Units
 from ..upstream.nequip_state import tf32_allowed
 from .links import place_caps, spread_cap_forces
 from .placement import Placement
+from .spread import force_spread, spread_of
 from .surroundings import place_charges
 
 #: Atoms that are nearer than this, in model lengths or in cell vectors, are at one place.
@@ -162,8 +163,9 @@ class Evaluator:
         dict
             ``energy`` float, kJ/mol; ``forces`` (n_particles, 3) float64, kJ/mol/nm; where the model gives them
             ``atomic_energies`` (n_nodes,), kJ/mol; of several models, their standard deviations ``energy_spread``
-            float, kJ/mol, and ``forces_spread`` (n_nodes,), kJ/mol/nm; and, in a periodic box, ``stress`` (3, 3) in bar
-            with the sign of dE/d(strain)/V: positive under tension.
+            float, kJ/mol, ``forces_spread`` (n_particles,), kJ/mol/nm, and of a committee ``atomic_energies_spread``
+            (n_nodes,), kJ/mol, see :mod:`.spread`; and, in a periodic box, ``stress`` (3, 3) in bar with the sign of
+            dE/d(strain)/V: positive under tension.
 
         Raises
         ------
@@ -174,18 +176,38 @@ class Evaluator:
             try:
                 out, forces, cell = self._compute(positions, box)
                 energy, forces = self._checked(out, forces)
+                spreads = self._spreads(out, positions, cell)
             except NonFiniteError as error:
                 raise self._explained(error, positions, box) from error
-        result: dict = {"energy": energy, "forces": forces}
+        result: dict = {"energy": energy, "forces": forces} | spreads
         if out.atomic_energies is not None:
             result["atomic_energies"] = out.atomic_energies.cpu().numpy() * self.units.energy
-        if out.energy_spread is not None:
-            result["energy_spread"] = float(out.energy_spread) * self.units.energy
-        if out.spread is not None:
-            result["forces_spread"] = out.spread.cpu().numpy() * self.units.force
         if out.virial is not None and box is not None:
             result["stress"] = -out.virial.cpu().numpy() / abs(np.linalg.det(cell)) * self.units.stress_bar
         return result
+
+    def _spreads(self, out: Outputs, positions: np.ndarray, cell: np.ndarray) -> dict:
+        """Standard deviations among several models, where there are such; in the units of :meth:`evaluate`."""
+        found: dict = {}
+        if out.energy_spread is not None:
+            found["energy_spread"] = float(out.energy_spread) * self.units.energy
+        if out.spread is not None:
+            spread = out.spread.cpu().numpy() * self.units.force
+            found["forces_spread"] = np.zeros(len(positions))
+            atoms = slice(None) if self._atoms is None else self._atoms.numpy()
+            found["forces_spread"][atoms] = spread[: len(spread) - self.placement.n_caps]
+        if not out.members:
+            return found
+        particles = torch.from_numpy(np.divide(positions, self.units.length, dtype=np.float64))
+        answers = [self._checked(each, self._on_particles(each, particles, torch.from_numpy(cell)))
+                   for each in out.members]  # fmt: skip
+        found["energy_spread"] = float(spread_of(np.array([energy for energy, _ in answers])))
+        found["forces_spread"] = force_spread(np.array([forces for _, forces in answers]))
+        atomic = [each.atomic_energies for each in out.members if each.atomic_energies is not None]
+        if len(atomic) == len(out.members):
+            values = np.array([each.cpu().numpy() for each in atomic])
+            found["atomic_energies_spread"] = spread_of(values) * self.units.energy
+        return found
 
     def _checked(self, out: Outputs, forces: np.ndarray) -> tuple[float, np.ndarray]:
         """Energy (kJ/mol) and forces (kJ/mol/nm, in place), or an error that names the atoms without a finite force."""
@@ -232,12 +254,16 @@ class Evaluator:
             box_cell = cell_tensor if self.periodic else None
             nodes, surroundings = place_charges(nodes, particles[self._charged], self._charges, box_cell)
         out = self._run(nodes, cell, cell_tensor, surroundings)
+        return out, self._on_particles(out, particles, cell_tensor), cell
+
+    def _on_particles(self, out: Outputs, particles: torch.Tensor, cell: torch.Tensor) -> np.ndarray:
+        """Forces on the particles, an array of its own, in model units."""
         forces = out.forces.cpu()
         if not self._plain:
-            forces = self._particle_forces(forces, particles, cell_tensor)
+            forces = self._particle_forces(forces, particles, cell)
         if self._charged is not None and out.surroundings_forces is not None:
             forces.index_add_(0, self._charged, out.surroundings_forces.cpu())
-        return out, np.array(forces.numpy(), order="C"), cell
+        return np.array(forces.numpy(), order="C")
 
     def _nodes(self, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
         """Positions of the graph's nodes: the selected atoms, then the caps."""
@@ -308,7 +334,7 @@ class Evaluator:
 
     def _run_each(self, nodes: torch.Tensor, cell: np.ndarray, cell_tensor: torch.Tensor) -> Outputs:
         """The regions one by one, for a model that would see atoms of another region in one graph."""
-        total = Outputs(torch.zeros((), dtype=torch.float64), torch.zeros_like(nodes))
+        total = _nothing(nodes)
         for members, neighbors in zip(self._regions, self._lists, strict=True):
             own = nodes[members].contiguous()
             points = own.numpy()
@@ -316,8 +342,11 @@ class Evaluator:
             types = self._types[torch.as_tensor(members, device=self._types.device)]
             charges = None if self._own_charges is None else self._own_charges[members]
             out = self._evaluate(Graph(own, types, edges, cell_tensor, self.periodic, None, charges), points, cell)
-            total.energy += out.energy
-            total.forces[members] = out.forces
+            if out.members and not total.members:
+                total.members = tuple(_nothing(nodes) for _ in out.members)
+            for whole, part in zip((total, *total.members), (out, *out.members), strict=True):
+                whole.energy += part.energy.cpu()
+                whole.forces[members] = part.forces.cpu()
         return total
 
     def _particle_forces(self, forces: torch.Tensor, particles: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
@@ -333,6 +362,11 @@ class Evaluator:
             periodic_cell = cell if self.periodic else None
             result += spread_cap_forces(forces[n_atoms:], particles, q, m, distances, periodic_cell)
         return result
+
+
+def _nothing(nodes: torch.Tensor) -> Outputs:
+    """Outputs to add to, for nodes (n_nodes, 3)."""
+    return Outputs(torch.zeros((), dtype=torch.float64), torch.zeros_like(nodes))
 
 
 def _no_edges(positions: np.ndarray, cell: np.ndarray) -> Edges:

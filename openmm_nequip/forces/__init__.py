@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -64,7 +65,7 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
     plugin = probe_plugin() if plugin is None else plugin
     if requested == "auto":
         # A foreign module is checked at its first use, which a TorchForce cannot do.
-        foreign = not isinstance(spec, SumSpec) and spec.source.kind == MODULE
+        foreign = not isinstance(spec, SumSpec) and spec.source.driving.kind == MODULE
         if plugin.works and not obstacle and not foreign:
             return "TorchForce"
         return "PythonTorchForce" if plugin.works and plugin.has_python_torch_force else "PythonForce"
@@ -82,13 +83,15 @@ def _torch_force_obstacle(spec: PotentialSpec | SumSpec) -> str:
     """Why a TorchForce cannot run this potential; empty if it can."""
     if isinstance(spec, SumSpec):
         return "several models in one force run through Python"
-    if spec.source.kind == MODULE:
-        return _module_obstacle(spec)
-    if spec.source.kind != TORCHSCRIPT:
-        return (
-            f"{spec.source.path} is a {spec.source.kind} file, and a TorchForce runs TorchScript only (compile it with "
-            "`nequip-compile --mode torchscript` under torch < 2.10)"
-        )
+    source = spec.source.driving
+    if source.kind == MODULE:
+        return _module_obstacle(dataclasses.replace(spec, source=source))
+    for file in source.files:
+        if file.kind != TORCHSCRIPT:
+            return (
+                f"{file.path} is a {file.kind} file, and a TorchForce runs "
+                "TorchScript only (compile it with `nequip-compile --mode torchscript` under torch < 2.10)"
+            )
     return _use_obstacle(spec)
 
 

@@ -41,8 +41,8 @@ class PotentialSpec:
         Verlet skin in nm.
     execution : Execution
         How the model is run; without a device on that of the Context.
-    content : bytes, optional
-        The model file itself, where it was embedded.
+    content : bytes or tuple of these, optional
+        The model file itself, where it was embedded; of a committee each of its files.
     lambda_name : str, optional
         Global parameter; where it is exactly 0 the model is not evaluated.
     """
@@ -53,7 +53,7 @@ class PotentialSpec:
     periodic: bool
     skin_nm: float
     execution: Execution = Execution()
-    content: bytes | None = None
+    content: bytes | tuple[bytes | None, ...] | None = None
     lambda_name: str | None = None
 
     def __setstate__(self, state: dict) -> None:
@@ -80,13 +80,15 @@ class PotentialSpec:
         return dataclasses.replace(self, placement=self.placement.on_system(particles, n_system))
 
     def embed(self) -> PotentialSpec:
-        """The same potential, carrying the bytes of its model file; functions of Python stay names."""
-        if self.source.kind == FUNCTION:
-            return self
-        return dataclasses.replace(self, content=self.source.read())
+        """The same potential, carrying the bytes of its model file or files; functions of Python stay names."""
+        read = [None if each.kind == FUNCTION else each.read() for each in self.source.files]
+        content = tuple(read) if self.source.members else read[0]
+        return self if content is None else dataclasses.replace(self, content=content)
 
     def open(self) -> Evaluator:
         """Load the model (once per process, file and device) and make an evaluator of its own for this potential.
+
+        Of a committee whose first model drives, that is loaded alone.
 
         Raises
         ------
@@ -95,38 +97,54 @@ class PotentialSpec:
         CudaGraphError
             If CUDA graphs were asked for and the model runs on a CPU.
         """
+        return self._opened(self.present_source().driving)
+
+    def open_whole(self) -> Evaluator:
+        """As :meth:`open`, always with all models of a committee: to ask how far they are from each other."""
+        return self._opened(self.present_source())
+
+    def _opened(self, source: ModelSource) -> Evaluator:
         execution = self.execution
         device = choose_device() if execution.device is None else parse_device(execution.device)
         with on_device(device):
-            model = open_model(self.located(), execution.on(device))
+            model = open_model(source, execution.on(device))
             model = with_graphs(model, execution.cuda_graphs, len(self.placement.types))
             return Evaluator(model, self.units, self.placement, self.periodic, self.skin_nm)
 
-    def located(self) -> ModelSource:
-        """Where the model's file is now: at its path, or unpacked from the embedded bytes.
+    def present_source(self) -> ModelSource:
+        """Where the model's file is now, or its files: at its path, or unpacked from the embedded bytes.
 
         Raises
         ------
         ModelFileError
             If it is gone or has changed and was not embedded, or what was embedded is damaged.
         """
-        if self.content is None:
-            self.source.verify()
-            return self.source
-        try:
-            self.source.verify()
-            return self.source
-        except ModelFileError:
-            folder, suffix = shelf("embedded"), format_of(self.source.kind).suffix
-            found = find(folder, self.source.sha256[:32], suffix)
-            if found is None and hashlib.sha256(self.content).hexdigest() != self.source.sha256:
-                raise ModelFileError(
-                    f"the model that is embedded in the System is damaged: it is not {self.source.path} with the "
-                    f"SHA-256 {self.source.sha256}; copy the System's file again, or rebuild the System",
-                    self.source.path,
-                ) from None
-            path = found[0] if found else keep(folder, self.source.sha256[:32], suffix, self.content)
-            return dataclasses.replace(self.source, path=str(path))
+        source, content = self.source, self.content
+        if not source.members:
+            return _present(source, content if isinstance(content, bytes) else None)
+        inside = content if isinstance(content, tuple) else (None,) * len(source.members)
+        found = tuple(_present(*pair) for pair in zip(source.members, inside, strict=True))
+        return dataclasses.replace(source, members=found)
+
+
+def _present(source: ModelSource, content: bytes | None) -> ModelSource:
+    """Where a file is now."""
+    try:
+        source.verify()
+        return source
+    except ModelFileError:
+        if content is None:
+            raise
+    folder, suffix = shelf("embedded"), format_of(source.kind).suffix
+    found = find(folder, source.sha256[:32], suffix)
+    if found is None and hashlib.sha256(content).hexdigest() != source.sha256:
+        raise ModelFileError(
+            f"the model that is embedded in the System is damaged: it is not {source.path} with the SHA-256 "
+            f"{source.sha256}; copy the System's file again, or rebuild the System",
+            source.path,
+        ) from None
+    path = found[0] if found else keep(folder, source.sha256[:32], suffix, content)
+    return dataclasses.replace(source, path=str(path))
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +249,7 @@ def to_plain(spec: PotentialSpec | SumSpec) -> list[dict[str, Any]]:
             "periodic": bool(part.periodic),
             "skin_nm": float(part.skin_nm),
             "execution": part.execution.as_dict(),
-            "content": part.content,
+            "content": list(part.content) if isinstance(part.content, tuple) else part.content,
             "lambda_name": part.lambda_name,
         }
         for part in spec.parts
@@ -257,13 +275,13 @@ def from_plain(parts: Sequence[Mapping[str, Any]]) -> PotentialSpec | SumSpec:
     """
     found = tuple(
         PotentialSpec(
-            source=ModelSource(**part["source"]),
+            source=ModelSource.from_dict(part["source"]),
             units=Units(**part["units"]),
             placement=Placement.from_dict(part["placement"]),
             periodic=part["periodic"],
             skin_nm=part["skin_nm"],
             execution=Execution.from_dict(part["execution"]),
-            content=part["content"],
+            content=tuple(part["content"]) if isinstance(part["content"], list) else part["content"],
             lambda_name=part["lambda_name"],
         )
         for part in parts

@@ -9,6 +9,8 @@ gives the model edge vectors, as :mod:`openmm_nequip.models.edge_vectors` explai
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import openmm
@@ -18,8 +20,9 @@ from ..errors import ModelFileError
 from ..graph.fields import model_inputs, vector_inputs
 from ..graph.geometry import forces_of_edges, minimum_image_reduced, near_origin
 from ..graph.neighbors import GAP, WIDEST, close_gaps
-from ..graph.padding import STEP, complete, is_near, take_near
-from ..models import open_model
+from ..graph.padding import PAD_DISTANCE, STEP, complete, is_near, take_near
+from ..models import ModelInfo, open_model
+from ..models.committee import CommitteeModel
 from ..models.edge_vectors import takes_vectors
 from ..models.formats.torchscript import TorchScriptModel
 from ..models.modules.module_model import ModuleModel
@@ -33,52 +36,44 @@ STATIC_ATOMS = 1000
 STATIC_ATOMS_PER_NM3 = 180.0
 
 
-class _Scripted(ScriptedParts):
-    """One of nequip's models.
+class _ScriptedAnswer(torch.nn.Module):
+    """One of nequip's models with the edges of a list that may reach farther.
 
     Parameters
     ----------
     model : TorchScriptModel
         The scripted model.
-    spec : PotentialSpec
-        Units, skin, and a placement of all particles of the System.
+    widest : float
+        Cutoff of the list.
     """
 
-    def __init__(self, model: TorchScriptModel, spec: PotentialSpec) -> None:
-        super().__init__(model.info, spec)
+    cutoffs: torch.Tensor
+
+    def __init__(self, model: TorchScriptModel, widest: float) -> None:
+        super().__init__()
+        info = model.info
         self.model = model.module
         self.input_double = model.input_dtype == torch.float64
+        self.per_edge_type = info.per_edge_type_cutoff is not None
+        self.shorter = info.reach < widest
+        self.pad_distance = PAD_DISTANCE * info.reach
+        self.register_buffer("cutoffs", torch.tensor(info.per_edge_type_cutoff or info.reach, dtype=torch.float64))
 
-
-class ScriptedPotential(_Scripted):
-    """A scripted potential with vesin's neighbour list.
-
-    Parameters
-    ----------
-    model, spec
-        As :class:`_Scripted`.
-    """
-
-    def __init__(self, model: TorchScriptModel, spec: PotentialSpec) -> None:
-        super().__init__(model, spec)
-        from vesin_torch import NeighborList
-
-        cutoff, skin = model.info.reach, spec.skin_nm / spec.units.length
-        self.widest = WIDEST * cutoff
-        self.gap = GAP * (cutoff + skin)
-        self.neighbors = NeighborList(cutoff=cutoff, full_list=True, skin=skin)
-
-    def evaluate(self, nodes: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Model energy () and forces (n_nodes, 3) in model units."""
-        points = nodes
-        if not self.periodic and float(nodes.max() - nodes.min()) > self.widest:
-            points = close_gaps(nodes, self.gap)
-        found = self.neighbors.compute(points, cell, self.periodic, "PSd", True)
-        pairs = found[0].to(torch.int64)
-        shifts = found[1].to(torch.float64)
-        types = self.types
+    def forward(
+        self,
+        nodes: torch.Tensor,
+        types: torch.Tensor,
+        cell: torch.Tensor,
+        pairs: torch.Tensor,
+        shifts: torch.Tensor,
+        distances: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energy () and forces (n_nodes, 3) in model units; pairs (n_pairs, 2), shifts (n_pairs, 3)."""
         if self.per_edge_type:
-            kept = found[2] < self.cutoffs[types[pairs[:, 0]], types[pairs[:, 1]]]
+            kept = distances < self.cutoffs[types[pairs[:, 0]], types[pairs[:, 1]]]
+            pairs, shifts = pairs[kept], shifts[kept]
+        elif self.shorter:
+            kept = distances < self.cutoffs
             pairs, shifts = pairs[kept], shifts[kept]
         edge_index = pairs.t().contiguous()
         n = nodes.size(0)
@@ -94,7 +89,52 @@ class ScriptedPotential(_Scripted):
         return energy, forces
 
 
-class StaticPotential(_Scripted):
+class ScriptedPotential(ScriptedParts):
+    """A scripted potential with vesin's neighbour list: one model, or the mean of several.
+
+    Parameters
+    ----------
+    models : sequence of TorchScriptModel
+        The scripted models.
+    info : ModelInfo
+        Facts about them together.
+    spec : PotentialSpec
+        Units, skin, and a placement of all particles of the System.
+    """
+
+    def __init__(self, models: Sequence[TorchScriptModel], info: ModelInfo, spec: PotentialSpec) -> None:
+        super().__init__(info, spec)
+        from vesin_torch import NeighborList
+
+        cutoff, skin = info.reach, spec.skin_nm / spec.units.length
+        self.answers = torch.nn.ModuleList(_ScriptedAnswer(model, cutoff) for model in models)
+        self.widest = WIDEST * cutoff
+        self.gap = GAP * (cutoff + skin)
+        self.neighbors = NeighborList(cutoff=cutoff, full_list=True, skin=skin)
+
+    def evaluate(self, nodes: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Model energy () and forces (n_nodes, 3) in model units."""
+        points = nodes
+        if not self.periodic and float(nodes.max() - nodes.min()) > self.widest:
+            points = close_gaps(nodes, self.gap)
+        found = self.neighbors.compute(points, cell, self.periodic, "PSd", True)
+        pairs = found[0].to(torch.int64)
+        shifts = found[1].to(torch.float64)
+        energies: list[torch.Tensor] = []
+        forces: list[torch.Tensor] = []
+        for answer in self.answers:
+            one, on_nodes = answer(nodes, self.types, cell, pairs, shifts, found[2])
+            energies.append(one)
+            forces.append(on_nodes)
+        if len(energies) == 1:
+            return energies[0], forces[0]
+        # From the first, as openmm_nequip.models.committee has it: of equal answers exactly these.
+        excess = torch.stack(energies) - energies[0]
+        excess_forces = torch.stack(forces) - forces[0]
+        return energies[0] + excess.mean(), forces[0] + excess_forces.mean(0)
+
+
+class StaticPotential(ScriptedParts):
     """A scripted potential that a CUDA graph can record: constant shapes, no waiting for the device.
 
     Where its assumptions do not hold (a box narrower than two cutoffs, more pairs within the cutoff than there is room
@@ -102,15 +142,18 @@ class StaticPotential(_Scripted):
 
     Parameters
     ----------
-    model, spec
-        As :class:`_Scripted`; of at least two atoms and caps, and the model takes edge vectors.
+    model : TorchScriptModel
+        The scripted model, which takes edge vectors.
+    spec : PotentialSpec
+        As of :class:`ScriptedPotential`; of at least two atoms and caps.
     """
 
     pairs: torch.Tensor
     filler: torch.Tensor
 
     def __init__(self, model: TorchScriptModel, spec: PotentialSpec) -> None:
-        super().__init__(model, spec)
+        super().__init__(model.info, spec)
+        self.model = model.module
         n = len(spec.placement.types)
         pairs = np.argwhere(~np.eye(n, dtype=bool)).T
         if len(spec.placement.regions) > 1:
@@ -169,21 +212,22 @@ def make_torch_force(spec: PotentialSpec, properties: dict[str, str]) -> openmm.
         import vesin_torch  # noqa: F401
     except ImportError as error:
         raise ImportError(f"backend='TorchForce' needs vesin-torch ({error}); `pip install vesin-torch`") from error
-    spec.source.verify()
+    source = spec.source.driving
+    source.verify()
     # CUDA graphs are the plugin's, on the device of its Context; the module is made on a CPU, and runs as it is.
     execution = dataclasses.replace(spec.execution, device="cpu", cuda_graphs="auto", kernels="none")
-    model = open_model(spec.source, execution)
+    model = open_model(source, execution)
     if isinstance(model, ModuleModel):
         if properties.get("useCUDAGraphs") == "true":
             raise ValueError("useCUDAGraphs: a foreign module may wait for the device, so it has no CUDA graph")
         module = torch.jit.script(ModulePotential(model, spec).eval())
         return _force(module, spec, properties)
-    if not isinstance(model, TorchScriptModel):
-        raise ModelFileError(
-            f"{spec.source.path} did not load as a TorchScript model but as {type(model).__name__}; use "
-            "backend='PythonForce'",
-            spec.source.path,
-        )
+    for each in model.members if isinstance(model, CommitteeModel) else (model,):
+        if not isinstance(each, TorchScriptModel):
+            raise ModelFileError(
+                f"{source.path} did not load as TorchScript but as {type(each).__name__}; use backend='PythonForce'",
+                source.path,
+            )
     return _force(script(model, spec, properties.get("useCUDAGraphs") == "true"), spec, properties)
 
 
@@ -196,12 +240,12 @@ def _force(module: torch.jit.ScriptModule, spec: PotentialSpec, properties: dict
     return force
 
 
-def script(model: TorchScriptModel, spec: PotentialSpec, static: bool) -> torch.jit.ScriptModule:
+def script(model: Any, spec: PotentialSpec, static: bool) -> torch.jit.ScriptModule:
     """The scripted module of a TorchForce.
 
     Parameters
     ----------
-    model : TorchScriptModel
+    model : TorchScriptModel, or CommitteeModel of these
         The model.
     spec : PotentialSpec
         Its use.
@@ -219,13 +263,18 @@ def script(model: TorchScriptModel, spec: PotentialSpec, static: bool) -> torch.
         If it must be and cannot.
     """
     if not static:
-        return torch.jit.script(ScriptedPotential(model, spec).eval())
+        models: Any = model.members if isinstance(model, CommitteeModel) else (model,)
+        return torch.jit.script(ScriptedPotential(models, model.info, spec).eval())
     n = len(spec.placement.types)
     cure = "leave useCUDAGraphs out, or use backend='PythonForce', which has cudaGraphs= for every model and size"
     if not 2 <= n <= STATIC_ATOMS:
         raise ValueError(
             f"useCUDAGraphs in a TorchForce is for 2 to {STATIC_ATOMS} atoms, because it looks at all pairs, and the "
             f"model has {n}; {cure}"
+        )
+    if isinstance(model, CommitteeModel):
+        raise ValueError(
+            f"useCUDAGraphs in a TorchForce is for one model, and {spec.source.path} is a committee; {cure}"
         )
     if not takes_vectors(model):
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -149,6 +149,8 @@ class Outputs:
         Standard deviation of the energy among them.
     surroundings_forces : torch.Tensor, (n_charges, 3), optional
         Forces on the charges around the structure.
+    members : tuple of Outputs
+        What each model of a committee answers; beside what :meth:`as_dict` and :meth:`map` see.
     """
 
     energy: torch.Tensor
@@ -158,6 +160,7 @@ class Outputs:
     spread: torch.Tensor | None = None
     energy_spread: torch.Tensor | None = None
     surroundings_forces: torch.Tensor | None = None
+    members: tuple[Outputs, ...] = field(default=(), init=False)
 
     def as_dict(self) -> dict[str, torch.Tensor]:
         """The outputs that are there, by name."""

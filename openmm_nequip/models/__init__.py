@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..choices import NEQUIP_NET, PYTHON
 from ..errors import CompileError, KernelsError, ModelFileError, ModelInputError, ModifierError
 from .base import Model, ModelInfo
+from .committee_path import CommitteePath, committee_source, with_committee
 from .eager import fetch
 from .execution import Execution
 from .format import TORCHMDNET
@@ -18,7 +19,7 @@ from .graph_inputs import check_inputs, parse_inputs, share_inputs
 from .modules.declared_path import DeclaredPath
 from .opening import check_execution, open_model, read_info
 from .rebuilding import OPTIONS, make_settings
-from .source import ModelSource, check_trusted, digest_given
+from .source import ModelSource, check_trusted, digests_given
 from .torch_device import parse_device
 from .torchmdnet.ensemble import bundle
 from .trust import TRUSTED, trust
@@ -27,14 +28,15 @@ from .trust import TRUSTED, trust
 _ID = re.compile(r"[\w.-]*\w[\w.-]*/[\w.-]*\w[\w.-]*:[\w.-]*\w[\w.-]*")
 
 __all__ = [
-    "FORMATS", "CompileError", "DeclaredPath", "Execution", "KernelsError", "Model", "ModelFileError", "ModelInfo",
-    "ModelInputError", "ModelSource", "ModifierError", "can_fuse", "check_execution", "check_inputs", "check_trusted",
-    "format_of", "load_model", "locate", "open_model", "parse_device", "read_info", "share_inputs", "trust",
+    "FORMATS", "CommitteePath", "CompileError", "DeclaredPath", "Execution", "KernelsError", "Model", "ModelFileError",
+    "ModelInfo", "ModelInputError", "ModelSource", "ModifierError", "can_fuse", "check_execution", "check_inputs",
+    "check_trusted", "format_of", "load_model", "locate", "open_model", "parse_device", "read_info", "share_inputs",
+    "trust", "with_committee",
 ]  # fmt: skip
 
 
 def locate(
-    path: str | os.PathLike[str] | Sequence[str], trusted: str | None = None, interface: Any = None
+    path: str | os.PathLike[str] | Sequence[str], trusted: str | Iterable[str] | None = None, interface: Any = None
 ) -> ModelSource:
     """Find a model file, or the local copy of a ``nequip.net:`` id, and tell its kind without running its code.
 
@@ -42,9 +44,10 @@ def locate(
     ----------
     path : str, path-like or sequence of these
         Local file, ``nequip.net:group/model:version`` or ``python:MODULE:NAME``; a :class:`DeclaredPath` of these
-        brings its interface. Several TorchMD-Net checkpoints are an ensemble, which is put into one file in the cache.
-    trusted : str, optional
-        SHA-256 that the file must have.
+        brings its interface. A :class:`CommitteePath` is a committee, and so is a list of files; of TorchMD-Net
+        checkpoints alone a list is an ensemble, which is put into one file in the cache.
+    trusted : str or sequence of str, optional
+        SHA-256 that the file must have; those of all models of a committee.
     interface : optional
         What a module takes, see :func:`openmm_nequip.models.modules.module_interface.parse_interface`.
 
@@ -56,14 +59,27 @@ def locate(
     ------
     ModelFileError
         If the file is missing, damaged, of no known kind, or not the trusted one.
+    CommitteeError
+        If a list has fewer than two files that are no ensemble.
     ModuleError
         If the interface is wrong, or given for a file that is no module.
     TypeError, ValueError
         If ``path`` is no path, or ``trusted`` no SHA-256.
     """
-    digest_given(trusted)  # a slip in it is told before a download
+    digests_given(trusted)  # a slip in it is told before a download
     if isinstance(path, (list, tuple)):
-        path = bundle([_member(each) for each in path])
+        path = _several(path)
+    if isinstance(path, CommitteePath):
+        shared = next((each.interface for each in path.paths if isinstance(each, DeclaredPath)), interface)
+        source = committee_source([_alone(each, shared) for each in path.paths], path.drive)
+    else:
+        source = _alone(path, interface)
+    check_trusted(source, trusted)
+    return source
+
+
+def _alone(path: Any, interface: Any = None) -> ModelSource:
+    """One model."""
     if isinstance(path, DeclaredPath):
         interface = path.interface if interface is None else interface
     given: str = os.fspath(_given_path(path))
@@ -73,21 +89,15 @@ def locate(
         given = fetch(given)
     if given.startswith(PYTHON):
         TRUSTED.add(given)  # the user of this process has named it
-    source = identify(given, interface)
-    check_trusted(source, trusted)
-    return source
+    return identify(given, interface)
 
 
-def _member(path: Any) -> str:
-    """The path of a member of an ensemble."""
-    source = identify(os.fspath(_given_path(path)))
-    if source.kind != TORCHMDNET:
-        raise ModelFileError(
-            f"a list of files is an ensemble of TorchMD-Net checkpoints, and {source.path} is a {source.kind} file; "
-            "give one file",
-            source.path,
-        )
-    return source.path
+def _several(paths: Sequence[Any]) -> Any:
+    """What a list of paths is: an ensemble of TorchMD-Net checkpoints in one file, else a committee."""
+    members = [_alone(each) for each in paths]
+    if all(member.kind == TORCHMDNET for member in members):
+        return bundle([member.path for member in members])
+    return CommitteePath(paths)
 
 
 def _given_path(path: Any) -> Any:
@@ -97,10 +107,10 @@ def _given_path(path: Any) -> Any:
 
 
 def load_model(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Sequence[str] | None,
     device: Any = None,
     compile: bool | None = None,
-    trusted: str | None = None,
+    trusted: str | Iterable[str] | None = None,
     kernels: str = "auto",
     tables: bool = True,
     **more: Any,
@@ -112,7 +122,8 @@ def load_model(
     path : str or path-like
         A training checkpoint (``.ckpt``), a package (``.nequip.zip``), a compiled model (``.nequip.pth``,
         ``.nequip.pt2``), a model deployed by nequip <= 0.6 (``.pth``), a TorchMD-Net checkpoint (``.ckpt``) or ensemble
-        (``.zip``, or a list of checkpoints), or a ``nequip.net:group/model:version`` id.
+        (``.zip``, or a list of checkpoints), or a ``nequip.net:group/model:version`` id. A list of others is a
+        committee.
         The kind is told by the content. Loading a checkpoint or package runs code stored in it.
     device : str or torch.device, optional
         ``"cpu"`` (default), ``"cuda"`` or ``"cuda:N"``.
@@ -129,7 +140,13 @@ def load_model(
         Whether fused kernels tabulate the radial networks (default; the error is rounding noise, see
         :mod:`openmm_nequip.kernels.tables`) or evaluate them.
     more
-        ``modifiers``, ``modelInputs``, ``moduleInputs`` and the options of TorchMD-Net checkpoints, below.
+        ``committee``, ``drive``, ``modifiers``, ``modelInputs``, ``moduleInputs`` and the options of TorchMD-Net
+        checkpoints, below.
+    committee : sequence of str or path-like, optional
+        Several models as one: all of them, or those beside ``path``, which then comes first (and may be None where
+        all are named). The energy and the forces are the means; ``spread`` and ``energy_spread`` come with them.
+    drive : str or int, optional
+        ``"mean"`` (default), or ``0``: energy and forces are those of the first.
     modifiers : sequence of str, optional
         For checkpoints and packages: nequip's modifiers to apply, such as ``enable_OpenEquivariance``; they take the
         place of fused kernels. By default, where it is compiled for CUDA, the fastest of those whose library is
@@ -151,6 +168,8 @@ def load_model(
     ------
     ModelFileError
         If the file is missing, damaged, foreign, not the trusted one, or made for another device.
+    CommitteeError
+        If models do not make a committee.
     CompileError
         If ``compile=True`` and the model cannot be compiled here.
     KernelsError
@@ -165,7 +184,7 @@ def load_model(
         If the device is not there, or an option has none of its values.
     """
     rebuilding = tuple(OPTIONS.values())
-    known = "modifiers", "modelInputs", "moduleInputs", *rebuilding
+    known = "committee", "drive", "modifiers", "modelInputs", "moduleInputs", *rebuilding
     unknown = [name for name in more if name not in known]
     if unknown:
         raise TypeError(
@@ -175,4 +194,5 @@ def load_model(
     settings = make_settings(**{name: more[name] for name in rebuilding if name in more})
     modifiers, inputs = more.get("modifiers"), parse_inputs(more.get("modelInputs"))
     execution = Execution(device, compile, kernels, tables, modifiers, inputs=inputs, settings=settings)
+    path = with_committee(path, more.get("committee"), more.get("drive"))
     return open_model(locate(path, trusted, more.get("moduleInputs")), execution)

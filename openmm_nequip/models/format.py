@@ -22,6 +22,7 @@ TORCHMDNET = "torchmdnet"  #: training checkpoint of TorchMD-Net (``.ckpt``)
 TORCHMDNET_ENSEMBLE = "torchmdnet-ensemble"  #: several of these in one archive (``.zip``)
 AOTINDUCTOR = "aotinductor"  #: ``nequip-compile --mode aotinductor`` file (``.nequip.pt2``)
 MODULE = "module"  #: any other TorchScript module (``.pt``), with declared inputs
+COMMITTEE = "committee"  #: several models as one; no format of files, and in no row
 FUNCTION = "function"  #: a function or class of a Python program (``python:MODULE:NAME``), with declared inputs
 
 

@@ -15,6 +15,7 @@ import torch
 
 from ..errors import CompileError, KernelsError, ModelFileError, ModifierError
 from .base import Model, ModelInfo
+from .committee import CommitteeModel, committee_info
 from .compiling.aot import cached_package
 from .compiling.modifier_names import check_names
 from .compiling.modifiers import PREFERRED, wanted_modifiers
@@ -78,6 +79,10 @@ def check_execution(source: ModelSource, execution: Execution) -> None:
     KernelsError
         If fused kernels are asked for and cannot be had for this format or device.
     """
+    if source.members:
+        for member in source.members:
+            check_execution(member, execution)
+        return
     row = format_of(source.kind)
     reason = row.obstacle(source, execution)
     if reason:
@@ -125,7 +130,12 @@ def read_info(source: ModelSource, run_code: bool = True, settings: Settings = (
     ------
     ModelFileError
         If the file is damaged or no potential, or its facts cannot be read without running its code and must be.
+    CommitteeError
+        If the models of a committee do not go together.
     """
+    if source.members:
+        infos = [read_info(member, run_code, settings) for member in source.members]
+        return committee_info(infos, [member.path for member in source.members])
     row = format_of(source.kind)
     if settings and row.read_info_as_run is not None:
         as_run = row.read_info_as_run
@@ -174,6 +184,8 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
     ------
     ModelFileError
         If the file is damaged, foreign, or made for another device.
+    CommitteeError
+        If the models of a committee do not go together.
     CompileError
         If ``compile=True`` and the model cannot be compiled here.
     KernelsError
@@ -198,6 +210,8 @@ def open_model(source: ModelSource, execution: Execution) -> Model:
 
 
 def _load(source: ModelSource, device: torch.device, execution: Execution) -> Model:
+    if source.members:
+        return _load_committee(source, execution)
     row = format_of(source.kind)
     inputs = _facts(row, source).inputs
     check_inputs(inputs, execution.inputs, source.path)
@@ -208,6 +222,16 @@ def _load(source: ModelSource, device: torch.device, execution: Execution) -> Mo
     model.info = dataclasses.replace(model.info, inputs=inputs)
     model.source = source
     return model
+
+
+def _load_committee(source: ModelSource, execution: Execution) -> Model:
+    """Its members, each as it would be opened alone."""
+    paths = [member.path for member in source.members]
+    committee_info([_facts(format_of(member.kind), member) for member in source.members], paths)  # before any compiler
+    members = [open_model(member, execution) for member in source.members]
+    committee = CommitteeModel(committee_info([each.info for each in members], paths), members, source.drive)
+    committee.source = source
+    return committee
 
 
 def _loaded(row: Format, source: ModelSource, device: torch.device, execution: Execution) -> Model:

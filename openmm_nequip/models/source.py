@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,6 +44,8 @@ class _LastContent:
 
 
 _LAST = _LastContent()
+#: Whose forces those of a committee are: the mean of its models, or the first model's.
+MEAN, FIRST = "mean", "first"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class ModelSource:
         Size of the file.
     interface : str
         What a module takes and gives, see :mod:`openmm_nequip.models.modules.module_interface`; else empty.
+    members : tuple of ModelSource
+        Of a committee, its models; see :mod:`openmm_nequip.models.committee_path`.
+    drive : str
+        Of a committee: :data:`MEAN` or :data:`FIRST`; else empty.
     """
 
     path: str
@@ -69,18 +75,39 @@ class ModelSource:
     sha256: str
     size_bytes: int
     interface: str = ""
+    members: tuple[ModelSource, ...] = ()
+    drive: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
         """What tells it from every other model: content and interface; for what depends on these alone."""
         return self.kind, self.sha256, self.interface
 
+    @property
+    def files(self) -> tuple[ModelSource, ...]:
+        """The files themselves: the members of a committee, else this one."""
+        return self.members or (self,)
+
+    @property
+    def driving(self) -> ModelSource:
+        """What the forces of a simulation come from: of a committee whose first model drives, that one."""
+        return self.members[0] if self.drive == FIRST else self
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for files."""
         data = asdict(self)
-        if not self.interface:
-            del data["interface"]  # earlier releases, which know none, read the rest
+        for name in ("interface", "members", "drive"):
+            if not data[name]:
+                del data[name]  # earlier releases, which know none, read the rest
+        if self.members:
+            data["members"] = [member.as_dict() for member in self.members]
         return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelSource:
+        """What :meth:`as_dict` gave."""
+        members = tuple(cls.from_dict(member) for member in data.get("members", ()))
+        return cls(**{**data, "members": members})
 
     def read(self) -> bytes:
         """The content that was identified: bytes with the digest :attr:`sha256`, whatever the file holds by now.
@@ -98,14 +125,15 @@ class ModelSource:
         return content
 
     def verify(self) -> None:
-        """Make sure that the file is there with the content that was identified.
+        """Make sure that the file, or each of a committee, is there with the content that was identified.
 
         Raises
         ------
         ModelFileError
-            If the file is gone or its content differs from :attr:`sha256`.
+            If a file is gone or its content differs from :attr:`sha256`.
         """
-        self._compare(read_file(self.path)[0])
+        for file in self.files:
+            file._compare(read_file(file.path)[0])
 
     @contextlib.contextmanager
     def private_file(self, suffix: str) -> Iterator[str]:
@@ -181,17 +209,17 @@ def sha256_of(path: str) -> str:
     return read_file(path)[0]
 
 
-def digest_given(trusted: str | None) -> str | None:
+def digests_given(trusted: str | Iterable[str] | None) -> tuple[str, ...] | None:
     """What ``trusted=`` says, in one form.
 
     Parameters
     ----------
-    trusted : str, optional
-        SHA-256 in hex, in capitals or not.
+    trusted : str or sequence of str, optional
+        SHA-256 in hex, in capitals or not; several for a committee, in a list or with commas.
 
     Returns
     -------
-    str or None
+    tuple of str, or None
 
     Raises
     ------
@@ -200,38 +228,46 @@ def digest_given(trusted: str | None) -> str | None:
     """
     if trusted is None:
         return None
-    text = trusted.strip().lower() if isinstance(trusted, str) else ""
-    if not re.fullmatch("[0-9a-f]{64}", text):
+    listed = trusted.split(",") if isinstance(trusted, str) else trusted
+    texts = [each.strip().lower() if isinstance(each, str) else "" for each in _listed(listed)]
+    if not texts or not all(re.fullmatch("[0-9a-f]{64}", text) for text in texts):
         raise ValueError(
             f"trusted={trusted!r} is no SHA-256; give its 64 hexadecimal digits, as `sha256sum` prints them for a file "
-            "that you trust"
+            "that you trust; for a committee those of each model, in a list"
         )
-    return text
+    return tuple(texts)
 
 
-def check_trusted(source: ModelSource, trusted: str | None) -> None:
+def _listed(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, Iterable) else [values]
+
+
+def check_trusted(source: ModelSource, trusted: str | Iterable[str] | None) -> None:
     """Refuse a file whose SHA-256 is not the pinned one, before any of its code runs.
 
     Parameters
     ----------
     source : ModelSource
-        The file.
-    trusted : str, optional
-        SHA-256 that it must have; None for any.
+        The file, or a committee.
+    trusted : str or sequence of str, optional
+        SHA-256 that it must have; None for any. Each model of a committee must have one of several.
 
     Raises
     ------
     ModelFileError
-        If ``trusted`` is given and differs from the file's SHA-256.
+        If ``trusted`` is given and the SHA-256 of a file is not in it.
     ValueError
         If it is no SHA-256.
     """
-    wanted = digest_given(trusted)
-    if wanted is not None and wanted != source.sha256:
-        raise ModelFileError(
-            f"model file {source.path} is not the trusted one: its SHA-256 is {source.sha256}, trusted={trusted!r}; "
-            "nothing of it was loaded",
-            source.path,
-        )
-    if wanted is not None:
-        TRUSTED.add(wanted)
+    wanted = digests_given(trusted)
+    if wanted is None:
+        return
+    for file in source.files:
+        if file.sha256 not in wanted:
+            raise ModelFileError(
+                f"model file {file.path} is not the trusted one: its SHA-256 is {file.sha256}, trusted={trusted!r}; "
+                "nothing of it was loaded",
+                file.path,
+            )
+    for digest in wanted:
+        TRUSTED.add(digest)

@@ -15,6 +15,7 @@ from ...choices import KERNELS
 from ...errors import UsageError
 from ...files import folder_obstacle
 from ..answer import Answer
+from ..committee_option import add_committee_option, model_of
 from ..model_options import REBUILDING, add_model_options
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def add_parser(commands: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernels", choices=KERNELS, default="auto", help="fused CPU kernels (auto: where they are in the cache)"
     )
-    add_model_options(parser, ("input", "module-inputs", "trusted", *REBUILDING))
+    add_model_options(parser, ("input", "module-inputs"))
+    add_committee_option(parser)
+    add_model_options(parser, ("trusted", *REBUILDING))
     parser.set_defaults(command=measure)
 
 
@@ -127,7 +130,6 @@ def measure(arguments: argparse.Namespace) -> Answer:
     ModelFileError, ValueError, RuntimeError, ImportError
         If the model cannot be used on it.
     """
-    from ...models.modules.declared_path import declared
     from ...models.units_in_force import log_units, units_of
     from ...units import resolve_units
     from ..single_point import read_types
@@ -147,7 +149,7 @@ def measure(arguments: argparse.Namespace) -> Answer:
     frames = read_frames(arguments.data, arguments.frames, keys=keys)
     if not any(frame.is_labelled for frame in frames):
         raise no_references(arguments.data, frames)
-    arguments.model = declared(arguments.model, arguments.module_inputs)
+    arguments.model = model_of(arguments)
     given = arguments.model, arguments.device, arguments.compile, arguments.trusted, arguments.kernels
     model = load_for_frames(*given, inputs=read_inputs(arguments.input), settings=read_settings(arguments))
     units = units_of(model.info, *(arguments.units or (None, None)))
@@ -169,7 +171,8 @@ def measure(arguments: argparse.Namespace) -> Answer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DOCUMENT).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (folder / TABLE).write_text(table_of(found), encoding="utf-8")
-    title = f"{Path(arguments.model).name} on {Path(arguments.data).name}, {len(found)} frames"
+    files = [arguments.model] if model.source is None else [file.path for file in model.source.files]
+    title = f"{' + '.join(Path(file).name for file in files)} on {Path(arguments.data).name}, {len(found)} frames"
     (folder / PICTURE).write_bytes(draw_parity(values_of(found), figures, title))
     return Answer(document, "\n".join(_lines(document)))
 
@@ -273,6 +276,12 @@ def _lines(document: dict[str, Any]) -> list[str]:
         named = ", ".join(f"{row['frame']} ({row[key]:.1f})" for row in document[part])
         if named:
             lines.append(f"worst frames, {text} ({unit}): {named}")
+    if document["deviation_rank_correlation"] is not None:
+        of_frames, of_atoms = document["deviation_rank_correlation"], document["deviation_rank_correlation_of_atoms"]
+        lines.append(
+            f"the spread of the models follows their error with a rank correlation of {of_frames:.2f} (largest of a "
+            f"frame) and {of_atoms:.2f} (atoms)"
+        )
     return [*lines, f"{document['output']}/{PICTURE}, {TABLE}, {DOCUMENT}"]
 
 

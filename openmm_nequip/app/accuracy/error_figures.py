@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from ...units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from ..single_point import SinglePoint
@@ -19,6 +20,8 @@ MEV_PER_ANGSTROM3 = MEV / NM_PER_ANGSTROM**3 * BAR_PER_KJ_PER_MOL_PER_NM3
 _EV_PER_MEV = 1e-3
 #: How many standard deviations the mean error of energies may be before it is taken for another zero of energy.
 _OFFSET = 5.0
+#: Frames that a rank correlation needs at least.
+_FEWEST_FOR_RANKS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +143,7 @@ def compare_all(frames: Sequence[FrameErrors], group: str, worst: int) -> dict[s
     total = _summary(frames)
     return total | {
         "energy_offset_likely": _is_offset(total),
+        **_correlations(frames),
         "force_by_element": by_element,
         "group": group if present else None,
         "by_group": by_group,
@@ -154,6 +158,22 @@ def compare_all(frames: Sequence[FrameErrors], group: str, worst: int) -> dict[s
 def _is_offset(total: dict[str, Any]) -> bool:
     mean, std = total["energy_mean_error_mev_per_atom"], total["energy_std_error_mev_per_atom"]
     return mean is not None and total["energies"] > 1 and abs(mean) > max(_OFFSET * std, 1.0)
+
+
+def _correlations(frames: Sequence[FrameErrors]) -> dict[str, float | None]:
+    """Spearman's rank correlation between the spread of a committee's forces and their error."""
+    pairs = [
+        (each.answer.forces_spread, np.linalg.norm(each.forces, axis=1))
+        for each in frames
+        if each.answer.forces_spread is not None and each.forces.size
+    ]
+    names = "deviation_rank_correlation", "deviation_rank_correlation_of_atoms"
+    if len(pairs) < _FEWEST_FOR_RANKS:
+        return dict.fromkeys(names)
+    of_frames = [(spread.max(), error.max()) for spread, error in pairs]
+    of_atoms = [np.concatenate(values) for values in zip(*pairs, strict=True)]
+    ranks = [spearmanr(*zip(*of_frames, strict=True)).statistic, spearmanr(*of_atoms).statistic]
+    return {name: float(rank) if np.isfinite(rank) else None for name, rank in zip(names, ranks, strict=True)}
 
 
 def _worst(frames: Sequence[FrameErrors], errors: list[float], count: int) -> list[dict[str, Any]]:

@@ -71,9 +71,9 @@ def load_for_frames(
     """
     source = locate(path, trusted)
     on_cpu = device is None or str(device).startswith("cpu")
-    if kernels == "auto" and not compile and on_cpu and can_fuse(source):
-        known = known_kernels(source, inputs=parse_inputs(inputs or {}))
-        if known is not None and not known.startswith("none"):
+    if kernels == "auto" and not compile and on_cpu and all(can_fuse(each) for each in source.files):
+        known = [known_kernels(each, inputs=parse_inputs(inputs or {})) for each in source.files]
+        if not any(each is None or each.startswith("none") for each in known):
             try:
                 with no_programs():
                     return load_model(path, device, None, trusted, "fused", modelInputs=inputs)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
+import numpy as np
 import openmm
 
+from ...choices import DRIVES
+from ...distinct_frames import frame_count
+from ...models import locate
 from ...units import NS_PER_FS, SECONDS_PER_DAY
 from ..model_facts import installed_versions
 from . import run_analysis, trajectory_files
@@ -67,6 +71,8 @@ def finish(
     summary["interrupted"] = interrupted
     if setup.ranks is not None:
         summary["ranks"] = setup.ranks.summary()
+    if setup.asked is not None:
+        summary["committee"] = _of_committee(config, folder)
     _judge_temperature(config, summary, record)
     record.save()
     summary["suspicions"] = record.of_level(SUSPICION, CERTAINTY)
@@ -108,6 +114,22 @@ def _summary(config: RunConfig, setup: Setup, folder: RunFolder, done: Finished,
     }
 
 
+def _of_committee(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
+    """How far the models of a committee were from each other."""
+    table = run_analysis.read_log(folder.deviation) if folder.deviation.exists() else {}
+    deviations = table.get("deviation_ev_per_angstrom", ())
+    largest = int(np.argmax(deviations)) if len(deviations) else None
+    return {
+        "models": [file.path for file in locate(config.declared_model, config.trusted).files],
+        "drive": config.drive or DRIVES[0],
+        "looks": len(deviations),
+        "largest_deviation_ev_per_angstrom": None if largest is None else float(deviations[largest]),
+        "at_step": None if largest is None else int(table["step"][largest]),
+        "mean_deviation_ev_per_angstrom": float(np.mean(deviations)) if len(deviations) else None,
+        "frames_selected": frame_count(folder.selected),
+    }
+
+
 def _judge_temperature(config: RunConfig, summary: dict[str, Any], record: Record) -> None:
     """The mean temperature against the one asked for."""
     found = summary["averages"].get("temperature_k")
@@ -129,7 +151,7 @@ def _judge_temperature(config: RunConfig, summary: dict[str, Any], record: Recor
 def _draw(config: RunConfig, setup: Setup, folder: RunFolder, log: dict, record: Record) -> list[str]:
     """Names of the pictures drawn; one that fails costs a warning, not the run."""
     drawn = []
-    for draw in (_draw_energies, _draw_rdfs):
+    for draw in (_draw_energies, _draw_rdfs, _draw_deviation):
         try:
             drawn += draw(config, setup, folder, log, record)
         except Exception as error:
@@ -165,3 +187,13 @@ def _draw_rdfs(config: RunConfig, setup: Setup, folder: RunFolder, log: dict, re
     folder.write_text(folder.rdf_table, table.as_csv())
     run_pictures.draw_rdfs(table, folder.rdf_picture)
     return [folder.rdf_picture.name]
+
+
+def _draw_deviation(config: RunConfig, setup: Setup, folder: RunFolder, log: dict, record: Record) -> list[str]:
+    from . import run_pictures
+
+    table = run_analysis.read_log(folder.deviation) if setup.asked is not None and folder.deviation.exists() else {}
+    if len(table.get("time_ps", ())) < 2:
+        return []
+    run_pictures.draw_deviation(table, folder.deviation_picture, config.deviation_select, config.deviation_stop)
+    return [folder.deviation_picture.name]

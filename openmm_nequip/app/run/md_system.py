@@ -11,7 +11,10 @@ import openmm.app as app
 from openmmml import MLPotential
 
 from ...choices import GPU_PLATFORMS, POTENTIAL_NAME
+from ...deviation import DeviationCalculator
+from ...errors import CommitteeError
 from ...models import locate, read_info
+from ...models.format import COMMITTEE, TORCHMDNET_ENSEMBLE
 from ...options import Options
 from ...reading import read_system
 from ..platforms import find_platform, on_fastest
@@ -53,6 +56,8 @@ class Setup:
         The System's barostat.
     ranks : RankProcesses or None
         Who compute the forces that the System lacks, for the engine lammps.
+    asked : openmm.System or None
+        Where the models of a committee can be asked how far they are from each other; None for a single model.
     """
 
     structure: Structure
@@ -60,6 +65,7 @@ class Setup:
     system: openmm.System
     barostat: openmm.Force | None
     ranks: RankProcesses | None = None
+    asked: openmm.System | None = None
 
     def close(self) -> None:
         """End what was started for it."""
@@ -98,11 +104,13 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
             "--engine lammps with it"
         )
     if is_hybrid(config):
-        return _hybrid_setup(config, done, folder)
-    structure, molecules = _whole_for_dynamics(config)
-    system = make_system(config, structure)
-    _set_masses(config, structure, system)
-    return _complete(config, done, structure, molecules, system)
+        made = _hybrid_setup(config, done, folder)
+    else:
+        structure, molecules = _whole_for_dynamics(config)
+        system = make_system(config, structure)
+        _set_masses(config, structure, system)
+        made = _complete(config, done, structure, molecules, system)
+    return replace(made, asked=committee_system(config, made.structure, made.system))
 
 
 def _set_masses(config: RunConfig, structure: Structure, system: openmm.System) -> None:
@@ -201,6 +209,46 @@ def make_system(config: RunConfig, structure: Structure) -> openmm.System:
     """
     potential = MLPotential(POTENTIAL_NAME, modelPath=config.declared_model, trusted=config.trusted)
     return potential.createSystem(structure.topology, **model_options(config))
+
+
+def committee_system(config: RunConfig, structure: Structure, system: openmm.System) -> openmm.System | None:
+    """Where the models of a run's committee can be asked.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Settings.
+    structure : Structure
+        The atoms.
+    system : openmm.System
+        Of the run.
+
+    Returns
+    -------
+    openmm.System or None
+        The run's own, or one like it where a TorchForce holds the models; None for a single model.
+
+    Raises
+    ------
+    CommitteeError
+        If the deviation of a single model is asked for, or models in a TorchForce cannot be asked.
+    """
+    if locate(config.declared_model, config.trusted).kind not in (COMMITTEE, TORCHMDNET_ENSEMBLE):
+        if config.deviation_options:
+            raise CommitteeError(
+                f"{', '.join(config.deviation_options)}: {config.model} is a single model, which deviates from no "
+                "other; name further ones with --committee"
+            )
+        return None
+    if not has_plugin_force(system):
+        DeviationCalculator(system)
+        return system
+    if is_hybrid(config):
+        raise CommitteeError(
+            f"backend {config.backend}: the models of a committee in a TorchForce cannot be asked how far they are "
+            "from each other, which a run does; choose --backend PythonForce"
+        )
+    return make_system(replace(config, backend="PythonForce"), structure)
 
 
 def has_plugin_force(system: openmm.System) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import openmm
 import openmm.app as app
 
+from ...distinct_frames import keep_until
 from ...reporters import EnergyLog, StressReporter
 from ...upstream.openmm_reporters import close_reporter
 from . import run_analysis, trajectory_files
@@ -25,6 +26,7 @@ from .run_config import RunConfig
 from .run_folder import PRODUCTION, RunFolder
 from .stepping import StageRunner
 from .trajectory_reading import load_last_frame
+from .watch.committee_watch import CommitteeWatch
 from .watch.finding import Record
 from .watch.run_watch import RunWatch
 
@@ -76,7 +78,7 @@ def produce(
         folder.save_checkpoint(simulation, PRODUCTION)
     before, began = simulation.currentStep, time.perf_counter()
     if before < config.steps:
-        with _reporters(config, setup, folder, simulation):
+        with _reporters(config, setup, folder, simulation, record):
             simulation.reporters.append(RunWatch(config, setup, record, PRODUCTION))
             StageRunner(simulation, config, folder, PRODUCTION, config.steps, stop).advance()
     else:
@@ -111,7 +113,9 @@ def _mend_trajectory(config: RunConfig, setup: Setup, folder: RunFolder, step: i
 
 
 @contextlib.contextmanager
-def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: app.Simulation) -> Iterator[None]:
+def _reporters(
+    config: RunConfig, setup: Setup, folder: RunFolder, simulation: app.Simulation, record: Record
+) -> Iterator[None]:
     """Trajectory and log, cut back to the present step and closed at the end."""
     path = folder.trajectory(config.trajectory)
     expected = simulation.currentStep // config.report_interval
@@ -140,7 +144,24 @@ def _reporters(config: RunConfig, setup: Setup, folder: RunFolder, simulation: a
             stress = StressReporter(folder.stress, config.stress_interval, append=done >= 0)
             stack.callback(close_reporter, stress)
             simulation.reporters.append(stress)
+        if setup.asked is not None:
+            watch = _committee_watch(config, folder, setup.asked, simulation.currentStep, record)
+            stack.callback(close_reporter, watch)
+            simulation.reporters.append(watch)
         yield
+
+
+def _committee_watch(
+    config: RunConfig, folder: RunFolder, system: openmm.System, step: int, record: Record
+) -> CommitteeWatch:
+    """Looks at a committee, its files cut back to the present step."""
+    every = config.deviation_interval or config.report_interval
+    rows = run_analysis.truncate_log(folder.deviation, step // every)
+    keep_until(folder.selected, step)
+    return CommitteeWatch(
+        record, folder.deviation, every, config.deviation_select, config.deviation_stop, folder.selected, system,
+        append=rows >= 0,
+    )  # fmt: skip
 
 
 def _gauge(setup: Setup) -> Any:

@@ -11,7 +11,7 @@ from .config_file import read_toml
 from .hybrid_system import is_hybrid
 from .run_config import RunConfig, make_config, option_name
 from .run_folder import RunFolder
-from .run_inputs import FILE_SETTINGS, find_inputs
+from .run_inputs import FILE_SETTINGS, MODEL_SETTINGS, find_inputs
 from .run_record import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 #: Settings that a restart may change: they decide how far and on what to run, not what is simulated.
 CHANGEABLE = (
     "steps", "output", "platform", "device", "compile", "kernels", "tables", "modifiers", "cuda_graphs", "threads",
-    "checkpoint_interval", "trusted", "ranks", "max_neighbors", "pair_style", "rank_timeout",
+    "checkpoint_interval", "trusted", "ranks", "max_neighbors", "pair_style", "rank_timeout", "deviation_select",
+    "deviation_stop",
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def settings_of_restart(folder: RunFolder, given: Mapping[str, Any]) -> tuple[Ru
             )
     # A hybrid System is read back from the folder; files of its force field are not needed again.
     hybrid = is_hybrid(now) and (folder.latest_stage() is not None or record.has_start)
-    optional = tuple(name for name in FILE_SETTINGS if name != "model") if hybrid else ()
+    optional = tuple(name for name in FILE_SETTINGS if name not in MODEL_SETTINGS) if hybrid else ()
     now = find_inputs(now, record.inputs, folder.path, given, optional)
     for path in (folder.system, folder.start):
         if hybrid:

@@ -6,6 +6,7 @@ import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
@@ -176,6 +177,21 @@ def _dry_run(given: Mapping[str, Any], translation: Translation | None, restart:
         report = [translation.report(), ""]
     text = [*report, "as TOML, for --config:", "", document["toml"], "as Python:", "", document["python"]]
     return Answer(document, "\n".join(text).rstrip())
+
+
+def _words_for_committee(found: dict[str, Any]) -> list[str]:
+    """How far its models were from each other."""
+    if not found["looks"]:
+        return []
+    kept = f"; {found['frames_selected']} frames in selected.extxyz" if found["frames_selected"] else ""
+    names = ", ".join(Path(model).name for model in found["models"])
+    return [
+        f"committee ({names}): the force on an atom differs by at most "
+        f"{found['largest_deviation_ev_per_angstrom']:.4g} eV/Å (step {found['at_step']}), "
+        f"{found['mean_deviation_ev_per_angstrom']:.4g} on average of the frames{kept}"
+    ]
+
+
 def _words_for_ranks(ranks: list[dict[str, Any]]) -> str:
     """How a system was shared."""
     atoms, ghosts = ([rank[name] for rank in ranks] for name in ("atoms", "ghosts"))
@@ -218,6 +234,8 @@ def run_answer(summary: dict[str, Any], ended_by: int | None, output: str) -> An
         )
     if summary.get("drift_kj_per_mol_per_atom_per_ns") is not None:
         lines.append(f"total-energy drift: {summary['drift_kj_per_mol_per_atom_per_ns']:.3g} kJ/mol per atom and ns")
+    if summary.get("committee"):
+        lines += _words_for_committee(summary["committee"])
     if summary.get("ranks"):
         lines.append(_words_for_ranks(summary["ranks"]))
     if summary.get("pictures"):

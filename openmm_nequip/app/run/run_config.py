@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ...choices import BACKENDS, KERNELS, RULES
+from ...choices import BACKENDS, DRIVES, KERNELS, RULES
+from ...deviation_limits import check_limits
 from .setting_values import AUTO, checked, relative
 
 ENSEMBLES = ("nve", "nvt", "npt")
@@ -33,8 +34,8 @@ MOST_THREADS = 4 * max(16, os.cpu_count() or 1)
 
 
 def _option(default: Any, kind: str, help: str, **more: Any) -> Any:
-    """A setting: ``kind`` is float, int, str, bool, path, floats, strings, count (an int >= 0)
-    or count_or_auto."""
+    """A setting: ``kind`` is float, int, str, word (or a number), bool, path, paths, floats, strings, count (an int >=
+    0) or count_or_auto."""
     return field(default=default, metadata={"kind": kind, "help": help, **more})
 
 
@@ -47,6 +48,25 @@ class RunConfig:
     """
 
     model: str | None = _option(None, "path", "model file or nequip.net: id", metavar="FILE")
+    committee: tuple[str, ...] | None = _option(
+        None, "paths", "further models of the same types: the mean of all moves the atoms, and how far they are from "
+        "each other is written to deviation.csv", metavar="FILE",
+    )  # fmt: skip
+    drive: str | None = _option(
+        None, "word", "what moves the atoms: the mean of a committee (default) or 0, its first model, alone",
+        choices=tuple(map(str, DRIVES)),
+    )  # fmt: skip
+    deviation_interval: int | None = _option(
+        None, "int", "steps between looks at a committee (default: --report-interval)", metavar="N", least=1,
+        most=MOST_STEPS,
+    )  # fmt: skip
+    deviation_select: float | None = _option(
+        None, "float", "keep frames above this deviation of a committee in selected.extxyz, no two alike",
+        metavar="eV/Å", above=0.0,
+    )  # fmt: skip
+    deviation_stop: float | None = _option(
+        None, "float", "stop above this deviation; more than --deviation-select", metavar="eV/Å", above=0.0
+    )
     structure: str | None = _option(None, "path", "starting structure", metavar="FILE")
     velocities: str | None = _option(
         None, "path", "file with the velocities of the start, instead of drawn ones: .gro, "
@@ -257,10 +277,17 @@ class RunConfig:
 
     @property
     def declared_model(self) -> Any:
-        """The model, with what it takes where that is declared."""
-        from ...models.modules.declared_path import declared  # loads torch
+        """The model, with what it takes where that is declared, or the committee."""
+        from ...models.committee_path import with_committee  # loads torch
+        from ...models.modules.declared_path import declared
 
-        return declared(self.model or "", self.module_inputs)
+        return with_committee(declared(self.model or "", self.module_inputs), self.committee, self.drive)
+
+    @property
+    def deviation_options(self) -> list[str]:
+        """Options about the deviation of a committee that were given."""
+        names = ("deviation_interval", "deviation_select", "deviation_stop")
+        return [f"--{option_name(name)}" for name in names if getattr(self, name) is not None]
 
     @property
     def length_unit(self) -> str | None:
@@ -336,6 +363,8 @@ def make_config(*layers: Mapping[str, Any]) -> RunConfig:
         raise ValueError("ewald-alpha and pme-spacing belong together; give both or neither")
     if merged.get("units") is not None and len(merged["units"]) != 2:
         raise ValueError(f"units={list(merged['units'])}: give two, length and energy, e.g. angstrom eV")
+    limits = ("deviation_select", "deviation_stop")
+    check_limits(tuple(map(option_name, limits)), *(merged.get(name) for name in limits))
     return RunConfig(**merged)
 
 

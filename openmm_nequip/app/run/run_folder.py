@@ -59,6 +59,8 @@ class RunFolder:
         self.start = self.path / "start.pdb"
         self.log = self.path / "log.csv"
         self.stress = self.path / "stress.csv"
+        self.deviation = self.path / "deviation.csv"
+        self.selected = self.path / "selected.extxyz"
         self.text_log = self.path / "run.log"
         self.summary = self.path / "summary.json"
         self.final_pdb = self.path / "final.pdb"
@@ -67,6 +69,7 @@ class RunFolder:
         self.failed = self.path / "failed.pdb"
         self.failed_current = self.path / "failed-current.cif"
         self.energy_picture = self.path / "energy.png"
+        self.deviation_picture = self.path / "deviation.png"
         self.rdf_picture = self.path / "rdf.png"
         self.rdf_table = self.path / "rdf.csv"
         self.findings = self.path / "findings.json"
@@ -75,7 +78,8 @@ class RunFolder:
         #: What the checkpoint that was loaded says of other files, and those that are others now.
         self.noted: dict[str, Any] = {}
         self.differing: list[str] = []
-        self._written = AppendDigests([self.log, self.stress, *(self.trajectory(suffix) for suffix in ("dcd", "xtc"))])
+        tables = [self.log, self.stress, self.deviation, self.selected]
+        self._written = AppendDigests([*tables, *(self.trajectory(suffix) for suffix in ("dcd", "xtc"))])
 
     def note_content(self, path: Path, content: Callable[[], list[Any]]) -> None:
         """Keep with each checkpoint what a function says of a file that does not only grow."""
@@ -95,7 +99,8 @@ class RunFolder:
     def results(self) -> list[Path]:
         """What a run leaves behind that is read by others."""
         trajectories = [self.trajectory(suffix) for suffix in ("dcd", "xtc", "h5")]
-        return [self.log, self.stress, self.rdf_table, *trajectories, self.final_pdb, self.final_cif, self.final_state]
+        tables = [self.log, self.stress, self.rdf_table, self.deviation, self.selected]
+        return [*tables, *trajectories, self.final_pdb, self.final_cif, self.final_state]
 
     def sweep(self) -> None:
         """Remove what a process that was killed had half written; nobody else is in the folder."""

@@ -29,7 +29,8 @@ COPIES = "inputs"
 #: Larger files are not copied, nor larger models embedded in the System's XML.
 MOST_BYTES = 32 << 20
 #: Settings that name files, all of which a restart may find elsewhere.
-FILE_SETTINGS = ("model", "structure", "velocities", "topology", "restraint_reference", "types", "forcefield")
+MODEL_SETTINGS = ("model", "committee")
+FILE_SETTINGS = (*MODEL_SETTINGS, "structure", "velocities", "topology", "restraint_reference", "types", "forcefield")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def named_files(config: RunConfig) -> Iterator[tuple[str, int | None, str]]:
         if isinstance(value, str):
             yield setting, None, value
         elif value is not None:
-            yield from ((setting, i, item) for i, item in enumerate(value) if os.path.isabs(item))
+            always = setting in MODEL_SETTINGS
+            yield from ((setting, i, item) for i, item in enumerate(value) if always or os.path.isabs(item))
 
 
 def take_inputs(config: RunConfig, folder: Path) -> list[RunInput]:
@@ -109,7 +111,7 @@ def take_inputs(config: RunConfig, folder: Path) -> list[RunInput]:
         if path.startswith(PYTHON):
             found.append(RunInput(setting, place, path, None, locate(path).sha256, None))
             continue
-        there = locate(path).path if setting == "model" else path
+        there = locate(path).path if setting in MODEL_SETTINGS else path
         digest = sha256_of_file(there)
         relative = os.path.relpath(path, folder) if is_near(path, folder) else None
         taken = {item.copy for item in found}

@@ -74,6 +74,40 @@ def draw_energies(
     figure.savefig(path, dpi=130, format="png", bbox_inches="tight" if marks else None)
 
 
+def draw_deviation(
+    table: dict[str, np.ndarray], path: Path, select: float | None = None, stop: float | None = None
+) -> None:
+    """How far the models of a committee are from each other, against time.
+
+    Parameters
+    ----------
+    table : dict of str to numpy.ndarray, (n_rows,) float64
+        Columns of ``deviation.csv``.
+    path : pathlib.Path
+        PNG to write.
+    select, stop : float, optional
+        Limits in eV/Å, drawn as lines.
+    """
+    time = table["time_ps"]
+    figure, axes = _figure(2)
+    axes[0].plot(time, table["deviation_ev_per_angstrom"], lw=1, label="largest of an atom")
+    axes[0].plot(time, table["mean_deviation_ev_per_angstrom"], lw=1, label="mean of atoms")
+    for limit, colour, label in ((select, "tab:orange", "kept above"), (stop, "tab:red", "stops above")):
+        if limit is not None:
+            axes[0].axhline(limit, color=colour, lw=1, ls="--", label=label)
+    axes[0].set_ylabel("deviation of\nthe force (eV/Å)")
+    axes[0].set_ylim(bottom=0.0)
+    axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    axes[1].plot(time, table["energy_spread_ev"], lw=1, color="black")
+    axes[1].set_ylabel("spread of\nthe energy (eV)")
+    axes[1].set_ylim(bottom=0.0)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel("time (ps)")
+    figure.suptitle("standard deviations among the models of the committee")
+    figure.savefig(path, dpi=130, format="png")
+
+
 def draw_rdfs(table: RdfTable, path: Path) -> None:
     """Radial distribution functions between molecules.
 

@@ -145,6 +145,11 @@ def _str(name: str, value: Any, facts: Mapping[str, Any]) -> str:
     return value
 
 
+def _word(name: str, value: Any, facts: Mapping[str, Any]) -> str:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return _str(name, str(value) if whole else value, facts)
+
+
 def _float(name: str, value: Any, facts: Mapping[str, Any]) -> float:
     if not _is_number(value):
         raise _wrong(name, value, "a number")
@@ -197,5 +202,5 @@ def _in_range(name: str, value: float, facts: Mapping[str, Any]) -> float:
 
 _CHECKS: dict[str, Callable[[str, Any, Mapping[str, Any]], Any]] = {
     "path": _path, "paths": _paths, "floats": _floats, "strings": _strings, "bool": _bool, "str": _str, "float": _float,
-    "int": _int, "count": _count, "count_or_auto": _count_or_auto,
+    "int": _int, "count": _count, "count_or_auto": _count_or_auto, "word": _word,
 }  # fmt: skip

@@ -42,7 +42,10 @@ def with_models_inside(text: str) -> str:
 def _inside(part: PotentialSpec) -> PotentialSpec:
     if part.content is not None or part.source.size_bytes > MOST_BYTES:
         return part
-    return replace(part.embed(), source=replace(part.source, path=Path(part.source.path).name))
+    whole = part.source
+    members = tuple(replace(member, path=Path(member.path).name) for member in whole.members)
+    name = " + ".join(Path(file.path).name for file in whole.files)
+    return replace(part.embed(), source=replace(whole, path=name, members=members))
 
 
 def with_models_of(text: str, config: RunConfig) -> str:

@@ -72,7 +72,7 @@ def describe_potential(spec: PotentialSpec | SumSpec) -> Description:
         raise KernelsError(f"{spec.origin} cannot run in a native force: {reason}")
     part = spec.parts[0]
     placement = part.placement
-    fused = gpu_kernels(part.located(), part.execution.inputs, warps_for(len(placement.types)))
+    fused = gpu_kernels(part.present_source().driving, part.execution.inputs, warps_for(len(placement.types)))
     facts = KernelFacts.of(fused.source)
     squares, types = facts.n_types**2, facts.n_types
     reciprocal, rest = fused.constants[:squares], fused.constants[squares:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import zipfile
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from ...cache import keep, key_of, shelf
 from ...errors import ModelFileError
 from ...graph.graph import EXACT_EDGES, NO_EDGES, EdgeNeeds, Graph, Outputs
 from ..base import Model, ModelInfo
+from ..common_facts import merged_info
 from ..source import read_file
 
 #: Names of members in an archive end so.
@@ -87,17 +87,8 @@ def common_info(infos: Sequence[ModelInfo], path: str) -> ModelInfo:
                     f"{getattr(info, what)}); give models of one training set-up",
                     path,
                 )
-    dtypes = {info.dtype for info in infos}
     titles = list(dict.fromkeys(info.target for info in infos))
-    return dataclasses.replace(
-        first,
-        cutoff=max(info.reach for info in infos),
-        dtype=first.dtype if len(dtypes) == 1 else "float64",
-        target=f"ensemble of {len(infos)}: {'; '.join(map(str, titles))}",
-        outputs=(*first.outputs, "spread") if len(infos) > 1 else first.outputs,
-        open_only=next((info.open_only for info in infos if info.open_only), ""),
-        periodic_only=next((info.periodic_only for info in infos if info.periodic_only), ""),
-    )
+    return merged_info(infos, f"ensemble of {len(infos)}: {'; '.join(map(str, titles))}")
 
 
 def members_of(content: bytes) -> dict[str, bytes]:

@@ -33,7 +33,7 @@ class Finding:
     ----------
     kind : str
         What was looked at: ``"bonds"``, ``"contacts"``, ``"lost atoms"``, ``"temperature"``, ``"energy"``,
-        ``"time step"`` or ``"equilibration"``.
+        ``"time step"``, ``"equilibration"`` or ``"committee"``.
     text : str
         What was seen, where, and what was expected, in a line.
     value, limit : float

@@ -1,0 +1,64 @@
+"""Limits of the deviation of a committee, checked before any model is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .units import KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM
+
+
+def in_ev_per_angstrom(name: str, limit: Any) -> float | None:
+    """A limit of the deviation.
+
+    Parameters
+    ----------
+    name : str
+        Of the keyword.
+    limit : float or openmm.unit.Quantity, optional
+        eV/Å if a plain number, as the field has it.
+
+    Returns
+    -------
+    float or None
+
+    Raises
+    ------
+    ValueError
+        If it is no positive, finite force.
+    """
+    import openmm.unit as unit
+
+    if limit is None:
+        return None
+    try:
+        if unit.is_quantity(limit):
+            found = limit.value_in_unit(unit.kilojoule_per_mole / unit.nanometer) / KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM
+        else:
+            found = float(limit) if not isinstance(limit, (bool, str)) else float("nan")
+    except (TypeError, ValueError):
+        found = float("nan")
+    if not 0.0 < found < float("inf"):
+        raise ValueError(f"{name}={limit!r}: give a positive force, eV/Å if a plain number")
+    return found
+
+
+def check_limits(names: tuple[str, ...], select: float | None, stop: float | None) -> None:
+    """Refuse limits that stand in the wrong order.
+
+    Parameters
+    ----------
+    names : tuple of str
+        How the user calls the two.
+    select, stop : float, optional
+        Deviation in eV/Å above which a frame is kept, and above which a simulation ends.
+
+    Raises
+    ------
+    ValueError
+        If frames would be kept only where nothing runs any more.
+    """
+    if select is not None and stop is not None and select >= stop:
+        raise ValueError(
+            f"{names[0]}={select:g} and {names[1]}={stop:g} (eV/Å) stand in the wrong order: frames are kept above the "
+            "first, and the simulation ends above the second, which must be the larger one"
+        )
