@@ -19,8 +19,8 @@ class OpenMMNequIPError(Exception):
     """Base class of the errors of this package."""
 
 
-class ModelFileError(OpenMMNequIPError, ValueError):
-    """A model file is missing, damaged, changed, not trusted, or of a kind this package cannot run.
+class FileError(OpenMMNequIPError, ValueError):
+    """A file or folder that cannot be used: what the more special ones share.
 
     Parameters
     ----------
@@ -33,6 +33,10 @@ class ModelFileError(OpenMMNequIPError, ValueError):
     def __init__(self, message: str, path: str | None = None) -> None:
         super().__init__(message)
         self.path = path
+
+
+class ModelFileError(FileError):
+    """A model file is missing, damaged, changed, not trusted, or of a kind this package cannot run."""
 
 
 class ModelInputError(OpenMMNequIPError, ValueError):
@@ -214,20 +218,8 @@ class ComputationError(OpenMMNequIPError, RuntimeError):
     """An error inside a force's function, with the type and traceback in its text: OpenMM passes on nothing else."""
 
 
-class StructureError(OpenMMNequIPError, ValueError):
-    """A structure file cannot be read or used.
-
-    Parameters
-    ----------
-    message : str
-        What is wrong, with the cure.
-    path : str, optional
-        The file.
-    """
-
-    def __init__(self, message: str, path: str | None = None) -> None:
-        super().__init__(message)
-        self.path = path
+class StructureError(FileError):
+    """A structure file cannot be read or used."""
 
 
 class EngineInputError(OpenMMNequIPError, ValueError):
@@ -252,20 +244,8 @@ class EngineInputError(OpenMMNequIPError, ValueError):
         return type(self), (self.message, self.path, self.line)
 
 
-class RunFolderError(OpenMMNequIPError, ValueError):
-    """A run folder is in use, damaged, or lacks a file that its run needs; nothing in it was changed.
-
-    Parameters
-    ----------
-    message : str
-        What is wrong, with the cure.
-    path : str, optional
-        The folder, or the file in question.
-    """
-
-    def __init__(self, message: str, path: str | None = None) -> None:
-        super().__init__(message)
-        self.path = path
+class RunFolderError(FileError):
+    """A run folder is in use, damaged, or lacks a file that its run needs; nothing in it was changed."""
 
 
 class OverlapError(OpenMMNequIPError, ValueError):

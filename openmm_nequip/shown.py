@@ -28,12 +28,28 @@ def one_line(name: str, facts: Iterable[str]) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and its noun: ``1 atom``, ``2 atoms``."""
+    """A number and its noun: ``1 atom``, ``2 atoms``.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    noun : str
+        Of one.
+    """
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def few(words: Sequence[Any], between: str = " ") -> str:
-    """The first of many words."""
+    """The first of many words.
+
+    Parameters
+    ----------
+    words : sequence
+        All of them.
+    between : str
+        What stands between two.
+    """
     shown = between.join(map(str, words[:_FEW]))
     return shown if len(words) <= _FEW else f"{shown}{between}..."
 

@@ -160,12 +160,16 @@ def test_library_code_neither_asserts_nor_prints():
     assert found == []
 
 
+#: Names with an underscore that are documented: OpenMM's number of a quantity, Python's and IPython's own.
+STATED = ("_value", "_exit", "_repr_html_")
+
+
 def test_tests_hold_on_to_public_names():
     found = []
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and any(
-                isinstance(a, ast.Attribute) and re.match("_[a-z]", a.attr) and a.attr != "_value"
+                isinstance(a, ast.Attribute) and re.match("_[a-z]", a.attr) and a.attr not in STATED
                 for a in ast.walk(node)
             ):
                 found.append(f"{path.name}:{node.lineno} {node.name}")

@@ -28,7 +28,15 @@ class AppendDigests:
         self._others: dict[str, Callable[[], list[Any]]] = {}
 
     def add(self, name: str, content: Callable[[], list[Any]]) -> None:
-        """Note of another file, which does not only grow, what a function says of it."""
+        """Note of another file, which does not only grow, what a function says of it.
+
+        Parameters
+        ----------
+        name : str
+            Of the file.
+        content : callable
+            Gives a list of plain data.
+        """
         self._others[name] = content
 
     def update(self) -> dict[str, list[Any]]:

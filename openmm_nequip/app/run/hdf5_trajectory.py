@@ -51,7 +51,15 @@ class Hdf5Frames:
         return self._writer.describeNextReport(simulation)
 
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
-        """Write a frame."""
+        """Write a frame.
+
+        Parameters
+        ----------
+        simulation : openmm.app.Simulation
+            The simulation.
+        state : openmm.State
+            Its present state.
+        """
         self._writer.report(simulation, state)
 
     def content(self) -> list[Any]:

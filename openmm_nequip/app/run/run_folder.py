@@ -82,7 +82,15 @@ class RunFolder:
         self._written = AppendDigests([*tables, *(self.trajectory(suffix) for suffix in ("dcd", "xtc"))])
 
     def note_content(self, path: Path, content: Callable[[], list[Any]]) -> None:
-        """Keep with each checkpoint what a function says of a file that does not only grow."""
+        """Keep with each checkpoint what a function says of a file that does not only grow.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+        content : callable
+            Gives a list of plain data.
+        """
         self._written.add(path.name, content)
 
     def set_aside(self, path: Path) -> Path:

@@ -74,6 +74,13 @@ class Committee:
 def check_same_types(paths: Sequence[str], models: Sequence[Model]) -> None:
     """Refuse models of different types.
 
+    Parameters
+    ----------
+    paths : sequence of str
+        Their files.
+    models : sequence of Model
+        The models, in the same order.
+
     Raises
     ------
     ModelFileError

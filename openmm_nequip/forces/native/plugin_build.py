@@ -96,7 +96,14 @@ def build_force() -> Path:
 
 
 def build_platform(platform: GpuPlatform, library: Path) -> Path:
-    """The library of our kernels for a platform, of which ``library`` is OpenMM's.
+    """The library of our kernels for a platform.
+
+    Parameters
+    ----------
+    platform : GpuPlatform
+        Which one.
+    library : pathlib.Path
+        OpenMM's library of it.
 
     Raises
     ------
