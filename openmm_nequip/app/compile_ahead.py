@@ -111,13 +111,17 @@ def _written(arguments: argparse.Namespace) -> Answer:
         raise UsageError("--modifiers belongs to the other modes; TorchScript files are written as the model is")
     if arguments.kernels != "auto" or not arguments.tables:
         raise UsageError("--kernels and --no-tables belong to --mode cache; give them to what runs the file")
+    from ..models import Execution
+    from ..models.graph_inputs import parse_inputs
     from .compiling_facts import write_and_describe
     from .typed_inputs import read_inputs
 
+    modifiers = None if arguments.modifiers is None else tuple(arguments.modifiers)
+    inputs = parse_inputs(read_inputs(arguments.input))
+    execution = Execution(device=arguments.device, compile=False, modifiers=modifiers, inputs=inputs)
     facts = write_and_describe(
-        arguments.mode, arguments.model, arguments.output, arguments.device, read_inputs(arguments.input),
-        arguments.trusted, arguments.overwrite, arguments.modifiers,
-    )  # fmt: skip
+        arguments.mode, arguments.model, arguments.output, execution, arguments.trusted, arguments.overwrite
+    )
     found = facts.get("differences", {})
     lines = [
         ("file", facts["path"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from ..models import Execution, check_execution, format_of, locate, open_model, 
 from ..models.compiling.aot import SUFFIX as PACKAGE_SUFFIX
 from ..models.compiling.aot import write_package
 from ..models.compiling.scripting import SUFFIX, write_script
-from ..models.graph_inputs import parse_inputs
 from ..models.source import sha256_of
 from .new_files import check_new, made_whole
 
@@ -71,12 +69,10 @@ def _files(folder: Path) -> list[Path]:
 def write_and_describe(
     mode: str,
     path: str,
-    output: str | None = None,
-    device: str | None = None,
-    inputs: Mapping[str, int | float] | None = None,
+    output: str | None,
+    execution: Execution,
     trusted: str | None = None,
     overwrite: bool = False,
-    modifiers: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write a model as a compiled file and tell what was made.
 
@@ -89,16 +85,13 @@ def write_and_describe(
     output : str, optional
         File to write, ending as files of the mode do (:data:`SUFFIXES`); the model's name in the current folder by
         default.
-    device : str, optional
-        Where the weights in the file are to be, or what it is compiled for.
-    inputs : mapping of str to number, optional
-        Values of the model's inputs: for the comparison of TorchScript, and a part of what AOTInductor compiles.
+    execution : Execution
+        Device: where the weights in the file are to be, or what it is compiled for. Values of inputs: for the
+        comparison of TorchScript, and a part of what AOTInductor compiles. nequip's modifiers: of AOTInductor alone.
     trusted : str, optional
         SHA-256 that the model file must have.
     overwrite : bool
         Whether a file that is there may be replaced.
-    modifiers : sequence of str, optional
-        nequip's modifiers, of AOTInductor alone.
 
     Returns
     -------
@@ -121,16 +114,15 @@ def write_and_describe(
         raise UsageError(f"--output {output}: the name has to end in {suffix}, by which others know such files")
     check_new([target], overwrite)
     source = locate(path, trusted)
-    named = None if modifiers is None else tuple(modifiers)
-    check_execution(source, Execution(device=device, compile=False, modifiers=named))
-    where, values = parse_device(device), parse_inputs(inputs or {})
+    check_execution(source, execution)
+    where, values = parse_device(execution.device), execution.inputs
     found: dict[str, Any] = {}
     with made_whole([target], overwrite) as scratch:
         made = scratch / target.name
         if mode == "torchscript":
             found["differences"] = asdict(write_script(source, str(made), where, values))
         else:
-            write_package(source, where, made, named or (), values)
+            write_package(source, where, made, execution.modifiers or (), values)
             found["kernels"] = open_model(locate(made), Execution(device=str(where))).info.kernels
     return {
         "path": source.path,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,15 +30,34 @@ from .modifiers import apply_modifiers
 from .targets import MODIFIERS_KEY, OUTPUT_FIELDS, dynamic_shapes, stated_versions
 
 
+class Wish(NamedTuple):
+    """What a compiled file is to be.
+
+    Parameters
+    ----------
+    modifiers, optional
+        As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
+    target : str
+        A target of nequip-compile, which decides what the file takes and gives; empty for ours.
+    carry : bool
+        Whether the file carries the program of the model, if it has one, see :mod:`..carried_program`.
+    """
+
+    modifiers: Sequence[str] = ()
+    optional: bool = False
+    target: str = ""
+    carry: bool = False
+
+
+NOTHING_MORE = Wish()
+
+
 def compile_model(
     source: ModelSource,
     output: str,
     device: str,
-    modifiers: Sequence[str] = (),
-    optional: bool = False,
     inputs: InputValues = (),
-    target: str = "",
-    carry: bool = False,
+    wish: Wish = NOTHING_MORE,
 ) -> None:
     """Write the compiled form of a model to ``output`` after nequip's own check against the eager model.
 
@@ -50,22 +69,18 @@ def compile_model(
         File to write, ending in ``.nequip.pt2``.
     device : str
         ``"cpu"`` or ``"cuda"``.
-    modifiers, optional
-        As in :func:`openmm_nequip.models.compiling.modifiers.apply_modifiers`.
     inputs : tuple of (str, number)
         Values of the model's inputs beside the structure.
-    target : str
-        A target of nequip-compile, which decides what the file takes and gives; empty for ours.
-    carry : bool
-        Whether the file carries the program of the model, if it has one, see :mod:`..carried_program`.
+    wish : Wish
+        What the file is to be.
     """
     from nequip.utils.aot import aot_export_model
     from nequip.utils.aoti_metadata import NEQUIP_AOTI_INPUTS_KEY, NEQUIP_AOTI_OUTPUTS_KEY
 
     model: Any = load_module(source, inputs)
-    carried = _program(model) if carry else None
-    applied = apply_modifiers(model, modifiers, torch.device(device), "aotinductor", optional)
-    how = CompileTarget(list(INPUT_FIELDS), OUTPUT_FIELDS) if not target else compile_target(target)
+    carried = _program(model) if wish.carry else None
+    applied = apply_modifiers(model, wish.modifiers, torch.device(device), "aotinductor", wish.optional)
+    how = CompileTarget(list(INPUT_FIELDS), OUTPUT_FIELDS) if not wish.target else compile_target(wish.target)
     facts = dict(model.metadata)
     metadata = {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in facts.items()}
     metadata |= stated_versions() | {
@@ -117,8 +132,8 @@ def main() -> None:
     source = identify(given.path)
     check_trusted(source, given.sha256)
     inputs = parse_inputs(given.inputs)
-    choices = given.modifiers, given.optional, inputs, given.target, given.carry
-    compile_model(source, given.output, given.device, *choices)
+    wish = Wish(given.modifiers, given.optional, given.target, given.carry)
+    compile_model(source, given.output, given.device, inputs, wish)
 
 
 if __name__ == "__main__":
