@@ -10,7 +10,7 @@ The model deviation of a frame is the largest spread of a force in it, ``max_i s
 References
 ----------
 Y. Zhang et al., DP-GEN: a concurrent learning platform for the generation of reliable deep learning based potential
-energy models, Comput. Phys. Commun. 253, 107206 (2020), eq. 4, https://doi.org/10.1016/j.cpc.2020.107206; with 1/M, as
+energy models, Comput. Phys. Commun. 253, 107206 (2020), https://doi.org/10.1016/j.cpc.2020.107206; with 1/M, as
 its ``model_devi.out`` (``max_devi_f``) has it.
 """
 
