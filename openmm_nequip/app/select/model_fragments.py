@@ -151,7 +151,19 @@ def _molecules(fragment: Fragment, topology: app.Topology, elements: list[str]) 
 
 
 def described(fragments: Sequence[Fragment], kind: str) -> str:
-    """What the frames of a hybrid run are, in words."""
+    """What the frames of a hybrid run are, in words.
+
+    Parameters
+    ----------
+    fragments : sequence of Fragment
+        Of the run.
+    kind : str
+        One of :data:`FRAGMENTS`.
+
+    Returns
+    -------
+    str
+    """
     sizes = sorted({len(fragment.symbols) for fragment in fragments})
     atoms = f"{sizes[0]} atoms" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} atoms"
     count = "one region" if len(fragments) == 1 else f"{len(fragments)} regions, each a frame of its own"
