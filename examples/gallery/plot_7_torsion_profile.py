@@ -139,7 +139,8 @@ along_phi = -thermal * np.log(np.exp(-(surface - surface.min()) / thermal).sum(a
 grid = np.linspace(-180, 180, len(along_phi))
 
 # %%
-# The bands are two standard errors.
+# The bands are two standard errors. Windows and metadynamics agree; the two minima lie alike by model and force field,
+# the barriers do not.
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for one, color, label in (
     (by_model, "#0072b2", "model, umbrella windows"),
