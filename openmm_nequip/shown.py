@@ -28,18 +28,52 @@ def one_line(name: str, facts: Iterable[str]) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and its noun: ``1 atom``, ``2 atoms``."""
+    """A number and its noun: ``1 atom``, ``2 atoms``.
+
+    Parameters
+    ----------
+    count : int
+        The number.
+    noun : str
+        In the singular.
+
+    Returns
+    -------
+    str
+    """
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def few(words: Sequence[Any], between: str = " ") -> str:
-    """The first of many words."""
+    """The first of many words.
+
+    Parameters
+    ----------
+    words : sequence
+        All of them.
+    between : str
+        Stands between two.
+
+    Returns
+    -------
+    str
+    """
     shown = between.join(map(str, words[:_FEW]))
     return shown if len(words) <= _FEW else f"{shown}{between}..."
 
 
 def as_ranges(numbers: Iterable[int]) -> list[str]:
-    """Whole numbers in order, neighbours drawn together: ``["0-21", "30"]``."""
+    """Whole numbers in order, neighbours drawn together: ``["0-21", "30"]``.
+
+    Parameters
+    ----------
+    numbers : iterable of int
+        In the caller's order.
+
+    Returns
+    -------
+    list of str
+    """
     found: list[list[int]] = []
     for number in numbers:
         if found and number == found[-1][1] + 1:
