@@ -140,7 +140,7 @@ ROWS = {
     "cp2k-allegro": Row("CP2K's Allegro of nequip 0.6", "water on graphene", "float32",
                         _cp2k("inputs/mid/Allegro/gra-water-deployed-neq060sp.pth", "inputs/mid/water-gra-film.xyz"),
                         ("--box", "12.8160", "12.3322", "55.0")),
-    "cp2k-mace": Row("CP2K's MACE", "32 copper atoms", "float64",
+    "cp2k-mace": Row("CP2K's MACE", "copper", "float64",
                      _cp2k("inputs/mace/MACE/MACE_scratch_run-3.model-cp2k.pth", "inputs/mace/mace-test.xyz")),
     "nequip-oam-s": Row("NequIP, size of OAM-S, 89 elements", "a crystal of 89 elements", "float32",
                         foundation("S"), ("--units", "angstrom", "eV")),
@@ -258,6 +258,15 @@ def worst(document: dict[str, Any], key: str) -> float | None:
     return max(found) if found else None
 
 
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def written(value: float) -> str:
+    """One digit and a power of ten, which no line end divides."""
+    digit, power = f"{value:.0e}".split("e")
+    return f"{digit}·10{str(int(power)).translate(_SUPERSCRIPT)}" if value else "0"
+
+
 def line(name: str, document: dict[str, Any]) -> str:
     """A row of the page."""
     row = ROWS[name]
@@ -266,13 +275,13 @@ def line(name: str, document: dict[str, Any]) -> str:
     off, shares = [], [0.0]
     for key, (limit, factor) in KINDS.items():
         found = worst(document, key)
-        off.append("–" if found is None else f"{found * factor:.0e}" if found else "0")
+        off.append("–" if found is None else written(found * factor))
         if found is not None:
             shares.append(found / document["tolerance"][limit])
     cells = (
         f"{row.model}, {row.precision}", f"{row.structure}, {document['atoms']} atoms",
         f"{len(answered)}, **{wrong} disagree**" if wrong else len(answered),
-        f"{answered[0]['energy_kj_per_mol'] / EV:.5f}", *off, f"{max(shares):.0e}" if max(shares) else "0",
+        f"{answered[0]['energy_kj_per_mol'] / EV:.5f}", *off, written(max(shares)),
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 

@@ -33,9 +33,19 @@ def counted(count: int, noun: str) -> str:
     Parameters
     ----------
     count : int
+<<<<<<< HEAD
         How many.
     noun : str
         Of one.
+=======
+        The number.
+    noun : str
+        In the singular.
+
+    Returns
+    -------
+    str
+>>>>>>> docs19
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
@@ -48,14 +58,32 @@ def few(words: Sequence[Any], between: str = " ") -> str:
     words : sequence
         All of them.
     between : str
+<<<<<<< HEAD
         What stands between two.
+=======
+        Stands between two.
+
+    Returns
+    -------
+    str
+>>>>>>> docs19
     """
     shown = between.join(map(str, words[:_FEW]))
     return shown if len(words) <= _FEW else f"{shown}{between}..."
 
 
 def as_ranges(numbers: Iterable[int]) -> list[str]:
-    """Whole numbers in order, neighbours drawn together: ``["0-21", "30"]``."""
+    """Whole numbers in order, neighbours drawn together: ``["0-21", "30"]``.
+
+    Parameters
+    ----------
+    numbers : iterable of int
+        In the caller's order.
+
+    Returns
+    -------
+    list of str
+    """
     found: list[list[int]] = []
     for number in numbers:
         if found and number == found[-1][1] + 1:

@@ -80,7 +80,8 @@ with open(folder / "peptide.inp", "w") as file:
 # %%
 # What becomes of it. ``openmm-nequip run --cp2k peptide.inp`` would run it from here.
 translation = read_cp2k(str(folder / "peptide.inp"))
-print(translation.report().replace(str(folder), "."))
+report = translation.report().replace(str(folder), ".").replace(str(data), "data")
+print(report.replace(str(Path.cwd()), "."))
 
 # %%
 # As an OpenMM ``Simulation``, at the start of the dynamics.

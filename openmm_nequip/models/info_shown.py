@@ -18,7 +18,17 @@ def _units(info: ModelInfo) -> str:
 
 
 def info_line(info: ModelInfo) -> str:
-    """A model's facts in one line."""
+    """A model's facts in one line.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        The facts.
+
+    Returns
+    -------
+    str
+    """
     cutoff = "no cutoff" if info.cutoff is None else f"cutoff {info.cutoff:g}"
     types = f"{counted(len(info.type_names), 'type')} ({few(info.type_names)})"
     needs = f"inputs {few([each.name for each in info.inputs])}" if info.inputs else ""
@@ -26,7 +36,18 @@ def info_line(info: ModelInfo) -> str:
 
 
 def info_html(info: ModelInfo) -> str:
-    """A model's facts as a table for a notebook."""
+    """A model's facts as a table for a notebook.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        The facts.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
     by_pair = [
         f"{name}: {few([f'{value:g}' for value in row])}"
         for name, row in zip(info.type_names, info.per_edge_type_cutoff or (), strict=False)
