@@ -33,11 +33,6 @@ def counted(count: int, noun: str) -> str:
     Parameters
     ----------
     count : int
-<<<<<<< HEAD
-        How many.
-    noun : str
-        Of one.
-=======
         The number.
     noun : str
         In the singular.
@@ -45,7 +40,6 @@ def counted(count: int, noun: str) -> str:
     Returns
     -------
     str
->>>>>>> docs19
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
@@ -58,15 +52,11 @@ def few(words: Sequence[Any], between: str = " ") -> str:
     words : sequence
         All of them.
     between : str
-<<<<<<< HEAD
-        What stands between two.
-=======
         Stands between two.
 
     Returns
     -------
     str
->>>>>>> docs19
     """
     shown = between.join(map(str, words[:_FEW]))
     return shown if len(words) <= _FEW else f"{shown}{between}..."
