@@ -11,7 +11,8 @@ ROOT = Path(openmm_nequip.__file__).parent
 #: Layer of each module or package of openmm_nequip; imports go to a lower layer or stay inside a package.
 LAYERS = {
     "_version": 0, "choices": 0, "errors": 0, "kept_error": 0, "upstream": 1, "units": 0,
-    "cache": 0, "cuda_driver": 0, "cxx": 0, "files": 0, "progress": 0, "supervisor": 0, "data": 0, "sealed": 0,
+    "cache": 0, "cuda_driver": 0, "cxx": 0, "files": 0, "progress": 0, "supervisor": 0, "trajectory_loading": 0,
+    "data": 0, "sealed": 0,
     "crystal": 1, "networks": 1, "graph": 1, "kernels": 2,
     "models": 3,
     "devices": 4, "evaluate": 4, "layout": 5,

@@ -10,6 +10,7 @@ import numpy as np
 import openmm.app as app
 import openmm.unit as unit
 
+from ..trajectory_loading import load_frames
 from ..units import BAR_PER_KJ_PER_MOL_PER_NM3, KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
 from .lattice import check_cell
 
@@ -200,12 +201,12 @@ class Crystal:
         Raises
         ------
         ValueError
-            If the trajectory has another number of atoms or no box, or as :meth:`cellToUser`.
+            If the trajectory has another number of atoms or no box, is damaged, or as :meth:`cellToUser`.
         """
         if isinstance(trajectory, (str, os.PathLike)):
             import mdtraj
 
-            trajectory = mdtraj.load(os.fspath(trajectory), top=mdtraj.Topology.from_openmm(self.topology))
+            trajectory = load_frames(trajectory, mdtraj.Topology.from_openmm(self.topology))
         if trajectory.unitcell_vectors is None:
             raise ValueError("the trajectory has no box; write it by a reporter of the periodic simulation")
         frames: list[Atoms] = []

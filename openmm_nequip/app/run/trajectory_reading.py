@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import openmm.app as app
 
+from ...trajectory_loading import load_frames
 from .trajectory_files import count_frames
 
 
@@ -32,12 +33,16 @@ def load_trajectory(path: Path, topology: app.Topology, stride: int = 1, atoms: 
     Returns
     -------
     mdtraj.Trajectory
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
     """
     import mdtraj
 
-    known = {} if path.suffix == ".h5" else {"top": mdtraj.Topology.from_openmm(topology)}
     with silent_stdout():
-        return mdtraj.load(str(path), stride=stride, atom_indices=atoms, **known)
+        return load_frames(path, mdtraj.Topology.from_openmm(topology), stride, atoms)
 
 
 def load_last_frame(path: Path, topology: app.Topology) -> np.ndarray:
