@@ -160,4 +160,4 @@ def test_the_digest_covers_every_file():
     folder = Path(__file__).parents[1] / "openmm_nequip" / "kernels"
     assert re.fullmatch("[0-9a-f]{64}", generator())
     kinds = {path.suffix for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
-    assert kinds <= {".py", ".hpp", ".cpp", ".md"}, "a new kind of file belongs into the digest"
+    assert kinds <= {".py", ".hpp", ".cpp", ".cc", ".md"}, "a new kind of file belongs into the digest"
