@@ -147,8 +147,15 @@ def main() -> None:
         sys.exit("NVRTC, ptxas or nvdisasm is not in this environment; use one with a CUDA build of torch")
     compiler, names = Nvrtc(library), sys.argv[1:] or list(MODELS)
     cases = [(name, 1) for name in names] + [(names[0], warps) for warps in MORE_WARPS]
+    rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        rows = [measure(name, warps, compiler, Path(folder)) for name, warps in tqdm(cases)]
+        for name, warps in tqdm(cases):  # wide models take minutes: what is there is kept
+            rows.append(measure(name, warps, compiler, Path(folder)))
+            OUTPUT.write_text(table(rows, compiler.version), encoding="utf-8")
+
+
+def table(rows: list[list[str]], version: str) -> str:
+    """The file's text."""
     head = [
         "model", "warps an atom", "atoms a group", "launches a step",
         f"most registers, sm_{'/'.join(map(str, ARCHITECTURES))}", "bytes spilled", "shared memory, KiB",
@@ -157,7 +164,7 @@ def main() -> None:
     lines = [
         "# The native force's kernels, counted",
         "",
-        f"Written by `benchmarks/gpu_counts.py` with NVRTC {compiler.version} and OpenMM's options "
+        f"Written by `benchmarks/gpu_counts.py` with NVRTC {version} and OpenMM's options "
         "(`--use_fast_math`, mixed precision); no GPU ran them.",
         "Models: l_max, features, layers; random weights but for the shipped one. Instructions: machine code (sm_90)",
         "that a warp runs for an edge within the cutoff, summed over the layers; 32 channels at a time, so wider ones",
@@ -167,7 +174,7 @@ def main() -> None:
         f"|{'---|' * len(head)}",
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
-    OUTPUT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

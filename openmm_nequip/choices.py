@@ -1,7 +1,9 @@
 """Values that options may take and names that stand in Systems; imports nothing, so the command line can show them."""
 
+#: ``backend=`` for the force of our own.
+NATIVE = "Native"
 #: ``backend=``.
-BACKENDS = ("auto", "Native", "PythonForce", "TorchForce", "PythonTorchForce")
+BACKENDS = ("auto", NATIVE, "PythonForce", "TorchForce", "PythonTorchForce")
 #: OpenMM's platforms on GPUs, the fastest first.
 GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
 #: ``kernels=``.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ...cache import write_atomically
-from ...choices import BACKENDS, GPU_PLATFORMS
+from ...choices import BACKENDS, GPU_PLATFORMS, NATIVE
 from ...evaluate.placement import Placement
 from ...files import folder_obstacle
 from ...forces import choose_backend
@@ -33,7 +33,7 @@ from .bench_picture import draw
 from .bench_report import table
 from .bench_settings import DEFAULT_OUTPUT, BenchSettings
 from .bench_systems import build_system
-from .contenders import Contender, Subject, bare, device_of, ours
+from .contenders import Contender, Subject, bare, device_of, ours, own_force
 from .limits import Limits
 from .one_size import measure_size, reason_of
 from .peers import make_peers
@@ -141,7 +141,11 @@ def _prepare(
         for platform in platforms
         if device_of(platform) == device
         for backend in backends
+        if backend != NATIVE
     ]
+    if NATIVE in backends:
+        with_gpu = platforms if settings.backends else platforms_with_gpu()
+        contenders += [own_force(subject, platform) for platform in platforms if platform in with_gpu]
     fastest = min(platforms, key=lambda name: _FASTEST.index(name) if name in _FASTEST else len(_FASTEST))
     contenders += make_peers(subject, settings.peers, fastest, compiled="none" in kernels)
     document: dict[str, Any] = {
@@ -192,7 +196,7 @@ def _usable_backends(settings: BenchSettings, subject: Subject, left_out: list[d
     nobody = Placement(0, np.zeros(0, dtype=np.int64))
     spec = PotentialSpec(subject.source, subject.units, nobody, False, skin_in_nm(None))
     found = []
-    without_gpu = () if platforms_with_gpu() else ("Native",)  # which then is a PythonForce by another way
+    without_gpu = () if platforms_with_gpu() else (NATIVE,)  # which then is a PythonForce by another way
     for name in settings.backends or tuple(name for name in BACKENDS if name not in ("auto", *without_gpu)):
         try:
             found.append(choose_backend(name, spec))

@@ -10,7 +10,7 @@ import openmm
 import openmm.unit as unit
 from openmmml import MLPotential
 
-from ...choices import POTENTIAL_NAME
+from ...choices import NATIVE, POTENTIAL_NAME
 from ...errors import UnavailableError
 from ...evaluate.cuda_graphs import with_graphs
 from ...models import Execution, Model, ModelSource, format_of, open_model, read_info
@@ -188,6 +188,8 @@ def ours(subject: Subject, variant: str, platform: str, backend: str) -> Contend
     -------
     Contender
     """
+    if backend == NATIVE:
+        return own_force(subject, platform)
     device = device_of(platform)
 
     def prepare(bench: BenchSystem) -> Runner:
@@ -217,6 +219,44 @@ def ours(subject: Subject, variant: str, platform: str, backend: str) -> Contend
         platform=platform,
         backend=backend,
         device=device,
+    )
+
+
+def own_force(subject: Subject, platform: str) -> Contender:
+    """This package's own force, which has a way of its own to run a model: no variant, no device of torch's.
+
+    Parameters
+    ----------
+    subject : Subject
+        The model.
+    platform : str
+        OpenMM platform.
+
+    Returns
+    -------
+    Contender
+    """
+
+    def prepare(bench: BenchSystem) -> Runner:
+        potential = MLPotential(POTENTIAL_NAME, modelPath=subject.source.path, trusted=subject.source.sha256)
+        system = potential.createSystem(
+            bench.topology,
+            removeCMMotion=False,
+            backend=NATIVE,
+            lengthScale=subject.units.length,
+            energyScale=subject.units.energy,
+            modelInputs=read_info(subject.source).sample_inputs,
+        )
+        return MDRunner(bench, system, platform, subject.threads)
+
+    return Contender(
+        f"openmm-nequip, own force, {platform}",
+        OURS,
+        f"MLPotential('nequip'), {NATIVE}, LangevinMiddleIntegrator",
+        prepare,
+        platform=platform,
+        backend=NATIVE,
+        device=device_of(platform),
     )
 
 

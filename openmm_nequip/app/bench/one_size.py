@@ -218,7 +218,8 @@ def _parts(
     parts: dict[str, Runner] = {}
     for platform in dict.fromkeys(each.platform for each in measured if each.platform is not None):
         parts[mm_name(platform)] = empty(subject, platform)(bench)
-    for variant, device in dict.fromkeys((str(each.variant), each.device) for each in measured):
+    variants = ((each.variant, each.device) for each in measured if each.variant is not None)
+    for variant, device in dict.fromkeys(variants):
         model = subject.model_in_steps(variant, device, bench.n_atoms)
         parts[list_name(variant, device)] = ListRunner(bench, model, subject.units)
     return parts
@@ -256,6 +257,6 @@ def _names(contender: Contender, contenders: list[Contender]) -> dict[str, str |
     platform = contender.platform
     return {
         "mm": None if platform is None else mm_name(platform),
-        "list": list_name(str(contender.variant), contender.device),
+        "list": None if contender.variant is None else list_name(contender.variant, contender.device),
         "model": limits[0] if limits else None,
     }
