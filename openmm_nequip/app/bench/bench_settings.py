@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...choices import BACKENDS
-from ..platforms import present_platforms
 from ..run.run_config import MOST_THREADS
 
 #: Ways to run a model, by the name given to ``--kernels``, as keywords of :func:`openmm_nequip.load_model`.
@@ -78,6 +77,8 @@ class BenchSettings:
     trusted: str | None = None
 
     def __post_init__(self) -> None:
+        from ..platforms import present_platforms  # OpenMM, which the command line does without
+
         if not self.sizes:
             raise ValueError("sizes is empty; give at least one number of atoms")
         for size in self.sizes:
