@@ -176,6 +176,7 @@ def compile_in_worker(source: ModelSource, device: torch.device, target: Path, o
     CompileError
         If there is no compiler or the compilation fails.
     """
+    target = target.absolute()  # the worker has another current folder
     command = find_compiler()
     if command is None:
         raise CompileError(missing_compiler())
