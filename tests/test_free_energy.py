@@ -180,7 +180,7 @@ def test_a_harmonic_toy_within_its_error():
 def test_the_stated_error_is_the_scatter():
     """The spread of repeated estimates is the error that each states, also where samples are correlated."""
     results = []
-    for seed in range(40):
+    for seed in range(25):
         reduced, exact = harmonic(300, [0.0, 0.5, 1.0], seed)
         # Each frame five times over: a correlation time of 2.5 frames that has to be noticed.
         found = free_energy.estimate(np.repeat(reduced, 5, axis=1), [1500] * 3)

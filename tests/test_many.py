@@ -164,14 +164,16 @@ def kill_a_worker(psutil, pid, output):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for process in psutil.Process(pid).children(recursive=True):
-            words = " ".join(process.cmdline()) if process.is_running() else ""
-            if "openmm_nequip run" not in words or "supervisor" in words:
+            try:
+                words = process.cmdline()
+                if "openmm_nequip run" not in " ".join(words) or any("supervisor" in word for word in words):
+                    continue
+                if os.path.exists(f"{words[words.index('--output') + 1]}/checkpoint.chk"):
+                    # The run's parent is its supervisor, and that one's the worker.
+                    os.kill(process.parent().ppid(), signal.SIGKILL)
+                    return
+            except psutil.Error:  # it ended meanwhile
                 continue
-            folder = process.cmdline()[process.cmdline().index("--output") + 1]
-            if os.path.exists(f"{folder}/checkpoint.chk"):
-                # The run's parent is its supervisor, and that one's the worker.
-                os.kill(process.parent().ppid(), signal.SIGKILL)
-                return
         time.sleep(0.05)
     raise AssertionError("no run had written a checkpoint")
 
