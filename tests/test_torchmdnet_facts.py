@@ -51,8 +51,8 @@ def test_an_ensemble_is_told_from_a_package_by_content(tmp_path):
     with pytest.raises(openmm_nequip.ModelFileError, match=r"bad.zip, b.ckpt is no TorchMD-Net checkpoint"):
         info_of(tmp_path / "bad.zip")
     package = os.path.join(os.path.dirname(__file__), "data/tiny-nequip.nequip.zip")
-    with pytest.raises(openmm_nequip.ModelFileError, match="is an ensemble of TorchMD-Net checkpoints, and .* package"):
-        locate([members[0], package])
+    with pytest.raises(openmm_nequip.ModelFileError, match="0.ckpt and .* are no committee: they differ in types"):
+        read_info(locate([members[0], package]))
 
 
 @pytest.mark.parametrize("found, words", [(None, "which is not installed"), ("2.4.14", ">= 3.1, and 2.4.14 is")])
