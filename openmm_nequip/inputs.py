@@ -6,6 +6,7 @@
 
     translation = read_cp2k("water.inp")  # or read_gromacs("md.mdp", "conf.gro", "topol.top", "index.ndx")
     print(translation.report())
+    translation.write_made()  # files that the input holds within itself, such as &COORD, into the run folder
     simulation = make_simulation(translation.all_settings())
 """
 

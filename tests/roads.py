@@ -57,6 +57,7 @@ class Kind(NamedTuple):
     needs: str = ""  #: distribution or folder without which there is nothing to try
     elements: tuple[str, str, str] = ("O", "H", "H")  #: of a molecule with the shape of water
     stretch: float = 1.0  #: of its bonds
+    committee: tuple[str, ...] = ()  #: further models
 
 
 def _shipped(name: str) -> Callable[[Path], str]:
@@ -92,6 +93,8 @@ KINDS = {
     "allegro-zip": Kind("Allegro, package `.nequip.zip`", _shipped("tiny-allegro.nequip.zip")),
     "allegro-pth": Kind("Allegro, TorchScript `.nequip.pth`", _shipped("tiny-allegro.nequip.pth")),
     "allegro-pt2": Kind("Allegro, AOTInductor `.nequip.pt2`", _compiled("tiny-allegro", "pair_nequip")),
+    "committee": Kind("committee, of a NequIP and an Allegro model", _shipped("tiny-nequip.ckpt"),
+                      committee=(str(DATA / "tiny-allegro.nequip.zip"),)),
     "cp2k-05": Kind("CP2K: NequIP deployed by nequip 0.5", _published("water-deployed-neq060sp.pth"), needs="cp2k"),
     "cp2k-056": Kind("CP2K: the same, float64", _published("inputs/seed/NequIP/water-double.pth"), needs="cp2k"),
     "cp2k-016": Kind("CP2K: NequIP of nequip 0.16", _published("waterscan-neq0.16.nequip.pth"), needs="cp2k"),
@@ -188,14 +191,16 @@ def walk(kind: Kind, folder: Path) -> dict[str, str]:
         By the names of :data:`ROADS`.
     """
     path = kind.make(folder)
-    options = dict(zip(("lengthUnit", "energyUnit"), kind.units, strict=False))
+    options: dict[str, Any] = dict(zip(("lengthUnit", "energyUnit"), kind.units, strict=False))
     declared = [*(("--module-inputs", *kind.inputs) if kind.inputs else ())]
     units = [*(("--units", *kind.units) if kind.units else ())]
+    further = [*(("--committee", *kind.committee) if kind.committee else ())]
     if kind.module is not None:
         potential = openmm_nequip.potential_from(kind.module(), kind.inputs, units=kind.units)
     else:
-        potential = MLPotential("nequip", modelPath=path, **({"moduleInputs": kind.inputs} if kind.inputs else {}),
-                                **options)  # fmt: skip
+        options |= {"moduleInputs": kind.inputs} if kind.inputs else {}
+        options |= {"committee": list(kind.committee)} if kind.committee else {}
+        potential = MLPotential("nequip", modelPath=path, **options)
     topology, positions = molecules(kind)
     structure = folder / "structure.pdb"
     with open(structure, "w") as file:
@@ -212,7 +217,7 @@ def walk(kind: Kind, folder: Path) -> dict[str, str]:
 
     found["XML"] = same(energy_of(openmm_nequip.read_system(openmm.XmlSerializer.serialize(system)), positions))
     found["copy"] = same(energy_of(copy.deepcopy(system), positions))
-    code, text = command("energy", path, str(structure), *declared, *units, "--json")
+    code, text = command("energy", path, str(structure), *declared, *units, *further, "--json")
     found["energy"] = same(json.loads(text)["energy_kj_per_mol"]) if code == 0 else f"exit code {code}"
     code, text = command("info", path, *declared, "--json")
     facts = json.loads(text) if code == 0 else {}
@@ -220,7 +225,7 @@ def walk(kind: Kind, folder: Path) -> dict[str, str]:
     found["info"] = "yes" if told else f"exit code {code}"
     found["hybrid"] = _mixed(kind, potential, positions, same)
     found["run"], found["restart"] = _runs(
-        ["--model", path, "--structure", str(structure), *declared, *units], folder / "run", energy, allowed
+        ["--model", path, "--structure", str(structure), *declared, *units, *further], folder / "run", energy, allowed
     )
     return {road: found[road] for road in ROADS}
 
