@@ -6,6 +6,7 @@ more, with the program of the model and its own answers; whoever does not know i
 
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
 
@@ -19,7 +20,7 @@ from .own_answers import References
 from .source import ModelSource
 
 #: How the name of the entry ends.
-ENTRY = "extra/openmm-nequip-program.npz"
+ENTRY = "extra/openmm-nequip-program.npz.base64"
 
 
 def add_program(path: str, program: Program, references: References) -> None:
@@ -39,7 +40,8 @@ def add_program(path: str, program: Program, references: References) -> None:
     np.savez(content, **{name: np.frombuffer(part, dtype=np.uint8) for name, part in parts.items()})  # type: ignore[arg-type]
     with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
         folder = archive.namelist()[0].split("/")[0]
-        archive.writestr(f"{folder}/{ENTRY}", content.getvalue())
+        # torch reads what is under extra/ as text.
+        archive.writestr(f"{folder}/{ENTRY}", base64.b64encode(content.getvalue()))
 
 
 def carries_program(source: ModelSource) -> bool:
@@ -85,7 +87,7 @@ def read_program(source: ModelSource) -> tuple[Program, References]:
     if content is None:
         raise NotFusableError("it carries no program of its model")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        with np.load(io.BytesIO(base64.b64decode(content, validate=True)), allow_pickle=False) as stored:
             program, references = bytes(stored["program"]), References.unpack(bytes(stored["references"]))
     except (OSError, EOFError, KeyError, ValueError) as error:
         raise NotFusableError(f"the program in it cannot be read ({error}); compile the model again") from error

@@ -58,7 +58,8 @@ INLINE void multiply_rows(int n_in, int n_out, const real* const* inputs, const 
 
 // outputs[r] += inputs[r] matrix for n rows; the matrix is (n_in, n_out). Up to 8 rows of 2 vectors at a time: of 32 registers
 // (AVX-512) their sums take 16; with 16 registers a few of them go to the stack, which still costs less than fewer rows.
-[[maybe_unused]] static void multiply(int n, int n_in, int n_out, const real* const* inputs, const real* matrix, real* const* outputs) {
+[[maybe_unused]] static void
+multiply(int n, int n_in, int n_out, const real* const* inputs, const real* matrix, real* const* outputs) {
   int r = 0;
   for (; r + 8 <= n; r += 8) multiply_rows<8>(n_in, n_out, inputs + r, matrix, outputs + r);
   for (; r + 4 <= n; r += 4) multiply_rows<4>(n_in, n_out, inputs + r, matrix, outputs + r);
