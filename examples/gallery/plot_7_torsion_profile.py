@@ -139,8 +139,9 @@ along_phi = -thermal * np.log(np.exp(-(surface - surface.min()) / thermal).sum(a
 grid = np.linspace(-180, 180, len(along_phi))
 
 # %%
-# The bands are two standard errors. Windows and metadynamics agree; the two minima lie alike by model and force field,
-# the barriers do not.
+# The bands are two standard errors. In a run of this page, metadynamics lay within or near the band of the windows over
+# most of the circle, and the two minima were at like places by model and force field, the barriers were not. Runs this
+# short do not see everything: an answer to publish needs longer windows and more than one seed.
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for one, color, label in (
     (by_model, "#0072b2", "model, umbrella windows"),
