@@ -72,19 +72,48 @@ def load_frames(path: str | os.PathLike[str], topology: Any, stride: int = 1, at
     return mdtraj.load(name, stride=stride, atom_indices=atoms, top=topology)
 
 
+def read_elsewhere(script: str, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that reads a file, in a process of its own, for as long as a file of that size may take.
+
+    Parameters
+    ----------
+    script : str
+        Path of the script; its first argument is the file.
+    name : str
+        The file.
+    arguments : str
+        More arguments.
+
+    Returns
+    -------
+    subprocess.CompletedProcess
+        With what it printed; ended by a signal, its exit code is negative.
+
+    Raises
+    ------
+    ValueError
+        If it does not come to an end.
+    """
+    patience = _PATIENCE_S + _S_PER_BYTE * (os.path.getsize(name) if os.path.isfile(name) else 0)
+    command = [sys.executable, script, name, *arguments]
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"reading it took more than {patience:.0f} s") from None
+
+
 def _from_another_process(name: str, stride: int, atoms: np.ndarray | None) -> Any:
     """Positions, times and boxes."""
     with tempfile.TemporaryDirectory(prefix="openmm-nequip-") as folder:
         arrays, wanted = os.path.join(folder, "arrays.npz"), os.path.join(folder, "atoms.npy")
-        command = [sys.executable, os.path.abspath(__file__), name, arrays, str(stride)]
+        arguments = [arrays, str(stride)]
         if atoms is not None:
             np.save(wanted, atoms)
-            command.append(wanted)
-        patience = _PATIENCE_S + _S_PER_BYTE * (os.path.getsize(name) if os.path.isfile(name) else 0)
+            arguments.append(wanted)
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience)
-        except subprocess.TimeoutExpired:
-            raise ValueError(f"trajectory {name} is damaged: reading it took more than {patience:.0f} s") from None
+            done = read_elsewhere(os.path.abspath(__file__), name, *arguments)
+        except ValueError as error:
+            raise ValueError(f"trajectory {name} is damaged: {error}") from None
         if done.returncode < 0:
             raise ValueError(
                 f"trajectory {name} is damaged: mdtraj's reader of it was ended by signal {-done.returncode}; put a "

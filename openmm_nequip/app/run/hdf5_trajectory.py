@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import openmm
 import openmm.app as app
 
+from ...trajectory_loading import read_elsewhere
 from .hdf5_recovery import add_rows, content_digest
 from .run_folder import written_atomically
 
 _SCRIPT = Path(__file__).with_name("hdf5_recovery.py")
-#: Seconds that copying may take at least, and more for each byte (10 MB/s).
-_PATIENCE_S, _S_PER_BYTE = 120.0, 1e-7
 
 
 class Hdf5Frames:
@@ -101,12 +97,7 @@ def renew(path: Path, frames: int, noted: Any, topology: app.Topology) -> None:
     from mdtraj.formats import HDF5TrajectoryFile
 
     with written_atomically(path) as scratch:
-        command = [sys.executable, str(_SCRIPT), str(path), str(scratch), str(frames)]
-        patience = _PATIENCE_S + _S_PER_BYTE * os.path.getsize(path)
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=patience, stdin=subprocess.DEVNULL)
-        except subprocess.TimeoutExpired:
-            raise ValueError(f"reading it took more than {patience:.0f} s") from None
+        done = read_elsewhere(str(_SCRIPT), str(path), str(scratch), str(frames))
         try:
             found = json.loads(done.stdout.splitlines()[-1])
         except (ValueError, IndexError):

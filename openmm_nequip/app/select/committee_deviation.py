@@ -10,8 +10,10 @@ import numpy as np
 import openmm.app as app
 
 from ...errors import ModelFileError, UsageError
+from ...evaluate.spread import force_spread
 from ...models import Model
 from ...models.units_in_force import log_units, units_of
+from ...progress import progress_bar
 from ...units import KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM, resolve_units
 from ..accuracy.frame_answers import FrameEvaluator, load_for_frames
 from ..accuracy.labelled_frames import LabelledFrame
@@ -111,10 +113,9 @@ def deviation_of(forces: np.ndarray) -> float:
 
     References
     ----------
-    L. Zhang et al., Phys. Rev. Materials 3, 023804 (2019): the root of the mean square distance from the mean force.
+    As :mod:`openmm_nequip.evaluate.spread`.
     """
-    off = forces - forces.mean(axis=0)
-    return float(np.sqrt((off**2).sum(axis=2).mean(axis=0)).max())
+    return float(force_spread(forces).max())
 
 
 def with_deviations(candidates: Sequence[Candidate], committee: Committee) -> list[Candidate]:
@@ -131,7 +132,5 @@ def with_deviations(candidates: Sequence[Candidate], committee: Committee) -> li
     -------
     list of Candidate
     """
-    from tqdm.auto import tqdm
-
-    bar = tqdm(candidates, desc="committee", disable=None, leave=False)
+    bar = progress_bar(candidates, desc="committee", leave=False)
     return [replace(each, deviation=deviation_of(committee.forces(each))) for each in bar]

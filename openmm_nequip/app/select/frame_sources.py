@@ -31,8 +31,7 @@ logger = logging.getLogger(__name__)
 
 #: Files that hold coordinates alone, and need a topology.
 COORDINATES = (".dcd", ".xtc", ".trr", ".nc", ".h5")
-#: What a committee writes into a run folder, and names of a deviation, the second one in files of others.
-DEVIATIONS, SELECTED = "deviation.csv", "selected.extxyz"
+#: Names of a deviation: that of a committee's run, and one in files of others.
 DEVIATION_KEYS = (DEVIATION_KEY, "deviation")
 #: Its mark of the atoms that the models describe.
 _MODEL_ATOM = "model_atom"
@@ -206,7 +205,7 @@ def _of_run(name: str, reading: Reading) -> FrameSource:
         raise RunFolderError(f"{name} holds no run; give a folder that `run` has written, or a trajectory file", name)
     config = make_config(read_toml(folder.config))
     trajectory = next((folder.trajectory(s) for s in TRAJECTORIES if folder.trajectory(s).exists()), None)
-    if not folder.start.exists() or (trajectory is None and not (folder.path / SELECTED).exists()):
+    if not folder.start.exists() or (trajectory is None and not folder.selected.exists()):
         raise RunFolderError(f"{name} has no trajectory; let the run produce frames first", name)
     topology = app.PDBFile(str(folder.start)).topology
     fragments = [] if config.ml_atoms is None else fragments_of(folder, config, topology, reading.fragments)
@@ -215,15 +214,15 @@ def _of_run(name: str, reading: Reading) -> FrameSource:
     found: list[Candidate] = []
     if trajectory is not None:
         refuse_damaged(folder, trajectory)
-        known = read_deviations(folder.path / DEVIATIONS)
+        known = read_deviations(folder.deviation)
         frames = _load(str(trajectory), trajectory, topology, particles)
         positions, boxes = _places(frames)
         for i in _wanted(str(trajectory), len(frames), reading.frames):
             # A run writes its first frame after so many steps of production.
             deviation = known.get((i + 1) * config.report_interval)
             found += cutter.cut(i, positions[i], boxes[i], deviation)
-    kept = _kept(folder.path / SELECTED, cutter)
-    notes = [f"{len(kept)} frames are from {folder.path / SELECTED}"] if kept else []
+    kept = _kept(folder.selected, cutter)
+    notes = [f"{len(kept)} frames are from {folder.selected}"] if kept else []
     found += kept
     if not fragments:
         return FrameSource(name, found, notes=notes)
