@@ -14,6 +14,7 @@ from ..errors import KernelsError, NotFusableError
 from .allegro_program import AllegroProgram
 from .backend import Backend, CodeTarget
 from .cpu import CPU
+from .mixing_program import MixingProgram
 from .pair_functions import tabulate_pairs
 from .program import NequIPProgram, Program
 from .read import read_model
@@ -174,7 +175,7 @@ def tabulate_program(program: Program) -> list[Table] | None:
     ValueError
         If the promise of the tables cannot be kept.
     """
-    if isinstance(program, AllegroProgram):
+    if isinstance(program, (AllegroProgram, MixingProgram)):
         return tabulate_pairs(program)
     if not isinstance(program, NequIPProgram):
         raise TypeError(f"got a {type(program).__name__}, expected a program of a family that is known")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .allegro_program import AllegroProgram, Mlp, Splines
+from .mixing_program import MixingProgram
 from .read.probing import ACTIVATIONS
 from .tables import MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives, deviation, probes
 
@@ -28,6 +29,8 @@ _TOGETHER = 16
 _GROWTH = (1.05, 4.0)
 #: Largest value at the cutoff, relative to the largest anywhere, that is rounding on a function that ends there.
 _ENDED = 1e-12
+#: Value, slope and curvature of a polynomial cutoff end there; further derivatives need not.
+_ENDING = 3
 
 
 def hidden_form(mlp: Mlp) -> Mlp:
@@ -37,20 +40,24 @@ def hidden_form(mlp: Mlp) -> Mlp:
     return Mlp([*mlp.matrices, np.eye(mlp.matrices[0].shape[1])], ("identity", 1.0))
 
 
-def two_body_matrix(program: AllegroProgram) -> np.ndarray:
+def two_body_matrix(program: AllegroProgram | MixingProgram) -> np.ndarray:
     """From the embedding h of a pair to its row.
 
     Parameters
     ----------
-    program : AllegroProgram
+    program : AllegroProgram or MixingProgram
         The model.
 
     Returns
     -------
     numpy.ndarray, (n_scalars, n_row) float64
         Columns: weights of the tensors (n_orders, n_channels), weights of the environment (n_orders, n_channels), then
-        inputs of the first activation of every latent network, and of the readout.
+        inputs of the first activation of every latent network, and of the readout. Where channels are mixed, the
+        weights of the other environments stand before the inputs of the network of their layer; and with an envelope
+        there is a row and a column more, the first, for the envelope itself.
     """
+    if isinstance(program, MixingProgram):
+        return _mixing_matrix(program)
     rows = len(program.scalars)
     features = program.n_features
     networks = [hidden_form(mlp) for mlp in (*program.latents, program.readout)]
@@ -62,6 +69,20 @@ def two_body_matrix(program: AllegroProgram) -> np.ndarray:
         ],
         axis=1,
     )
+
+
+def _mixing_matrix(program: MixingProgram) -> np.ndarray:
+    networks = [hidden_form(mlp).matrices[0] for mlp in (*program.latents, program.readout)]
+    rows = program.features[0]
+    parts = [program.tensor.reshape(rows, -1)]
+    for environment, network in zip(program.environments, networks, strict=False):
+        parts += [environment[:rows].reshape(rows, -1), network[:rows]]
+    matrix = np.concatenate([*parts, networks[-1][:rows]], axis=1)
+    if not program.envelope:
+        return matrix
+    found = np.zeros((rows + 1, matrix.shape[1] + 1))
+    found[0, 0], found[1:, 1:] = 1.0, matrix
+    return found
 
 
 def _spline_function(splines: Splines) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -79,14 +100,15 @@ class PairFunctions:
 
     Parameters
     ----------
-    program : AllegroProgram
+    program : AllegroProgram or MixingProgram
         The model.
     pairs : sequence of tuple of int
         Types of centre and neighbour.
     """
 
-    def __init__(self, program: AllegroProgram, pairs: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, program: AllegroProgram | MixingProgram, pairs: Sequence[tuple[int, int]]) -> None:
         basis = program.basis
+        self._envelope = isinstance(program, MixingProgram) and program.envelope
         self.count = len(pairs)
         self._basis = _spline_function(basis) if isinstance(basis, Splines) else bessel_function(basis)
         self._first = torch.from_numpy(np.concatenate([program.pairs[pair] for pair in pairs], axis=1))
@@ -95,9 +117,13 @@ class PairFunctions:
         self._last = torch.from_numpy(two_body_matrix(program))
 
     def _embedding(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = (self._basis(x) @ self._first).view(len(x), self.count, -1)
+        basis = self._basis(x)
+        hidden = (basis @ self._first).view(len(x), self.count, -1)
         for matrix in self._matrices:
             hidden = ACTIVATIONS[self._activation](hidden) * self._factor @ matrix
+        if self._envelope:  # the last but one of the functions of the basis
+            envelope = basis[:, -2, None, None]
+            hidden = torch.cat([envelope.expand(-1, self.count, 1), envelope * hidden], dim=2)
         return hidden
 
     def derivatives(self, x: torch.Tensor, order: int) -> list[torch.Tensor]:
@@ -140,7 +166,7 @@ def hermite_of_degree(functions: PairFunctions, knots: int, degree: int) -> np.n
     x = torch.linspace(0, 1, knots + 1, dtype=torch.float64)
     found = [d.numpy() / knots**i for i, d in enumerate(functions.derivatives(x, (degree - 1) // 2))]
     if np.abs(found[0][-1]).max() <= _ENDED * np.abs(found[0]).max():
-        for values in found:  # they end at the cutoff, and beyond it all is zero
+        for values in found[:_ENDING]:  # they end at the cutoff, and beyond it all is zero
             values[-1] = 0.0
     ends = np.stack([*(values[:-1] for values in found), *(values[1:] for values in found)])
     flat = _hermite_matrix(degree) @ ends.reshape(degree + 1, -1)
@@ -168,18 +194,20 @@ def _finer(table: Table, promised: tuple[float, float]) -> float:
     return min(max(value, slope, _GROWTH[0]), _GROWTH[1])
 
 
-def table_bytes(program: AllegroProgram, knots: int) -> float:
+def table_bytes(program: AllegroProgram | MixingProgram, knots: int) -> float:
     """Size of all tables of a model with so many knots."""
     width = two_body_matrix(program).shape[1]
     return program.n_types**2 * knots * (DEGREE + 1.0) * width * np.dtype(program.dtype).itemsize
 
 
-def tabulate_pairs(program: AllegroProgram, pairs: Sequence[tuple[int, int]] | None = None) -> list[Table] | None:
+def tabulate_pairs(
+    program: AllegroProgram | MixingProgram, pairs: Sequence[tuple[int, int]] | None = None
+) -> list[Table] | None:
     """Tables of all pairs of types, with one grid.
 
     Parameters
     ----------
-    program : AllegroProgram
+    program : AllegroProgram or MixingProgram
         The model.
     pairs : sequence of tuple of int, optional
         Types of centre and neighbour; all by default, row by row.

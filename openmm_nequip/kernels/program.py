@@ -1,7 +1,8 @@
 """What a fused model computes, as plain numbers: irreps, paths and weights, with no torch module left in it.
 
-:class:`Program` is what all families have; :class:`NequIPProgram` is that of NequIP models, and
-:class:`.allegro_program.AllegroProgram` that of Allegro models.
+:class:`Program` is what all families have; :class:`NequIPProgram` is that of NequIP models,,
+:class:`.allegro_program.AllegroProgram` that of Allegro models, and :class:`.mixing_program.MixingProgram` that of Allegro
+models of nequip <= 0.6.
 """
 
 from __future__ import annotations
@@ -185,16 +186,19 @@ class Bessel:
         Exponent p of the polynomial cutoff.
     factor : float
         Factor of all functions.
+    constants : bool
+        Whether two functions stand behind them: the cutoff itself, and 1.
     """
 
     roots: np.ndarray
     power: float
     factor: float
+    constants: bool = False
 
     @property
     def size(self) -> int:
         """Number of functions."""
-        return len(self.roots)
+        return len(self.roots) + 2 * self.constants
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

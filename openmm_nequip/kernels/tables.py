@@ -78,7 +78,10 @@ def bessel_function(basis: Bessel) -> Callable[[torch.Tensor], torch.Tensor]:
 
     def functions(x: torch.Tensor) -> torch.Tensor:
         envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
-        return _sinc(torch.pi * x[:, None] * roots) * roots * envelope[:, None] * basis.factor
+        found = _sinc(torch.pi * x[:, None] * roots) * roots * envelope[:, None] * basis.factor
+        if not basis.constants:
+            return found
+        return torch.cat([found, envelope[:, None], torch.ones_like(envelope)[:, None]], dim=1)
 
     return functions
 

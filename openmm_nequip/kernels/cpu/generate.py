@@ -14,6 +14,7 @@ import numpy as np
 
 from ..allegro_program import AllegroProgram
 from ..backend import Generated
+from ..mixing_program import MixingProgram
 from ..program import NequIPProgram, Program
 from ..tables import Table
 from .allegro import ALLEGRO_STEP
@@ -21,6 +22,8 @@ from .allegro.allegro_code import allegro_include
 from .convolution_code import Convolution, backward_code, forward_code
 from .harmonics_code import Couplings, harmonics_code
 from .layer_code import array_code, first_features, layer_code, readout_code
+from .mixing import MIXING_STEP
+from .mixing.mixing_code import mixing_include
 from .packing import Blob, LayerRows, choose_lanes, lay_out
 from .radial_code import COEFFICIENTS, basis_constants, network_code, repulsion_lines, table_code
 
@@ -32,7 +35,7 @@ _TILE_BYTES = 128 * 1024
 _HEADERS = ("edges.hpp", "radial_weights.hpp", "network.hpp")
 NEQUIP_STEP = "layered_step.hpp"
 #: Folders of headers, beside this file.
-_FOLDERS = (".", "allegro")
+_FOLDERS = (".", "allegro", "mixing")
 _INCLUDE = re.compile(r'#include "([\w.]+)"')
 
 
@@ -60,6 +63,9 @@ def generate(program: Program, tables: list[Table] | None, vector_bytes: int) ->
     if isinstance(program, AllegroProgram):
         text, weights, own = allegro_include(program, tables, vector_bytes)
         step = ALLEGRO_STEP
+    elif isinstance(program, MixingProgram):
+        text, weights, own = mixing_include(program, tables, vector_bytes)
+        step = MIXING_STEP
     elif isinstance(program, NequIPProgram):
         text, weights, own = _nequip_include(program, tables, vector_bytes)
         step = NEQUIP_STEP

@@ -7,6 +7,8 @@
 //     splines: f_k(x) = (1 - cos z)^2 / 4, f_k'(x) = (1 - cos z) sin z / 2 dz/dx
 //              z = 2 pi (x - lower_k) / width, kept from 0 to 2 pi, where f_k and three of its derivatives are zero
 //
+// With CONSTANTS two functions follow: c(x) without the factor, and 1.
+//
 // | symbol               | meaning                                                                                    |
 // | N_BASIS, BASIS_WIDTH | functions, and the same padded to whole vectors                                            |
 // | BASIS_ROOTS          | root_k; 1, 2, 3, ... unless they were trained                                              |
@@ -14,6 +16,7 @@
 // | PLAIN_ROOTS          | whether they are 1, 2, 3, ...: sin((k + 1) t) and cos((k + 1) t) then follow from those of k t |
 // | CUTOFF_POWER         | p                                                                                          |
 // | WHOLE_POWER          | p - 1 where it is a whole number from 1 to 16, else 0                                      |
+// | N_BESSEL             | those of N_BASIS that are Bessel functions                                                 |
 // | SPLINES              | whether the basis is one of splines, with SPLINE_LOWER and SPLINE_WIDTH                    |
 //
 // References: Bessel basis and cutoff of J. Gasteiger et al., ICLR 2020, arXiv:2003.03123.
@@ -44,13 +47,13 @@ void radial_basis(double x, real* value, real* slope) {
     for (int i = 1; i < WHOLE_POWER; i++) top = top * x;
   else
     top = std::pow(x, p - 1);
-  const double cut = factor * (1 - top * x * (a - x * (b - x * h)));
-  const double cut_slope = -factor * top * (a * p - x * (b * (p + 1) - x * h * (p + 2)));
+  const double bare = 1 - top * x * (a - x * (b - x * h)), cut = factor * bare;
+  const double bare_slope = -top * (a * p - x * (b * (p + 1) - x * h * (p + 2))), cut_slope = factor * bare_slope;
   const double pi = 3.14159265358979323846, over = 1 / (pi * x);
 #if PLAIN_ROOTS
   const double sin_first = std::sin(pi * x), cos_first = std::cos(pi * x);
   double s = sin_first, c = cos_first;
-  for (int k = 0; k < N_BASIS; k++) {
+  for (int k = 0; k < N_BESSEL; k++) {
     const double w = pi * (k + 1), v = s * over, v_slope = (w * c * over) - v / x;
     value[k] = (real)(v * cut);
     slope[k] = (real)(v_slope * cut + v * cut_slope);
@@ -59,11 +62,17 @@ void radial_basis(double x, real* value, real* slope) {
     s = next;
   }
 #else
-  for (int k = 0; k < N_BASIS; k++) {
+  for (int k = 0; k < N_BESSEL; k++) {
     const double w = pi * BASIS_ROOTS[k], v = std::sin(w * x) * over, v_slope = w * std::cos(w * x) * over - v / x;
     value[k] = (real)(v * cut);
     slope[k] = (real)(v_slope * cut + v * cut_slope);
   }
+#endif
+#if CONSTANTS
+  value[N_BESSEL] = (real)bare;
+  slope[N_BESSEL] = (real)bare_slope;
+  value[N_BESSEL + 1] = 1;
+  slope[N_BESSEL + 1] = 0;
 #endif
   for (int k = N_BASIS; k < BASIS_WIDTH; k++) value[k] = slope[k] = 0;
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import NotFusableError, UpstreamError
 from ..program import Program
-from . import allegro, early_nequip, nequip
+from . import allegro, early_allegro, early_nequip, nequip
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Reader:
 #: Readers in the order in which they are asked.
 READERS = (
     Reader("nequip of versions up to 0.6", early_nequip.recognises, early_nequip.read),
+    Reader("allegro of nequip up to 0.6", early_allegro.recognises, early_allegro.read),
     Reader("nequip", nequip.recognises, nequip.read),
     Reader("allegro", allegro.recognises, allegro.read),
 )

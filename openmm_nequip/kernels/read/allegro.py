@@ -26,7 +26,6 @@ from ...upstream.allegro_modules import (
 )
 from ..allegro_program import AllegroProgram, Mlp, Product, Splines
 from ..program import Bessel
-from .early_nequip import is_early
 from .energy_model import (
     Parts,
     energy_network,
@@ -78,11 +77,6 @@ def read(model: Any) -> AllegroProgram:
     NotFusableError
         If a module is not known, naming it.
     """
-    if is_early(model):
-        raise NotFusableError(
-            "it is an Allegro model of nequip <= 0.6, which mixes the channels of the tensors of an edge between its "
-            "layers; the kernels go over atoms and never make these tensors"
-        )
     parts = Parts(energy_network(model), _KNOWN)
     norm, embed, allegro, scale_shift = (
         parts.one(kind)
@@ -196,12 +190,36 @@ def weighted_columns(matrix: np.ndarray, weighter: Any, orders: int, channels: i
         If the numbers do not fit.
     """
     own = weighted_orders(weighter)
+    return spread_columns(matrix, own, orders, channels) * float(weighter.alpha)
+
+
+def spread_columns(matrix: np.ndarray, own: int, orders: int, channels: int) -> np.ndarray:
+    """The same where it is known how many orders have weights of their own.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, (n_in, channels * own) float64
+        Map onto the weights, channel by channel.
+    own : int
+        Orders with weights of their own: all, or 1 where one weight serves them all.
+    orders, channels : int
+        Numbers of both.
+
+    Returns
+    -------
+    numpy.ndarray, (n_in, orders, channels) float64
+
+    Raises
+    ------
+    NotFusableError
+        If the numbers do not fit.
+    """
     if matrix.shape[1] != channels * own or own not in (1, orders):
         raise NotFusableError(
             f"{matrix.shape[1]} weights of harmonics do not fit {channels} channels and {orders} orders"
         )
     shaped = matrix.reshape(-1, channels, own).transpose(0, 2, 1)
-    return np.ascontiguousarray(np.broadcast_to(shaped, (len(matrix), orders, channels))) * float(weighter.alpha)
+    return np.ascontiguousarray(np.broadcast_to(shaped, (len(matrix), orders, channels)))
 
 
 def _product(name: str, tp: Any, orders: int, channels: int) -> Product:

@@ -79,7 +79,7 @@ def read(model: Any) -> NequIPProgram:
     NotFusableError
         If a module is not known, naming it.
     """
-    network, scale = _energy_network(model)
+    network, scale = deployed_network(model)
     parts = Parts(network, _KNOWN)
     types, harmonics, radial, total = (
         parts.one(kind)
@@ -99,7 +99,7 @@ def read(model: Any) -> NequIPProgram:
     embedding = _embedding(before, n_types, model.model_dtype)
     layers = _layers(parts, embedding.shape[1], torch.eye(n_types, dtype=model.model_dtype))
     layers, readout = _readout(layers, after, model.model_dtype)
-    scales, shifts = _scale_shift(parts, n_types)
+    scales, shifts = scale_and_shift(parts, n_types)
     zbl = parts.all("ZBL")
     repulsion = read_repulsion(zbl[0][1], power) if zbl else None
     return NequIPProgram(
@@ -120,8 +120,25 @@ def read(model: Any) -> NequIPProgram:
     )
 
 
-def _energy_network(model: Any) -> tuple[Any, float]:
-    """The modules that make an energy of a structure, and the factor that is put before all outputs."""
+def deployed_network(model: Any) -> tuple[Any, float]:
+    """The modules of a deployed file that make an energy of a structure, and the factor before all outputs.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        As nequip-deploy wrote it.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        nequip's SequentialGraphNetwork.
+    scale : float
+
+    Raises
+    ------
+    NotFusableError
+        If other modules stand around it.
+    """
     outer, scale = model, 1.0
     if type(outer).__name__ == "GraphModel":  # since nequip 0.6
         outer = outer.model
@@ -185,8 +202,20 @@ def _readout(layers: list[Layer], maps: list[Any], dtype: torch.dtype) -> tuple[
     return prune(layers, {block}), matrix
 
 
-def _scale_shift(parts: Parts, n_types: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scales and shifts of the types, before the global factor."""
+def scale_and_shift(parts: Parts, n_types: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scales and shifts of the types, before the global factor.
+
+    Parameters
+    ----------
+    parts : Parts
+        Modules of the energy model.
+    n_types : int
+        Number of atom types.
+
+    Returns
+    -------
+    tuple of numpy.ndarray, (n_types,) float64
+    """
     if not parts.all("PerSpeciesScaleShift"):
         return np.ones(n_types), np.zeros(n_types)
     module = parts.one("PerSpeciesScaleShift")

@@ -36,22 +36,22 @@ class ScriptedModule:
     """
 
     def __init__(self, module: Any) -> None:
-        self._module = module
+        self._scripted = module
         self._input_dtype: torch.dtype | None = None
 
     @property
     def _modules(self) -> dict[str, Any]:
-        return {name: show(child) for name, child in self._module.named_children()}
+        return {name: show(child) for name, child in self._scripted.named_children()}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         if name == "acts":  # e3nn's Activation iterates over them
-            return list(show(self._module.acts))
+            return list(show(self._scripted.acts))
         try:
-            found = getattr(self._module, name)
+            found = getattr(self._scripted, name)
         except (AttributeError, RuntimeError):
-            found = getattr(self._module, f"_{name}")  # e3nn keeps irreps as private attributes of scripted modules
+            found = getattr(self._scripted, f"_{name}")  # e3nn keeps irreps as private attributes of scripted modules
             if not name.startswith("irreps"):
                 raise
         return _shown(name, found)
@@ -59,7 +59,7 @@ class ScriptedModule:
     def __call__(self, *arguments: Any) -> Any:
         if self._input_dtype is not None:
             arguments = tuple(rounded(argument, self._input_dtype) for argument in arguments)
-        return self._module(*arguments)
+        return self._scripted(*arguments)
 
     def taking(self, dtype: torch.dtype) -> ScriptedModule:
         """The same, which rounds the fields of a structure before it reads them: modules of nequip <= 0.6 do not."""
@@ -67,11 +67,11 @@ class ScriptedModule:
         return self
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(show(child) for child in self._module.children())
+        return iter(show(child) for child in self._scripted.children())
 
     def modules(self) -> Iterator[Any]:
         """All modules, the outermost first."""
-        return iter(show(module) for module in self._module.modules())
+        return iter(show(module) for module in self._scripted.modules())
 
 
 def rounded(fields: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -48,7 +48,8 @@ static void weighted_sums(const Star& star, const real* weights, real norm, real
   }
 }
 
-static void plain_sums(const Star& star, const real* hidden, int width, real norm, real* sums) {
+[[maybe_unused]] static void
+plain_sums(const Star& star, const real* hidden, int width, real norm, real* sums) {
   for (int c = 0; c < width; c += LANES) {
     vec sum[N_HARMONICS];
 #pragma GCC unroll 32
@@ -63,7 +64,8 @@ static void plain_sums(const Star& star, const real* hidden, int width, real nor
   }
 }
 
-static void scalars(const Star& star, const real* weights, const real* v, real* s) {
+[[maybe_unused]] static void
+scalars(const Star& star, const real* weights, const real* v, real* s) {
   for (int c = 0; c < CHANNELS; c += LANES) {
     vec vector[N_HARMONICS];
 #pragma GCC unroll 32
@@ -113,6 +115,8 @@ static void scalars_gradient(const Star& star, const real* weights, const real* 
   }
 }
 
+// With ADD to what it is already.
+template <bool ADD>
 static void weights_gradient(const Star& star, const real* G, real* w_gradient) {
   for (int c = 0; c < CHANNELS; c += LANES) {
     vec vector[N_HARMONICS];
@@ -124,13 +128,15 @@ static void weights_gradient(const Star& star, const real* G, real* w_gradient) 
         vec part = vec{};
 #pragma GCC unroll 16
         for (int m = first_of_order(l); m < first_of_order(l + 1); m++) part += vector[m] * star.y(m, e);
-        store(w_gradient + (long)e * ROW_WIDTH + l * CHANNELS + c, part);
+        real* to = w_gradient + (long)e * ROW_WIDTH + l * CHANNELS + c;
+        store(to, ADD ? load(to) + part : part);
       }
     }
   }
 }
 
-static void plain_gradient(const Star& star, const real* G, int width, real* h_gradient) {
+[[maybe_unused]] static void
+plain_gradient(const Star& star, const real* G, int width, real* h_gradient) {
   for (int c = 0; c < width; c += LANES) {
     vec vector[N_HARMONICS];
 #pragma GCC unroll 32

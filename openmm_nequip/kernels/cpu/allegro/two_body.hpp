@@ -5,6 +5,9 @@
 // with the derivative beside the value, because x is its only variable:
 //     h' = B'(x) M        h' <- (f'(h) h') W_0        ...
 //
+// With an ENVELOPE the cutoff u(x), one of the functions of the basis, is a factor of the last h, and stands first in the row,
+// in every lane of a vector.
+//
 // Memory: tables lie pair by pair (centre type first), knot by knot. Without tables the derivatives of a tile are rows behind
 // those of the values, so that both go through a matrix in one product.
 //
@@ -15,19 +18,19 @@
 // | EMBEDDING_ACTIVATION     | f (model.inc); its factor is in the matrices                                             |
 #pragma once
 #include "table_values.hpp"
-#include "tile_memory.hpp"
+#include "edge_memory.hpp"
 
 namespace {
 
 #if TABULATED
 
 // Where the coefficients of an edge begin.
-static const real* table_of(const StepState& step, const TileMemory& tile, int base, int e) {
+static const real* table_of(const StepState& step, const EdgeMemory& tile, int base, int e) {
   const int pair = step.types[tile.owner[e]] * N_TYPES + step.by_centre.type[base + e];
   return step.weights + TABLE + ((long)pair * N_KNOTS + step.by_centre.knot[base + e]) * (COEFFICIENTS * ROW_WIDTH);
 }
 
-void two_body(const StepState& step, const TileMemory& tile, int base, int n) {
+void two_body(const StepState& step, const EdgeMemory& tile, int base, int n) {
   const Edges& edges = step.by_centre;
   for (int e = 0; e < n; e++) {
     const real *table = table_of(step, tile, base, e), *next = table_of(step, tile, base, e + 1 < n ? e + 1 : e);
@@ -47,7 +50,7 @@ void two_body(const StepState& step, const TileMemory& tile, int base, int n) {
 #else
 
 // h and h' of every edge, n rows each, `stride` numbers apart.
-void first_of_pair(const StepState& step, const TileMemory& tile, int base, int n, real* values, real* slopes, long stride) {
+void first_of_pair(const StepState& step, const EdgeMemory& tile, int base, int n, real* values, real* slopes, long stride) {
   const Edges& edges = step.by_centre;
   for (int e = 0; e < n; e++) {
     const int pair = step.types[tile.owner[e]] * N_TYPES + edges.type[base + e];
@@ -66,7 +69,30 @@ void first_of_pair(const StepState& step, const TileMemory& tile, int base, int 
   }
 }
 
-void two_body(const StepState& step, const TileMemory& tile, int base, int n) {
+#if ENVELOPE
+// u h and its derivative in place of h and h', n rows each.
+void take_envelope(const Edges& edges, int base, int n, int width, real* values, real* slopes) {
+  for (int e = 0; e < n; e++) {
+    const long at = (long)(base + e) * BASIS_WIDTH + N_BESSEL;
+    const real u = edges.basis[at], u_slope = edges.basis_slope[at];
+    for (int c = 0; c < width; c += LANES) {
+      real *value = values + (long)e * width + c, *slope = slopes + (long)e * width + c;
+      store(slope, load(slope) * u + load(value) * u_slope);
+      store(value, load(value) * u);
+    }
+  }
+}
+
+void put_envelope(const Edges& edges, const EdgeMemory& tile, int base, int n) {
+  for (int e = 0; e < n; e++) {
+    const long at = (long)(base + e) * BASIS_WIDTH + N_BESSEL;
+    store(tile.row + (long)e * ROW_WIDTH, splat(edges.basis[at]));
+    store(tile.row_slope + (long)e * ROW_WIDTH, splat(edges.basis_slope[at]));
+  }
+}
+#endif
+
+void two_body(const StepState& step, const EdgeMemory& tile, int base, int n) {
   if (N_EMBEDDING == 0) return first_of_pair(step, tile, base, n, tile.row, tile.row_slope, ROW_WIDTH);
   real *from = tile.first, *to = tile.second;
   first_of_pair(step, tile, base, n, from, from + (long)n * PAIR_WIDTH, PAIR_WIDTH);
@@ -80,9 +106,15 @@ void two_body(const StepState& step, const TileMemory& tile, int base, int n) {
       store(from + slopes + i, load(from + slopes + i) * slope);
     }
     if (k + 1 == N_EMBEDDING) {
+#if ENVELOPE
+      take_envelope(step.by_centre, base, n, layer.n_in, from, from + slopes);
+#endif
       multiply_panels<false>(n, layer.n_in, ROW_WIDTH, from, layer.n_in, step.weights + layer.matrix, tile.row, ROW_WIDTH);
       multiply_panels<false>(n, layer.n_in, ROW_WIDTH, from + slopes, layer.n_in, step.weights + layer.matrix, tile.row_slope,
                               ROW_WIDTH);
+#if ENVELOPE
+      put_envelope(step.by_centre, tile, base, n);
+#endif
     } else {
       multiply_panels<false>(2 * n, layer.n_in, layer.n_out, from, layer.n_in, step.weights + layer.matrix, to, layer.n_out);
       real* other = from;
