@@ -89,12 +89,6 @@ def test_deployed_files_in_single_precision(request, name):
     assert (found["atomic_energies"] - expected["atomic_energies"]).abs().max() < ENERGY_SINGLE
 
 
-def test_allegro_of_that_time_runs_as_it_is(cp2k):
-    model = load_model(cp2k / "inputs" / "mid" / "Allegro" / "gra-water-deployed-neq060sp.pth")
-    assert isinstance(model, TorchScriptModel)
-    assert model.info.kernels.startswith("none: it is an Allegro model of nequip <= 0.6, which mixes the channels")
-
-
 def test_what_nothing_reads_is_left_out():
     """The last layer has features of all orders in these files, of which the energy needs scalars alone."""
     with preserved_global_state(), default_dtype(torch.float64):

@@ -1,8 +1,8 @@
 """What a fused Allegro model of nequip <= 0.6 computes, as plain numbers.
 
 Its layers mix the channels of the tensors of an edge, which later ones do not. With x = r / cutoff, the types a of the
-centre and b of the neighbour, order l(m) of the harmonic m, channels c and d, and the cutoff u(x) where the model has an
-envelope (u = 1 where it has none)::
+centre and b of the neighbour, order l(m) of the harmonic m, channels c and d, and the cutoff u(x) where the model has
+an envelope (u = 1 where it has none)::
 
     V_0    = u MLP(basis(x) M[a, b])                       embedding of the pair, ``embedding``
     T_0[m] = w[l(m)] Y[m]                                  w = V_0 tensor

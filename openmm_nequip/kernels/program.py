@@ -1,8 +1,8 @@
 """What a fused model computes, as plain numbers: irreps, paths and weights, with no torch module left in it.
 
-:class:`Program` is what all families have; :class:`NequIPProgram` is that of NequIP models,,
-:class:`.allegro_program.AllegroProgram` that of Allegro models, and :class:`.mixing_program.MixingProgram` that of Allegro
-models of nequip <= 0.6.
+:class:`Program` is what all families have; :class:`NequIPProgram` is that of NequIP models,
+:class:`.allegro_program.AllegroProgram` that of Allegro models, and :class:`.mixing_program.MixingProgram` that of
+Allegro models of nequip <= 0.6.
 """
 
 from __future__ import annotations

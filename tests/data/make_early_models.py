@@ -3,10 +3,16 @@
 Random weights, float64: parity, ShiftedSoftPlus in the radial networks, scales and shifts of types, a global factor,
 ZBL, stress. With nequip 0.5.6 (torch 1.13) the file is early05-nequip.pth: without the ZBL term, self-connections and
 stress, and it states neither version nor precision, as the files of that time.
+
+``python make_early_models.py allegro`` writes early-allegro.pth with the Allegro of 2022 (0.2, its main branch for
+years) or early03-allegro.pth with Allegro 0.3.0, where that is in the environment; float64, ZBL in the first, cutoffs for
+pairs of types in the second.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import zipfile
 from pathlib import Path
 
@@ -34,11 +40,37 @@ OF_OLDER = {
     "model_builders": ["SimpleIrrepsConfig", "EnergyModel", "PerSpeciesRescale", "ForceOutput", "RescaleEnergyEtc"],
     "use_sc": False, "default_dtype": "float32", "nonlinearity_scalars": {"e": "silu", "o": "tanh"},
 }  # fmt: skip
+ALLEGRO = {
+    "model_builders": ["allegro.model.Allegro", *BUILDERS[2:], "RescaleEnergyEtc"], "parity": "o3_full",
+    "two_body_latent_mlp_latent_dimensions": [4, 6], "two_body_latent_mlp_nonlinearity": "silu",
+    "latent_mlp_latent_dimensions": [6, 6], "latent_mlp_nonlinearity": "silu",
+    "env_embed_mlp_latent_dimensions": [], "env_embed_mlp_nonlinearity": None,
+    "edge_eng_mlp_latent_dimensions": [4], "edge_eng_mlp_nonlinearity": None,
+}  # fmt: skip
+ALLEGRO_02 = {"env_embed_multiplicity": 3, "latent_resnet_update_ratios": [0.3, 0.6]}
+ALLEGRO_03 = {
+    "model_builders": ["allegro.model.Allegro", "PerSpeciesRescale", "StressForceOutput", "RescaleEnergyEtc"],
+    "num_tensor_features": 3, "num_bessels_per_basis": 4, "radial_basis_trainable": False,
+    "per_edge_type_cutoff": {"H": 3.0, "C": {"H": 3.5, "C": 4.0, "O": 3.2}, "O": 3.7},
+    "latent_resnet_coefficients": [0.2, 0.5, 0.3],
+}  # fmt: skip
+
+
+def chosen() -> tuple[str, dict[str, object]]:
+    """The file to write, and what its model is made of."""
+    if sys.argv[1:] == ["allegro"]:
+        old = importlib.util.find_spec("allegro.nn.cutoffs") is not None
+        name = "early-allegro.pth" if old else "early03-allegro.pth"
+        return name, CONFIGURATION | ALLEGRO | (ALLEGRO_02 if old else ALLEGRO_03)
+    if OLDER:
+        return "early05-nequip.pth", CONFIGURATION | OF_OLDER
+    return "early-nequip.pth", CONFIGURATION
 
 
 def main() -> None:
     """Build, deploy, and write without what debuggers read, compressed."""
-    options = Config.from_dict(CONFIGURATION | OF_OLDER if OLDER else CONFIGURATION)
+    file_name, found = chosen()
+    options = Config.from_dict(found)
     torch.set_default_dtype(getattr(torch, options.default_dtype))
     torch.manual_seed(5)
     model = model_from_config(config=options, initialize=True, dataset=None)
@@ -50,7 +82,7 @@ def main() -> None:
         versions = {"nequip": nequip.__version__, "e3nn": e3nn.__version__, "torch": torch.__version__}
         facts |= {f"{name}_version": value for name, value in versions.items()}
         facts |= {"default_dtype": options.default_dtype, "model_dtype": options.model_dtype, "allow_tf32": "0"}
-    path = Path(__file__).with_name("early05-nequip.pth" if OLDER else "early-nequip.pth")
+    path = Path(__file__).with_name(file_name)
     torch.jit.save(deploy._compile_for_deploy(model), str(path), _extra_files=facts)
     with zipfile.ZipFile(path) as archive:
         kept = {name: archive.read(name) for name in archive.namelist() if not name.endswith(".debug_pkl")}

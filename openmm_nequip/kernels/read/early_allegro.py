@@ -126,7 +126,8 @@ def read(model: Any) -> MixingProgram:
         first = mlp.matrices[0]
         count = sum(features[: k + 1]) if joined else features[k]
         rows = first[:count] if joined else _over_latents(first[:count], shares[k], features)
-        networks.append(Mlp([np.concatenate([rows, read_product.rows(first[count:])]), *mlp.matrices[1:]], mlp.activation))
+        joint = np.concatenate([rows, read_product.rows(first[count:])])
+        networks.append(Mlp([joint, *mlp.matrices[1:]], mlp.activation))
     if len({mlp.activation for mlp in networks}) != 1:
         raise NotFusableError("its latent networks have different activations")
     last = _over_latents(readout.matrices[0], shares[-1], features)
@@ -286,10 +287,12 @@ def _shares(allegro: Any, n_layers: int, envelope: bool) -> list[np.ndarray]:
 
 def _over_latents(matrix: np.ndarray, shares: np.ndarray, features: list[int]) -> np.ndarray:
     """A map of the latents of a layer as one of all V so far, side by side."""
-    return np.concatenate([
-        share * matrix if share else np.zeros((count, matrix.shape[1]))
-        for share, count in zip(shares, features, strict=False)
-    ])
+    return np.concatenate(
+        [
+            share * matrix if share else np.zeros((count, matrix.shape[1]))
+            for share, count in zip(shares, features, strict=False)
+        ]
+    )
 
 
 def _environments(

@@ -121,9 +121,7 @@ class ProductReader:
                 raise NotFusableError(f"the linear map behind {self._name} does not begin with the scalars")
             targets = sorted(set(places))
             orders = [next(order for p, (_, order) in zip(places, blocks, strict=True) if p == t) for t in targets]
-            mixing = [
-                np.stack([matrix for p, matrix in zip(places, matrices, strict=True) if p == t]) for t in targets
-            ]
+            mixing = [np.stack([matrix for p, matrix in zip(places, matrices, strict=True) if p == t]) for t in targets]
             places = [targets.index(place) for place in places]
         counts = [0] * len(targets)
         paths, scalars = [], []
@@ -156,7 +154,8 @@ class ProductReader:
         try:
             found = to_array(self._product(first, second))
         except RuntimeError as error:
-            raise NotFusableError(f"{self._name} is no product of {first.shape[2]} components with harmonics") from error
+            width = first.shape[2]
+            raise NotFusableError(f"{self._name} is no product of {width} components with harmonics") from error
         return found.reshape(len(first), self._channels, -1)
 
     def _paths(self, values: np.ndarray) -> tuple[list[tuple[int, int]], list[_Found]]:

@@ -1,4 +1,4 @@
-"""The row of an edge, as both families of edge-wise models have it: where its parts lie, two-body functions, matrices."""
+"""The row of an edge, as both families of edge-wise models have it: its parts, two-body functions, matrices."""
 
 from __future__ import annotations
 

@@ -84,9 +84,7 @@ def _families(product: EdgeProduct) -> list[_Family]:
 
 def _loads(name: str, source: str, places: list[int] | range) -> str:
     """Some components as vectors of their own."""
-    return " ".join(
-        f"const vec {name}{i} = load({source} + {place} * CHANNELS + c);" for i, place in enumerate(places)
-    )
+    return " ".join(f"const vec {name}{i} = load({source} + {place} * CHANNELS + c);" for i, place in enumerate(places))
 
 
 def _forward(product: EdgeProduct) -> list[str]:
@@ -142,7 +140,8 @@ def edge_products_code(products: list[EdgeProduct]) -> str:
     loop = "  for (int c = 0; c < CHANNELS; c += LANES) {"
     lines = []
     for k, product in enumerate(products):
-        lines += [f"static void edge_product_{k}({inputs}, real* __restrict__ raw) {{", loop, *_forward(product), "  }", "}"]
+        lines.append(f"static void edge_product_{k}({inputs}, real* __restrict__ raw) {{")
+        lines += [loop, *_forward(product), "  }", "}"]
         lines += [
             f"static void edge_product_backward_{k}({inputs},",
             f"    const real* __restrict__ raw, {outputs}) {{",

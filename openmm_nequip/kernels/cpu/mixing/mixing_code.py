@@ -16,7 +16,7 @@ from .edge_products_code import edge_products_code, raw_places
 
 #: Headers that the generated code is written in terms of.
 _HEADERS = ("edges.hpp", "edge_layers.hpp")
-#: Raw results of a chunk of edges stay in the near cache; edges of a chunk, in steps that fill the registers of products.
+#: Raw results of a chunk of edges stay in the near cache; its edges, in steps that fill the registers of a product.
 _CHUNK_BYTES, _CHUNK_STEP, _CHUNK_MOST = 96 * 1024, 12, 48
 
 
@@ -93,9 +93,7 @@ def mixing_include(
     return include_text(program, tables, lanes, _HEADERS, sizes, lines), blob.array(), program.norms.ravel()
 
 
-def _networks(
-    program: MixingProgram, networks: list[Mlp], layout: _Layout, blob: Blob
-) -> tuple[list[str], list[int]]:
+def _networks(program: MixingProgram, networks: list[Mlp], layout: _Layout, blob: Blob) -> tuple[list[str], list[int]]:
     """The table of networks with where they read and write, and the padded widths of all hidden layers."""
     dense, lanes, row = Dense(blob), blob.lanes, layout.row
     lines, entries, every = [], [], []
@@ -136,7 +134,7 @@ def _of_scalars(program: MixingProgram, network: Mlp, k: int, channels: int) -> 
 
 
 def _of_later(program: MixingProgram, networks: list[Mlp], k: int, layout: _Layout, start: int) -> np.ndarray:
-    """From the last hidden layer of network k, by V_{k+1}, to all that reads it, in the places of the row from ``start``."""
+    """From the last hidden layer of network k, by V_{k+1}, to all that reads it: the row from ``start`` on."""
     row, own = layout.row, networks[k].matrices[-1]
     first = sum(program.features[: k + 1])
     rows = slice(first, first + program.features[k + 1])

@@ -5,7 +5,8 @@
 //     A_k[m] = norm_k * sum over e of w_k[e, l(m)] Y[e, m]
 //     R_k[e] = product k of T_k[e] and A_k, or with OWN_EDGE 0 of T_k[e] and A_k without the part of e (edge_products_code.py)
 //     T_{k+1}[e], s_k[e] from R_k[e]                      see edge_layers.hpp
-//     z_k[e] += s_k[e] W                                  network k, times u[e] with an ENVELOPE, adds to w_{k+1}, z_{k+1} and later
+//     z_k[e] += s_k[e] W                                  network k adds to w_{k+1}, z_{k+1} and later ones; with an ENVELOPE,
+//                                                         times u[e]
 //     E_i = shift + scale * sum over e of readout(z[e])
 //
 // Where channels are mixed the result of a layer is no longer a product of the edge's harmonics with vectors of the atom, as in

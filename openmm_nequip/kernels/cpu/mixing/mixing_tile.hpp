@@ -118,7 +118,8 @@ static void layer_forward(const Step& step, const TileMemory& tile, const EdgeTi
 }
 
 // The same backward; `gradient` is that of T_{k+1}, `other` becomes that of T_k.
-static void layer_backward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k, const real* gradient, real* other) {
+static void layer_backward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k, const real* gradient,
+                           real* other) {
   const EdgeNetwork& network = NETWORKS[k];
   const EdgeLayer& layer = EDGE_LAYERS[k];
   const int width = last_width(k);

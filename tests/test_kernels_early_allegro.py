@@ -1,0 +1,179 @@
+"""Fused kernels of Allegro files of nequip <= 0.6: the script's own numbers, gradients, symmetries, and what is refused."""
+
+import io
+
+import kernel_checks as checks
+import numpy as np
+import pytest
+import torch
+from conftest import DATA
+from kernel_checks import EXACT, FORCE, Family, edges_of
+from nequip_models import structure
+
+from openmm_nequip import load_model
+from openmm_nequip.errors import NotFusableError
+from openmm_nequip.graph.neighbors import NeighborList
+from openmm_nequip.kernels.fuse import fuse_program
+from openmm_nequip.kernels.program_file import pack_program, unpack_program
+from openmm_nequip.kernels.read import read_model
+from openmm_nequip.kernels.read.early_products import ProductReader
+from openmm_nequip.kernels.read.scripted import show
+from openmm_nequip.models import locate
+from openmm_nequip.models.formats.torchscript import load_to_fuse
+from openmm_nequip.upstream.nequip_state import default_dtype, preserved_global_state
+
+#: Of 2022, where edges see themselves and the cutoff is a factor of latents, with ZBL; and of 2023, where they do not.
+FIRST, SECOND = "early-allegro.pth", "early03-allegro.pth"
+#: eV and eV/Å of float32 models with forces of the order of 10 eV/Å; the script itself rounds that much.
+SINGLE = 2e-5
+#: What the first layer of FIRST couples with, and its parameters are.
+SHIFTS = np.array([-1.0, -2.0, -3.0]) * 1.7
+
+
+def read_file(name):
+    with preserved_global_state(), default_dtype(torch.float64):
+        return load_to_fuse(locate(DATA / name))[0]
+
+
+FILES = Family(lambda name: read_file(name), {name: {"name": name} for name in (FIRST, SECOND)})
+
+
+def script_of(name):
+    return load_model(DATA / name if (DATA / name).exists() else name, kernels="none")
+
+
+def compare(script, step, periodic, limit):
+    """Energies, forces and virial of some atoms by the script and by the kernels."""
+    positions, types, cell = structure(24, len(script.info.type_names), periodic=periodic)
+    edges = NeighborList(script.info.cutoff, 0.0, periodic)(positions, cell)
+    graph = [torch.from_numpy(np.ascontiguousarray(array)) for array in (positions, types, *edges, cell)]
+    expected, found = script(*graph), step(positions, types, *edges, cell, 2)
+    scale = max(1.0, float(expected["forces"].abs().max()))
+    assert np.abs(found[1] - expected["forces"].numpy()).max() < limit * scale
+    assert abs(found[0].sum() - float(expected["energy"])) < limit * scale * len(types)
+    if "virial" in expected and periodic:
+        assert np.abs(found[2] - expected["virial"].numpy().reshape(3, 3)).max() < limit * scale * len(types)
+
+
+@pytest.mark.parametrize("name", [FIRST, SECOND])
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("tables", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_numbers_are_those_of_the_script(name, tables, periodic):
+    """To 5e-9 eV/Å with tables, and to rounding without."""
+    compare(script_of(name), FILES.step(name, tables), periodic, FORCE["float64"] if tables else EXACT)
+
+
+@pytest.mark.parametrize("name", [FIRST, SECOND])
+def test_physics(name):
+    """Gradients by central differences, rotation, permutation, the cutoff, threads, kept lists."""
+    checks.check_gradient(FILES, name, True)
+    checks.check_symmetries(FILES, name)
+    checks.check_cutoff(FILES, name, np.array([1, 1]))
+    checks.check_threads(FILES, name)
+    checks.check_far_edges(FILES, name)
+    checks.check_isolated(FILES, name, SHIFTS)
+    checks.check_no_numbers(FILES, name)
+
+
+def test_many_edges_of_one_atom():
+    """More than the tiles of other atoms have, and than a chunk: a dense ball."""
+    positions, types, cell = structure(160, side=5.5, closest=0.5)
+    edges = edges_of(positions, cell)
+    graph = [torch.from_numpy(np.ascontiguousarray(array)) for array in (positions, types, *edges, cell)]
+    expected = script_of(SECOND)(*graph)["forces"].numpy()
+    found = FILES.step(SECOND)(positions, types, *edges, cell, 2)[1]
+    assert np.abs(found - expected).max() < FORCE["float64"] * max(1.0, np.abs(expected).max())
+
+
+def test_a_file_runs_fused_where_nobody_chose():
+    model = load_model(DATA / FIRST)
+    assert model.info.kernels.startswith("fused, radial networks in tables of")
+    assert model.info.family == "Allegro"
+
+
+@pytest.mark.slow
+def test_the_file_of_cp2k(cp2k):
+    """float32, of nequip 0.6.0 and l_max 2: energies and forces are the script's to its rounding."""
+    path = cp2k / "inputs" / "mid" / "Allegro" / "gra-water-deployed-neq060sp.pth"
+    fused = load_model(path)
+    assert fused.info.kernels.startswith("fused, radial networks in tables of")
+    with preserved_global_state(), default_dtype(torch.float64):
+        program = read_model(load_to_fuse(locate(path))[0])
+    assert [len(product.paths) for product in program.products] == [11, 3] and program.envelope and program.own_edge
+    positions, types, cell = structure(24, len(fused.info.type_names))
+    edges = NeighborList(fused.info.cutoff, 0.0, True)(positions, cell)
+    graph = [torch.from_numpy(np.ascontiguousarray(array)) for array in (positions, types, *edges, cell)]
+    expected, found = script_of(path)(*graph), fused(*graph)
+    assert (found["forces"] - expected["forces"]).abs().max() < SINGLE * float(expected["forces"].abs().max())
+    assert abs(float(found["energy"] - expected["energy"])) < SINGLE * len(types)
+
+
+@pytest.mark.parametrize("name", [FIRST, SECOND])
+def test_programs_travel(name):
+    with default_dtype(torch.float64):
+        program = read_model(FILES.model(name))
+        other = unpack_program(pack_program(program))
+        made, again = (fuse_program(each, False) for each in (program, other))
+    assert made.source == again.source and np.array_equal(made.weights, again.weights)
+
+
+def test_what_the_files_are_made_of():
+    """Shares of latents, factors and cutoffs are those that the models were built with (make_early_models.py)."""
+    with default_dtype(torch.float64):
+        first, second = (read_model(FILES.model(name)) for name in (FIRST, SECOND))
+    assert first.envelope and first.own_edge and first.repulsion is not None and first.basis.power == 5
+    assert not second.envelope and not second.own_edge and second.repulsion is None
+    assert np.allclose(1 / second.reciprocal_cutoffs, [[3.0] * 3, [3.5, 4.0, 3.2], [3.7] * 3], atol=1e-6)
+    assert np.allclose(first.norms, 1 / np.sqrt(12)) and np.allclose(second.norms, 1 / np.sqrt(11))
+    assert np.allclose(first.shifts, SHIFTS) and first.dtype == "float64"
+    # Residual updates: V_1 is in the readout's latents with b, V_0 with a; a^2 + b^2 = 1.
+    for program in (first, second):
+        blocks = np.split(program.readout.matrices[0], np.cumsum(program.features)[:-1])
+        shares = np.array([np.linalg.norm(block) for block in blocks])
+        assert np.allclose(np.square(shares / np.linalg.norm(shares)).sum(), 1) and (shares > 0).all()
+        assert np.allclose(blocks[0] / shares[0], blocks[2] / shares[2])
+    old, new = 1 / np.sqrt(1 + 0.6**2), 0.6 / np.sqrt(1 + 0.6**2)
+    blocks = np.split(first.readout.matrices[0], np.cumsum(first.features)[:-1])
+    assert np.allclose(np.linalg.norm(blocks[0]) / np.linalg.norm(blocks[2]), old / new / np.sqrt(1 + 0.3**2))
+
+
+@pytest.mark.parametrize(("name", "value", "words"), [
+    ("embed_initial_edge", False, "first tensors are plain harmonics"),
+    ("cutoff_type", "cosine", "cosine cutoff"),
+    ("per_layer_cutoffs", torch.tensor([4.0, 4.0, 3.5]), "cutoffs .*per_layer_cutoffs"),
+    ("polynomial_cutoff_p", 6.0, "powers 5.0 and 6.0"),
+    ("_input_pad", 2, "padded"),
+])  # fmt: skip
+def test_what_is_not_known_is_named(name, value, words):
+    module = torch.jit.load(str(DATA / FIRST))
+    allegro = next(each for each in module.modules() if each.original_name == "Allegro_Module")
+    setattr(allegro, name, value)
+    shown = show(module)
+    shown.model_dtype = torch.float64
+    with pytest.raises(NotFusableError, match=words):
+        read_model(shown)
+
+
+class _Mixed(torch.nn.Module):
+    """A product whose channels are not those of its first tensors."""
+
+    def forward(self, x1, x2):
+        return x1.sum(1, keepdim=True) * x2
+
+
+class _Plain(torch.nn.Module):
+    """A product of components, which is none of irreducible tensors."""
+
+    def forward(self, x1, x2):
+        return x1 * x2
+
+
+@pytest.mark.parametrize(("product", "words"), [(_Mixed, "mixes channels by itself"), (_Plain, "no product of irred")])
+def test_products_of_another_kind_are_named(product, words):
+    content = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.ModuleDict({"tp": product(), "linear": torch.nn.Identity()})["tp"]), content)
+    content.seek(0)
+    module = torch.jit.load(content)
+    reader = ProductReader("tps.0", module, torch.nn.Identity(), [0, 1], 2, 3, torch.float64)
+    with pytest.raises(NotFusableError, match=words):
+        reader.read(1, False)
