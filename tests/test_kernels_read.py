@@ -16,10 +16,12 @@ from openmm_nequip.kernels.backend import Generated
 from openmm_nequip.kernels.cpu import CPU
 from openmm_nequip.kernels.cpu.allegro import ALLEGRO_STEP
 from openmm_nequip.kernels.cpu.generate import assemble
+from openmm_nequip.kernels.cpu.mixing import MIXING_STEP
 from openmm_nequip.kernels.fuse import BACKENDS, backend_for, fuse, generator
 from openmm_nequip.kernels.read import READERS, read_model
 from openmm_nequip.models import locate
 from openmm_nequip.models.eager import load_module
+from openmm_nequip.models.formats.torchscript import load_to_fuse
 from openmm_nequip.upstream.nequip_modules import normalisation_constant, reciprocal_cutoffs, submodules, zbl_factor
 from openmm_nequip.upstream.nequip_state import default_dtype, preserved_global_state
 
@@ -118,11 +120,16 @@ CPU_FOLDER = Path(__file__).parents[1] / "openmm_nequip" / "kernels" / "cpu"
 HEADERS = {header.name: header for header in CPU_FOLDER.rglob("*.hpp")}
 
 
+def early_allegro():
+    """A deployed Allegro file of nequip <= 0.6."""
+    return load_to_fuse(locate(DATA / "early-allegro.pth"))[0]
+
+
 @pytest.mark.parametrize("tables", [True, False])
 def test_the_generated_text_needs_nothing_beside_it(tables):
     """It travels inside packages: everything it includes but headers of the system is in it, each once."""
     included = set()
-    for make in (make_model, make_allegro):
+    for make in (make_model, make_allegro, early_allegro):
         with default_dtype(torch.float64):
             source = fuse(make(), tables).source
         assert not re.findall(r'^\s*#include\s+"', source, re.MULTILINE)
@@ -136,7 +143,8 @@ def test_lines_of_the_text_are_lines_of_the_files():
     """A compiler's message then leads to the place in the header."""
     files = HEADERS | {"model.cpp": CPU_FOLDER / "model.cpp"}
     name, number = "", 0
-    for line in (assemble("// model") + assemble("// model", ALLEGRO_STEP)).splitlines():
+    texts = assemble("// model"), assemble("// model", ALLEGRO_STEP), assemble("// model", MIXING_STEP)
+    for line in "".join(texts).splitlines():
         place = re.match(r'#line (\d+) "(.*)"', line)
         if place:
             number, name = int(place[1]), place[2]

@@ -5,8 +5,8 @@ ZBL, stress. With nequip 0.5.6 (torch 1.13) the file is early05-nequip.pth: with
 stress, and it states neither version nor precision, as the files of that time.
 
 ``python make_early_models.py allegro`` writes early-allegro.pth with the Allegro of 2022 (0.2, its main branch for
-years) or early03-allegro.pth with Allegro 0.3.0, where that is in the environment; float64, ZBL in the first, cutoffs for
-pairs of types in the second.
+years) or early03-allegro.pth with Allegro 0.3.0, where that is in the environment; float64, ZBL in the first, cutoffs
+for pairs of types in the second.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
 //     NequIP: linear_maps, gate                     what happens at an atom
 //             radial_weights, network               what a layer is; model.inc: the sizes, layers and convolutions of the model
 //             layer_state, readout, layers          a step, piece by piece; all of it: layered_step
-//     Allegro: see allegro/edgewise_step.hpp
+//     Allegro: see allegro/edgewise_step.hpp; of nequip <= 0.6: mixing/mixing_step.hpp
 //     threads, atom_order, whole_step               who does what when; network_step.inc names the family's header
 //     interface, simulation                         what Python calls
 #include "interface.hpp"
