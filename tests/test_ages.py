@@ -137,7 +137,7 @@ def test_a_model_of_energies_alone_gives_forces(kernels):
     ("name", "dtype"),
     [
         ("inputs/seed/NequIP/water-double.pth", "float64"),
-        ("inputs/mid/Allegro/gra-water-deployed-neq060sp.pth", "float32"),
+        pytest.param("inputs/mid/Allegro/gra-water-deployed-neq060sp.pth", "float32", marks=pytest.mark.slow),
         ("water-deployed-neq060sp.pth", "float32"),
         pytest.param("waterscan-neq0.16.nequip.pth", "float64", marks=pytest.mark.slow),
     ],

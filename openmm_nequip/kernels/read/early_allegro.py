@@ -249,11 +249,13 @@ def _read_network(name: str, function: Any, dtype: torch.dtype) -> Mlp:
     for kind in _NONLINEARITIES if len(matrices) > 1 else ("identity",):
         activation = ACTIVATIONS[kind]
         factor = _factor_of(kind)
+        plain = kind == "identity" and len(matrices) > 1
         found = x.to(torch.float64)
         for i, matrix in enumerate(matrices):
             found = (activation(found) * factor if i else found) @ torch.from_numpy(matrix)
         if np.abs(found.numpy() - expected).max() <= _ROUNDING[dtype] * np.abs(expected).max():
-            return Mlp(matrices, (kind, factor))
+            # Linear maps behind one another are one.
+            return Mlp([np.linalg.multi_dot(matrices)], (kind, factor)) if plain else Mlp(matrices, (kind, factor))
     raise NotFusableError(f"{name} is no network of {' or '.join(_NONLINEARITIES)} without bias")
 
 
@@ -314,9 +316,9 @@ def _environments(
     for k, network in enumerate(allegro.env_embed_mlps):
         weights = network_weights(network)
         mlp = _read_network(f"env_embed_mlps.{k}", network, weights[0].dtype)
-        if mlp.activation[0] != "identity":
+        if len(mlp.matrices) != 1:
             raise NotFusableError("the weights of its environments come from networks with hidden layers")
-        matrix = mlp.matrices[0] if len(mlp.matrices) == 1 else np.linalg.multi_dot(mlp.matrices)
+        matrix = mlp.matrices[0]
         if k == 0:
             tensor = spread_columns(matrix[:, : channels * first], first, orders, channels)
             matrix = matrix[:, channels * first :]
