@@ -16,8 +16,11 @@ from ..structures.structure_files import read_structure
 from .checked_system import CheckedSystem
 from .verdict import LOOK, OK, STOP, CheckVerdict
 
-#: Atoms that fill a rectangular block to its corners are a piece of a liquid or crystal, not a molecule.
-_FEWEST_IN_BULK = 60
+#: Atoms that fill a rectangular block to its corners are a piece of a liquid or crystal, not a molecule; and so are
+#: so many molecules, or atoms that are none.
+_FEWEST_IN_BULK, _FEWEST_MOLECULES, _FEWEST_ATOMS = 60, 8, 4
+#: Liquids and crystals have no gaps of so many nm.
+_GAP_NM = 1.0
 _CELLS = 4
 _LARGEST_SAME_PLACE = 1e-6
 
@@ -108,6 +111,17 @@ def check_box(subject: CheckedSystem) -> Iterator[CheckVerdict]:
             f"{_text(subject.box)} nm, and coordinates turn with it: compare energies, not coordinates",
         )
     heights = 1.0 / np.linalg.norm(np.linalg.inv(subject.box), axis=0)
+    gaps = _gaps(subject.positions, subject.box) * heights
+    if subject.setup.molecules.count >= _FEWEST_MOLECULES and gaps.min() > _GAP_NM:
+        yield CheckVerdict(
+            "density",
+            LOOK,
+            f"{subject.setup.molecules.count} molecules with {10 * gaps.min():.1f} Å of empty space around them in a "
+            f"box of {' x '.join(f'{10 * height:.1f}' for height in heights)} Å: a droplet in its vapour. For a liquid "
+            "or crystal the box is another (--box is in Å)",
+            float(gaps.min()),
+            _GAP_NM,
+        )
     narrow = float(heights.min())
     if cutoff is not None and not subject.hybrid and narrow < 2 * cutoff:
         many = "several images of a neighbour" if narrow < cutoff else "some neighbours twice, by their images"
@@ -124,12 +138,19 @@ def check_box(subject: CheckedSystem) -> Iterator[CheckVerdict]:
         yield CheckVerdict("box and cutoff", OK, f"narrowest width {narrow:.3f} nm", narrow, None)
 
 
+def _gaps(positions: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The widest empty slab along each box vector, as a part of it, (3,) float64."""
+    places = np.sort((positions @ np.linalg.inv(box)) % 1.0, axis=0)
+    between = np.diff(np.vstack([places, places[:1] + 1.0]), axis=0)
+    return np.asarray(between.max(axis=0))
+
+
 def _text(box: np.ndarray) -> str:
     return str((np.round(box, 4) + 0.0).tolist())
 
 
 def _periodicity(subject: CheckedSystem) -> CheckVerdict:
-    """Atoms that fill a block to its corners, without a box."""
+    """Atoms that fill a block to its corners, or many molecules, without a box."""
     points = subject.positions[subject.masses > 0]
     span = np.ptp(points, axis=0) if len(points) else np.zeros(3)
     if len(points) >= _FEWEST_IN_BULK and span.min() > _LARGEST_SAME_PLACE:
@@ -143,4 +164,13 @@ def _periodicity(subject: CheckedSystem) -> CheckVerdict:
                 f"the atoms fill a block of {edges} Å to its corners, and there is no box: the run is a cluster in "
                 "vacuum. For a liquid or crystal give --box (Å), a little larger than the block",
             )
+    molecules = subject.setup.molecules
+    alone = int((np.bincount(molecules.labels) == 1).sum())
+    if molecules.count >= _FEWEST_MOLECULES or alone >= _FEWEST_ATOMS:
+        what = f"{molecules.count} molecules" if alone < molecules.count else f"{alone} atoms"
+        return CheckVerdict(
+            "periodicity",
+            LOOK,
+            f"{what} and no box: a cluster in vacuum that evaporates. For a liquid or crystal give --box (Å)",
+        )
     return CheckVerdict("periodicity", OK, "not periodic: atoms in open space")
