@@ -318,3 +318,12 @@ def test_words_for_wrong_use(tmp_path, capsys):
         openmm_nequip.check(MODEL, PEPTIDE, tempature=300)
     with pytest.raises(ValueError, match="was not made"):
         quick().of("nonsense")
+
+
+@pytest.mark.parametrize(("factor", "name"), [(0.529177**-1, "bohr"), (0.1, "nm")])
+def test_positions_in_another_unit(tmp_path, factor, name):
+    atoms = ase.io.read(PEPTIDE)
+    atoms.positions *= factor
+    verdict = quick(written(tmp_path, atoms)).of("positions")
+    assert verdict.level == "stop"
+    assert f"numbers in {name} taken for Å" in verdict.text

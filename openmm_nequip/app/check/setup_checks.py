@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...errors import StructureError
+from ...units import NM_PER_ANGSTROM, NM_PER_BOHR
 from ..run.md_system import Setup, make_setup
 from ..run.run_config import RunConfig
 from ..run.watch.finding import CERTAINTY
@@ -22,6 +23,11 @@ _FEWEST_IN_BULK, _FEWEST_MOLECULES, _FEWEST_ATOMS = 60, 8, 4
 #: Liquids and crystals have no gaps of so many nm.
 _GAP_NM = 1.0
 _CELLS = 4
+#: Median distance of a hydrogen from the nearest atom, in sums of covalent radii, in molecules; what it would be with
+#: positions in another unit; how near to that is near enough (the logarithm).
+_BONDED, _FEWEST_HYDROGENS = (0.7, 1.45), 2
+_SCALES = {"bohr": 1 / NM_PER_BOHR * NM_PER_ANGSTROM, "nm": 0.1, "pm": 100.0}
+_SURE = 0.25
 _LARGEST_SAME_PLACE = 1e-6
 
 
@@ -70,6 +76,7 @@ def check_structure(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """
     atoms = Atoms.of(subject.setup.structure.topology)
     place = subject.positions, subject.box
+    yield from _scale(subject)
     contact = ContactCheck(atoms, subject.config.reactive, subject.box is not None).look(*place)
     if contact is None:
         yield CheckVerdict("contacts", OK, "no two atoms are closer than such atoms come")
@@ -81,6 +88,36 @@ def check_structure(subject: CheckedSystem) -> Iterator[CheckVerdict]:
         yield CheckVerdict("bonds", OK, f"{len(atoms.bonds())} bonds, none overstretched")
     else:
         yield CheckVerdict("bonds", STOP if bond.level == CERTAINTY else LOOK, bond.text, bond.value, bond.limit)
+
+
+def _scale(subject: CheckedSystem) -> Iterator[CheckVerdict]:
+    """Hydrogens that are at no bonding distance from anything: positions in another unit."""
+    from ase.data import atomic_numbers, covalent_radii
+    from scipy.spatial import KDTree
+
+    symbols = subject.setup.structure.symbols
+    known = [k for k, symbol in enumerate(symbols) if symbol]
+    if len(known) < 2:
+        return
+    near, who = KDTree(subject.positions[known]).query(subject.positions[known], k=2)
+    parts = [
+        length / (covalent_radii[1] + covalent_radii[atomic_numbers[symbols[known[other]]]]) / NM_PER_ANGSTROM
+        for k, length, other in zip(known, near[:, 1], who[:, 1], strict=True) if symbols[k] == "H"
+    ]  # fmt: skip
+    part = float(np.median(parts)) if len(parts) >= _FEWEST_HYDROGENS else 1.0
+    least, most = _BONDED
+    if least <= part <= most:
+        return
+    name = min(_SCALES, key=lambda unit: abs(np.log(part / _SCALES[unit])))
+    guess = f"; numbers in {name} taken for Å would look so" if abs(np.log(part / _SCALES[name])) < _SURE else ""
+    yield CheckVerdict(
+        "positions",
+        STOP,
+        f"hydrogens are {part:.2g} times as far from the nearest atom as a bond is long{guess}: give positions in Å "
+        "(in a .gro file: nm)",
+        part,
+        most,
+    )
 
 
 def check_box(subject: CheckedSystem) -> Iterator[CheckVerdict]:
