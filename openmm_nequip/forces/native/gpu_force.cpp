@@ -19,7 +19,9 @@ namespace {
 
 class GpuKernel : public CalcForceKernel {
  public:
-  GpuKernel(string name, const Platform& platform, ComputeContext& context) : CalcForceKernel(name, platform), cc(context) {}
+  // `devices`: on how many the Context runs. The model runs on the first.
+  GpuKernel(string name, const Platform& platform, ComputeContext& context, size_t devices)
+      : CalcForceKernel(name, platform), cc(context), devices(devices) {}
 
   void initialize(ContextImpl& context, const Force& f) {
     force = &f;
@@ -49,6 +51,8 @@ class GpuKernel : public CalcForceKernel {
   }
 
   double execute(ContextImpl& context, bool with_forces, bool with_energy) {
+    // With several devices OpenMM clears buffers and copies positions in a thread for each.
+    if (devices > 1) cc.getWorkThread().flush();
     ContextSelector selector(cc);
     double constant = 0;
     look();
@@ -142,6 +146,7 @@ class GpuKernel : public CalcForceKernel {
   }
 
   ComputeContext& cc;
+  const size_t devices;
   const Force* force = nullptr;
   vector<std::unique_ptr<ModelRun>> runs;
   Vec3 box[3];
@@ -154,7 +159,7 @@ class Factory : public KernelFactory {
   KernelImpl* createKernelImpl(string name, const Platform& platform, ContextImpl& context) const {
     // The class of the platform's context is declared and no more; its only base, ComputeContext, begins where it does.
     auto& data = *static_cast<PLATFORM_CLASS::PlatformData*>(context.getPlatformData());
-    return new GpuKernel(name, platform, *reinterpret_cast<ComputeContext*>(data.contexts[0]));
+    return new GpuKernel(name, platform, *reinterpret_cast<ComputeContext*>(data.contexts[0]), data.contexts.size());
   }
 };
 
