@@ -61,9 +61,7 @@ def traffic(source: str) -> dict[str, int]:
 
 def launches(source: str) -> int:
     """Kernels of a step without caps."""
-    facts, beside = KernelFacts.of(source), {"place_caps", "tell"}
-    twice = bool(facts.basis) and not facts.symmetric  # the basis of both directions
-    return len(kernels_in(source).keys() - beside) + twice
+    return len(kernels_in(source)) - 1
 
 
 def reads_of_edges(source: str) -> dict[str, list[int]]:

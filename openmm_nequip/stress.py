@@ -98,8 +98,9 @@ class StressCalculator:
     """Computes the stress of a System, whatever its forces are.
 
     The model's part comes from its virial where a PythonForce or a native force on plain atoms holds it and the model
-    gives one, of a native force from its GPU if its Context is given. All the rest, which is the force field of a hybrid
-    System, and the model too if it has link caps, a lambda parameter or another backend, comes from central differences of the energy under strain, in a Context of its own.
+    gives one; that of a native force from its GPU, if its Context is given. All the rest, which is the force field of a
+    hybrid System, and the model too if it has link caps, a lambda parameter or another backend, comes from central
+    differences of the energy under strain, in a Context of its own.
 
     Parameters
     ----------

@@ -203,7 +203,7 @@ def several_outputs():
 
 
 def two_regions():
-    """Two molecules of water with a model each, by create_mixed_system, against PythonForce; and the number of forces."""
+    """Two regions of water with a model each, by create_mixed_system, against PythonForce; and the native forces."""
     use_files()
     import openmm_nequip
 

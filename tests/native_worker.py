@@ -1,4 +1,6 @@
-"""Runs the functions of native_cases.py and native_feature_cases.py: a line of JSON in with name and arguments, a line out with the answer.
+"""Runs functions of native_cases.py and native_feature_cases.py.
+
+A line of JSON in with name and arguments, a line out with the answer.
 
 A process of its own, because OpenMM takes whatever OpenCL it finds: run with the environment that ``pocl.sh`` makes.
 """

@@ -134,7 +134,7 @@ def context_of(force, n):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["Native", "PythonForce"])
 def test_outputs_on_a_platform_of_the_cpu(backend):
-    """There Python evaluates the model, whatever the force is: a selection, given in another order than the System's."""
+    """There Python evaluates the model, whatever the force is: a selection in another order than the System's."""
     context = context_of(make_force(spec(3), [3, 0, 1], 4, backend), 4)
     context.setPositions(np.array([[0, 0, 0], [0.1, 0, 0], [9, 9, 9], [0, 0.1, 0]]))
     (found,) = OutputCalculator(context).compute()
