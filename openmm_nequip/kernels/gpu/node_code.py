@@ -11,6 +11,30 @@ from .gpu_layers import GpuLayer, GpuModel
 #: From a place in a row to text: what a sum begins with, or what it is given to.
 _Init = Callable[[str], str]
 _Store = Callable[[str, str], str]
+#: Rows of a matrix that a loop takes at a time: so many reads are under way together. Left alone, compilers unroll such
+#: a loop to its end and keep what is read in registers, which is what the kernels would need most of.
+_ROWS = 4
+
+
+def sum_loop(rows: int, step: Callable[[str], list[str]], indent: str) -> list[str]:
+    """A loop over the rows of a matrix, a few at a time.
+
+    Parameters
+    ----------
+    rows : int
+        How many; a multiple of :data:`_ROWS`, as all padded widths are.
+    step : callable
+        From a row's number to what is done there.
+    indent : str
+        Before each line.
+
+    Returns
+    -------
+    list of str
+    """
+    inside = [f"  {line}" for k in range(_ROWS) for line in step(f"q + {k}" if k else "q")]
+    head = ["#pragma unroll 1", f"for (int q = 0; q < {rows}; q += {_ROWS}) {{"]
+    return [indent + line for line in [*head, *inside, "}"]]
 
 
 def map_code(
@@ -58,10 +82,15 @@ def map_code(
             lines += [
                 "      {",
                 f"        GLOBAL const number* matrix = weights + {place} + ch;",
-                f"        for (int q = 0; q < {rows}; q++) {{",
-                f"          const number v = matrix[q*{columns}];",
-                *(f"          b{m} += v*{source}[{origin + m * rows} + q];" for m in range(components)),
-                "        }",
+                *sum_loop(
+                    rows,
+                    lambda q: [
+                        f"{{ const number v = matrix[({q})*{columns}];",
+                        *(f"  b{m} += v*{source}[{origin + m * rows} + {q}];" for m in range(components)),
+                        "}",
+                    ],
+                    "        ",
+                ),
                 "      }",
             ]
         lines += [f"      {store(place, f'b{m}')}" for m, place in enumerate(places)]
@@ -166,7 +195,7 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
         lines += [
             f"    for (int ch = MEMBER; ch < {columns}; ch += {model.threads}) {{",
             "      number sum = 0, value, slope;",
-            f"      for (int q = 0; q < {rows}; q++) sum += weights[{matrix} + q*{columns} + ch]*{source}[q];",
+            *_product(rows, matrix, columns, source),
             f"      ACTIVATE_{kind}(sum, value, slope)",
             f"      hidden{k}[ch] = value*{literal(factor)};",
             f"      slope{k}[ch] = slope*{literal(factor)};",
@@ -201,7 +230,7 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
         lines += [
             f"    for (int ch = MEMBER; ch < {rows}; ch += {model.threads}) {{",
             "      number sum = 0;",
-            f"      for (int q = 0; q < {columns}; q++) sum += weights[{reverse} + q*{rows} + ch]*hidden{k}[q];",
+            *_product(columns, reverse, rows, f"hidden{k}"),
             f"      {target}[ch] = sum{slope};",
             "    }",
             "    SYNC_TEAM",
@@ -214,3 +243,8 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
             "    SYNC_TEAM",
         ]
     return lines
+
+
+def _product(rows: int, matrix: int, columns: int, source: str) -> list[str]:
+    """Column ch of a matrix among the weights times a row, added to ``sum``."""
+    return sum_loop(rows, lambda q: [f"sum += weights[{matrix} + ({q})*{columns} + ch]*{source}[{q}];"], "      ")
