@@ -71,7 +71,8 @@ def _begin(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> list[s
     room, q = own.couplings.room, own.used_harmonics
     lines = [
         f"    for (int start = 0; start < count[i]; start += {block * model.warps}) {{",
-        "      SYNC_WARP",
+        # Backward, each thread reads of a block what it prepared itself after the last barrier: none is needed here.
+        *([] if backward else ["      SYNC_WARP"]),
         f"      if (LANE < {block}) {{",
         f"        const int e = WARP*{block} + LANE, q = start + TEAM_WARP*{block} + LANE, at = i*slots + q;",
         "        const int place = q < count[i] ? knot[at] : -1;",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..cpu.packing import Rows
 from .dialect import LANES
@@ -96,6 +96,14 @@ def map_code(
         lines += [f"      {store(place, f'b{m}')}" for m, place in enumerate(places)]
         lines.append("    }")
     return lines
+
+
+def sync_channels(model: GpuModel, blocks: Sequence[int]) -> list[str]:
+    """A barrier between two loops over the channels of some blocks, where they may give a channel to different threads.
+
+    With one warp, and where there is one block of no more channels than lanes, a channel is always the same thread's.
+    """
+    return ["    SYNC_TEAM"] if model.warps > 1 and (len(blocks) > 1 or blocks[0] > LANES) else []
 
 
 def gate_forward(model: GpuModel, own: GpuLayer, y: str, z: str) -> list[str]:
@@ -193,6 +201,7 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
     *inner, (n_in, n_out, last, _) = model.readout
     for k, (rows, columns, matrix, _) in enumerate(inner):
         lines += [
+            "    SYNC_TEAM",
             f"    for (int ch = MEMBER; ch < {columns}; ch += {model.threads}) {{",
             "      number sum = 0, value, slope;",
             *_product(rows, matrix, columns, source),
@@ -200,10 +209,10 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
             f"      hidden{k}[ch] = value*{literal(factor)};",
             f"      slope{k}[ch] = slope*{literal(factor)};",
             "    }",
-            "    SYNC_TEAM",
         ]
         source = f"hidden{k}"
     lines += [
+        *sync_channels(model, [n_in]),
         "    if (TEAM_WARP == 0) {",
         "      number sum = 0;",
         f"      for (int ch = LANE; ch < {n_in}; ch += {LANES}) sum += {source}[ch]*weights[{last} + ch*{n_out}];",
@@ -222,25 +231,24 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
     lines += [
         f"    for (int ch = MEMBER; ch < {n_in}; ch += {model.threads})",
         f"      {target}[ch] = scale*weights[{last} + ch*{n_out}]{slope};",
-        "    SYNC_TEAM",
     ]
     for k in range(len(inner) - 1, -1, -1):
         rows, columns, _, reverse = inner[k]
         slope, target = (f"*slope{k - 1}[ch]", f"hidden{k - 1}") if k else ("", z)
         lines += [
+            "    SYNC_TEAM",
             f"    for (int ch = MEMBER; ch < {rows}; ch += {model.threads}) {{",
             "      number sum = 0;",
             *_product(columns, reverse, rows, f"hidden{k}"),
             f"      {target}[ch] = sum{slope};",
             "    }",
-            "    SYNC_TEAM",
         ]
     width = model.layers[-1].outputs
     rest = width.width - width.channels[0]
     if rest:  # features of higher orders after the last layer: the energy does not depend on them
         lines += [
             f"    for (int ch = MEMBER; ch < {rest}; ch += {model.threads}) {z}[{width.channels[0]} + ch] = 0;",
-            "    SYNC_TEAM",
+            *sync_channels(model, width.channels),
         ]
     return lines
 
