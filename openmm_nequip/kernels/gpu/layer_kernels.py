@@ -44,7 +44,7 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
         Numbers of its group's memory that a team takes.
     """
     last = own.number + 1 == len(model.layers)
-    block = model.edges_at_once(edge_numbers(own, False), _MOST_FORWARD)
+    block = model.edges_at_once(edge_numbers(model, own, False), _MOST_FORWARD)
     arrays, taken = edge_arrays(model, own, block, False)
     memory = GroupMemory(model, taken)
     middle, gate = own.rows.middle.width, own.rows.gate.width
@@ -89,7 +89,7 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
 
 def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
     """The kernel of a layer backward, as :func:`forward_kernel`."""
-    block = model.edges_at_once(edge_numbers(own, True), _MOST_BACKWARD)
+    block = model.edges_at_once(edge_numbers(model, own, True), _MOST_BACKWARD)
     arrays, taken = edge_arrays(model, own, block, True)
     memory = GroupMemory(model, taken)
     inputs = own.rows.inputs.width
