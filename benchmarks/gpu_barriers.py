@@ -36,14 +36,16 @@ from nequip_models import make_model, structure  # noqa: E402
 
 sys.path.remove(str(ROOT / "tests"))
 
-#: The models: one whose channels fit into a warp and whose readout is a product, and one with two slices of channels
-#: and a readout network, so that a team's warps read what others wrote everywhere that they can.
+#: The models: one whose channels fit into a warp and whose readout is a product; one with two slices of channels and a
+#: readout network, so that a team's warps read what others wrote everywhere that they can; and one whose radial networks
+#: are evaluated.
 MODELS = {
     "plain": {"num_features": [6, 4], "num_layers": 2, "noise": 0.05},
     "wide": {
         "num_features": [40, 4], "num_layers": 2, "noise": 0.05, "readout_mlp_hidden_layers_depth": 2,
         "readout_mlp_hidden_layers_width": 40, "readout_mlp_nonlinearity": "silu",
     },
+    "exact": {"num_features": [6, 4], "num_layers": 2, "noise": 0.05, "radial_mlp_depth": 2},
 }  # fmt: skip
 #: Many blocks of edges an atom; several cells; atoms without any neighbour.
 BOXES = {
@@ -88,7 +90,7 @@ def model_of(name: str) -> torch.nn.Module:
 def fused_of(name: str, warps: int) -> Fused:
     """Its kernels and weights."""
     with default_dtype(torch.float64):
-        return fuse(model_of(name), True, gpu_target(warps))
+        return fuse(model_of(name), name != "exact", gpu_target(warps))
 
 
 @functools.cache

@@ -5,36 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..cpu.packing import Rows
-from .dialect import LANES
+from .dialect import LANES, sum_loop
 from .gpu_layers import GpuLayer, GpuModel
 
 #: From a place in a row to text: what a sum begins with, or what it is given to.
 _Init = Callable[[str], str]
 _Store = Callable[[str, str], str]
-#: Rows of a matrix that a loop takes at a time: so many reads are under way together. Left alone, compilers unroll such
-#: a loop to its end and keep what is read in registers, which is what the kernels would need most of.
-_ROWS = 4
-
-
-def sum_loop(rows: int, step: Callable[[str], list[str]], indent: str) -> list[str]:
-    """A loop over the rows of a matrix, a few at a time.
-
-    Parameters
-    ----------
-    rows : int
-        How many; a multiple of :data:`_ROWS`, as all padded widths are.
-    step : callable
-        From a row's number to what is done there.
-    indent : str
-        Before each line.
-
-    Returns
-    -------
-    list of str
-    """
-    inside = [f"  {line}" for k in range(_ROWS) for line in step(f"q + {k}" if k else "q")]
-    head = ["#pragma unroll 1", f"for (int q = 0; q < {rows}; q += {_ROWS}) {{"]
-    return [indent + line for line in [*head, *inside, "}"]]
 
 
 def map_code(
@@ -85,7 +61,7 @@ def map_code(
                 *sum_loop(
                     rows,
                     lambda q: [
-                        f"{{ const number v = matrix[({q})*{columns}];",
+                        f"{{ const number v = matrix[{q}*{columns}];",
                         *(f"  b{m} += v*{source}[{origin + m * rows} + {q}];" for m in range(components)),
                         "}",
                     ],
@@ -255,4 +231,4 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
 
 def _product(rows: int, matrix: int, columns: int, source: str) -> list[str]:
     """Column ch of a matrix among the weights times a row, added to ``sum``."""
-    return sum_loop(rows, lambda q: [f"sum += weights[{matrix} + ({q})*{columns} + ch]*{source}[{q}];"], "      ")
+    return sum_loop(rows, lambda q: [f"sum += weights[{matrix} + {q}*{columns} + ch]*{source}[{q}];"], "      ")
