@@ -169,6 +169,7 @@ def table(rows: list[list[str]], version: str) -> str:
         "Models: l_max, features, layers; random weights but for the shipped one. Instructions: machine code (sm_90)",
         "that a warp runs for an edge within the cutoff, summed over the layers; 32 channels at a time, so wider ones",
         "run their loops once for each 32. KiB: read for an edge, and read and written for an atom, caches left out.",
+        "Exact: radial networks are evaluated, not read from tables; the loop over an edge holds others, not counted.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
