@@ -16,6 +16,8 @@ hidden layer with the columns of the last matrix. The slope goes forward with th
 
 from __future__ import annotations
 
+from functools import partial
+
 from .dialect import LANES, sum_loop
 from .gpu_layers import GpuLayer, GpuModel
 
@@ -74,14 +76,7 @@ def hidden_layers(model: GpuModel, own: GpuLayer, block: int, backward: bool) ->
             "        if (edge_table[e] < 0) continue;",
             f"        GLOBAL const number* matrix = weights + {matrix} + unit;",
             "        number sum = 0, slopes = 0, value, slope;",
-            *sum_loop(
-                rows,
-                lambda q: [
-                    f"sum += {value.format(q)}*matrix[{q}*{columns}];",
-                    *([f"slopes += {slope.format(q)}*matrix[{q}*{columns}];"] if backward else []),
-                ],
-                "        ",
-            ),
+            *sum_loop(rows, partial(_add_input, columns, value, slope if backward else ""), "        "),
             f"        ACTIVATE_{own.layer.radial.activation}(sum, value, slope)",
             f"        edge_hidden{k}[e*{(1 + backward) * columns} + unit] = value;",
             *([f"        edge_hidden{k}[e*{2 * columns} + {columns} + unit] = slope*slopes;"] if backward else []),
@@ -89,6 +84,12 @@ def hidden_layers(model: GpuModel, own: GpuLayer, block: int, backward: bool) ->
             "      SYNC_WARP",
         ]
     return lines
+
+
+def _add_input(columns: int, value: str, slope: str, q: str) -> list[str]:
+    """Input q times its row of a matrix, and the same of its slope where that is wanted."""
+    lines = [f"sum += {value.format(q)}*matrix[{q}*{columns}];"]
+    return [*lines, f"slopes += {slope.format(q)}*matrix[{q}*{columns}];"] if slope else lines
 
 
 def begin_weights(model: GpuModel, own: GpuLayer, first_channel: int, backward: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..cpu.packing import Rows
 from .dialect import LANES, sum_loop
@@ -54,24 +55,23 @@ def map_code(
             if (start if transposed else end) != offset:
                 continue
             rows, columns, origin = (n_out, n_in, end) if transposed else (n_in, n_out, start)
+            begins = [origin + m * rows for m in range(components)]
             place = f"{reverse if transposed else matrix}" + (f" + type*{n_in * n_out}" if typed else "")
             lines += [
                 "      {",
                 f"        GLOBAL const number* matrix = weights + {place} + ch;",
-                *sum_loop(
-                    rows,
-                    lambda q: [
-                        f"{{ const number v = matrix[{q}*{columns}];",
-                        *(f"  b{m} += v*{source}[{origin + m * rows} + {q}];" for m in range(components)),
-                        "}",
-                    ],
-                    "        ",
-                ),
+                *sum_loop(rows, partial(_add_row, columns, source, begins), "        "),
                 "      }",
             ]
         lines += [f"      {store(place, f'b{m}')}" for m, place in enumerate(places)]
         lines.append("    }")
     return lines
+
+
+def _add_row(columns: int, source: str, places: list[int], q: str) -> list[str]:
+    """Row q of a matrix times that number of each component, which begin at ``places``."""
+    products = (f"  b{m} += v*{source}[{place} + {q}];" for m, place in enumerate(places))
+    return [f"{{ const number v = matrix[{q}*{columns}];", *products, "}"]
 
 
 def sync_channels(model: GpuModel, blocks: Sequence[int]) -> list[str]:
