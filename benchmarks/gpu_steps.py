@@ -27,9 +27,6 @@ _ROUNDING = 1e-5
 class Device(Protocol):
     """What launches kernels."""
 
-    #: Length of a row of OpenMM's buffers, which is a number in the text.
-    padded_atoms: int
-
     def array(self, values: np.ndarray) -> Any:
         """Memory with these values."""
 
@@ -75,7 +72,7 @@ class GpuStep:
     Parameters
     ----------
     device : Device
-        What launches them; made for at least so many particles.
+        What launches them.
     fused : Fused
         The model's kernels and weights.
     atoms : Atoms
@@ -105,9 +102,7 @@ class GpuStep:
         self._real, self._mixed, self._number = real, mixed, np.dtype(self.facts.dtype)
         self.n_nodes, self.n_caps = len(atoms.types), len(atoms.cap_q)
         self.n_atoms, self.n_sites = self.n_nodes - self.n_caps, len(atoms.positions)
-        self.padded = device.padded_atoms
-        if self.n_sites > self.padded:
-            raise ValueError(f"{self.n_sites} sites, but the kernels were made for {self.padded} at most")
+        self.padded = padded(self.n_sites)
         self._order = np.random.default_rng(seed).permutation(self.n_sites).astype(np.int32)
         squares, types = self.facts.n_types**2, self.facts.n_types
         self.constant_energy = float(fused.constants[squares + types : squares + 2 * types][atoms.types].sum())

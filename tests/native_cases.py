@@ -224,22 +224,32 @@ def switching(model="l1"):
     return {"energies": energies, "largest force at 0": float(np.abs(forces).max()), "said": said}
 
 
-def overflow(model="l1", times=3):
-    """Room for 8 neighbours at first, and a box that shrinks: deviations, and how often the room had to grow."""
+def overflow(model="l1", shrinks=(1.0, 0.75, 0.6, 0.5)):
+    """Room for 8 neighbours at first, and a box that shrinks.
+
+    Deviations, how often the room had to grow, and how often OpenMM computed a step again, by a force that counts.
+    """
     use_kernels(model, first_slots=8)
     positions, types, cell = structure(24, side=14.0)
     system = system_of(24, cell)
     system.addForce(force_of(Placement(24, types), True, 24))
+    calls = []
+
+    def count(state):
+        calls.append(state.getTime())
+        return 0.0, np.zeros((24, 3))
+
+    system.addForce(openmm.PythonForce(count))
     context = context_of(system)
     worst, room, grown = [], 8, 0
-    for shrink in np.linspace(1.0, 0.45, times + 1):
+    for shrink in shrinks:
         context.setPeriodicBoxVectors(*(cell * shrink * LENGTH))
         found = answer(context, positions * shrink)
         worst.append(deviation(found, expected(model, positions * shrink, types, cell * shrink, True)))
         most = np.bincount(NeighborList(CUTOFF + 0.5, 0.0, True)(positions * shrink, cell * shrink)[0][0]).max()
         if most > room:
-            room, grown = int(most), grown + 1
-    return {"deviations": worst, "grown": grown}
+            room, grown = -(-max(int(most), room + room // 4) // 8) * 8, grown + 1
+    return {"deviations": worst, "grown": grown, "repeated": len(calls) - len(worst)}
 
 
 def dynamics(model="l1 parity", steps=200, barostat=True, neighbors=True, temperature=1500.0, periodic=True, seed=1):

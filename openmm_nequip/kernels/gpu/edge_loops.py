@@ -71,7 +71,8 @@ def _begin(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> list[s
     place, kept = edge_place(model, own)
     lines = [
         f"    for (int start = 0; start < count[i]; start += {block * model.warps}) {{",
-        "      SYNC_WARP",
+        # Backward, each thread reads of a block what it prepared itself after the last barrier: none is needed here.
+        *([] if backward else ["      SYNC_WARP"]),
         f"      if (LANE < {block}) {{",
         f"        const int e = WARP*{block} + LANE, q = start + TEAM_WARP*{block} + LANE, at = i*slots + q;",
         "        const int place = q < count[i] ? knot[at] : -1;",
@@ -180,8 +181,8 @@ def backward_loop(model: GpuModel, own: GpuLayer, block: int, target: str) -> li
 
 def _pulls(model: GpuModel, own: GpuLayer, first_channel: int) -> list[str]:
     """What one edge gives, lane by lane."""
-    lines: list[str] = []
-    sums: dict[int, list[str]] = {}
+    q = own.used_harmonics
+    lines = [f"        number {', '.join(f'h{h} = 0' for h in range(q))};"]
     literal = model.numbers.literal
     y00 = float(model.program.harmonics[0][0, 0])
     lines += begin_weights(model, own, first_channel, True)
@@ -200,19 +201,16 @@ def _pulls(model: GpuModel, own: GpuLayer, first_channel: int) -> list[str]:
             lines.append(f"        const number s{p}_{m2} = {_pull(p, table[:, m2], literal)};")
             if path.l2:
                 radial.append(f"y{path.l2**2 + m2}*s{p}_{m2}")
-                sums.setdefault(path.l2**2 + m2, []).append(f"w{p}*s{p}_{m2}")
+                lines.append(f"        h{path.l2**2 + m2} += w{p}*s{p}_{m2};")
             else:
                 radial.append(f"{literal(y00)}*s{p}_{m2}")
-        sums.setdefault(0, []).append(f"d{p}*({' + '.join(radial)})")
+        lines.append(f"        h0 += d{p}*({' + '.join(radial)});")
         if own.number:
             for m1 in range(2 * path.l1 + 1):
                 terms = [f"{text}*g{p}_{m3}" for m3, text in own.couplings.column(path, m1)]
                 if terms:
                     lines.append(f"        a{path.block}_{m1} += w{p}*({' + '.join(terms)});")
-    q = own.used_harmonics
-    for h in range(q):
-        text = " + ".join(sums.get(h, ["0"]))
-        lines.append(f"        lane_gradient[(e*{q} + {h})*{GRADIENT_ROW} + LANE] = {text};")
+    lines += [f"        lane_gradient[(e*{q} + {h})*{GRADIENT_ROW} + LANE] = h{h};" for h in range(q)]
     return lines
 
 

@@ -16,7 +16,9 @@ hidden layer with the columns of the last matrix. The slope goes forward with th
 
 from __future__ import annotations
 
-from .dialect import LANES
+from functools import partial
+
+from .dialect import LANES, sum_loop
 from .gpu_layers import GpuLayer, GpuModel
 
 #: Coefficients of a quintic table.
@@ -74,10 +76,7 @@ def hidden_layers(model: GpuModel, own: GpuLayer, block: int, backward: bool) ->
             "        if (edge_table[e] < 0) continue;",
             f"        GLOBAL const number* matrix = weights + {matrix} + unit;",
             "        number sum = 0, slopes = 0, value, slope;",
-            f"        for (int q = 0; q < {rows}; q++) {{",
-            f"          sum += {value}*matrix[q*{columns}];",
-            *([f"          slopes += {slope}*matrix[q*{columns}];"] if backward else []),
-            "        }",
+            *sum_loop(rows, partial(_add_input, columns, value, slope if backward else ""), "        "),
             f"        ACTIVATE_{own.layer.radial.activation}(sum, value, slope)",
             f"        edge_hidden{k}[e*{(1 + backward) * columns} + unit] = value;",
             *([f"        edge_hidden{k}[e*{2 * columns} + {columns} + unit] = slope*slopes;"] if backward else []),
@@ -85,6 +84,12 @@ def hidden_layers(model: GpuModel, own: GpuLayer, block: int, backward: bool) ->
             "      SYNC_WARP",
         ]
     return lines
+
+
+def _add_input(columns: int, value: str, slope: str, q: str) -> list[str]:
+    """Input q times its row of a matrix, and the same of its slope where that is wanted."""
+    lines = [f"sum += {value.format(q)}*matrix[{q}*{columns}];"]
+    return [*lines, f"slopes += {slope.format(q)}*matrix[{q}*{columns}];"] if slope else lines
 
 
 def begin_weights(model: GpuModel, own: GpuLayer, first_channel: int, backward: bool) -> list[str]:
@@ -110,16 +115,17 @@ def begin_weights(model: GpuModel, own: GpuLayer, first_channel: int, backward: 
     rows, columns, matrix = own.network[-1]
     value, slope = _inputs(model, own, len(own.network) - 1, backward)
     names = [f"{name}{p} = 0" for p in paths for name in ("w", "d")[: 1 + backward]]
-    lines = [
-        f"        number {', '.join(names)};",
-        f"        for (int q = 0; q < {rows}; q++) {{",
-        f"          GLOBAL const number* last = weights + {matrix} + q*{columns} + LANE;",
-        f"          const number hidden = {value}{f', slope = {slope}' if backward else ''};",
-    ]
-    for p in paths:
-        lines.append(f"          const number t{p} = last[{own.rows.path_offsets[p] + first_channel}];")
-        lines.append(f"          w{p} += hidden*t{p};" + (f" d{p} += slope*t{p};" if backward else ""))
-    return [*lines, "        }"]
+    def add(q: str) -> list[str]:
+        lines = [
+            f"GLOBAL const number* last = weights + {matrix} + {q}*{columns} + LANE;",
+            f"const number hidden = {value.format(q)}{f', slope = {slope.format(q)}' if backward else ''};",
+        ]
+        for p in paths:
+            lines.append(f"const number t{p} = last[{own.rows.path_offsets[p] + first_channel}];")
+            lines.append(f"w{p} += hidden*t{p};" + (f" d{p} += slope*t{p};" if backward else ""))
+        return lines
+
+    return [f"        number {', '.join(names)};", *sum_loop(rows, add, "        ", 1)]
 
 
 def path_weight(model: GpuModel, own: GpuLayer, p: int, first_channel: int, derivative: bool) -> list[str]:
@@ -141,10 +147,10 @@ def path_weight(model: GpuModel, own: GpuLayer, p: int, first_channel: int, deri
 
 
 def _inputs(model: GpuModel, own: GpuLayer, k: int, backward: bool) -> tuple[str, str]:
-    """Input q of matrix k for edge e, and its slope."""
+    """Input of matrix k for edge e, and its slope, with a place for the number of its row."""
     if k == 0:
         place = f"fraction[(mm_long) edge_table[e]*{2 * model.basis} + "
-        return f"{place}q]", f"{place}{model.basis} + q]"
+        return f"{place}{{}}]", f"{place}{model.basis} + {{}}]"
     columns = own.network[k - 1][1]
     place = f"edge_hidden{k - 1}[e*{(1 + backward) * columns} + "
-    return f"{place}q]", f"{place}{columns} + q]"
+    return f"{place}{{}}]", f"{place}{columns} + {{}}]"

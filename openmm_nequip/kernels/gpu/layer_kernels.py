@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from .edge_loops import backward_loop, edge_arrays, edge_numbers, forward_loop
 from .gpu_layers import GpuLayer, GpuModel, GroupMemory
-from .node_code import gate_backward, gate_forward, map_code, readout_code
+from .node_code import gate_backward, gate_forward, map_code, readout_code, sync_channels
 
 #: Edges that a warp prepares together at most.
 _MOST_FORWARD, _MOST_BACKWARD = 16, 8
@@ -63,13 +63,13 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
     body += _add_parts(model, "parts", "middle", middle)
     body.append("    SYNC_TEAM")
     body += _gate_inputs(model, own)
-    body.append("    SYNC_TEAM")
+    body += sync_channels(model, own.rows.gate.channels)
     body += gate_forward(model, own, "y", "z")
-    body.append("    SYNC_TEAM")
     if last:
         body += readout_code(model, "z")
         body += _sums_gradient(model, own, "y")
     else:
+        body.append("    SYNC_TEAM")
         following = model.layers[own.number + 1]
         for maps, rows, target in (
             (following.first, following.rows.inputs, "next_features"),
@@ -118,7 +118,7 @@ def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
             (own.connection, "connection_gradient", lambda place: f"z_gradient[{place}]"),
         ):
             body += map_code(model, maps, own.rows.inputs, True, source, init, _store_into("z_gradient"))
-        body.append("    SYNC_TEAM")
+        body += sync_channels(model, own.rows.inputs.channels)
         body += _sums_gradient(model, before, "previous")
     head = [
         f"KERNEL void backward_{own.number}({_EDGE_ARGUMENTS},",
@@ -131,7 +131,10 @@ def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
 
 
 def _kernel(head: list[str], arrays: list[str], memory: GroupMemory, before: list[str], body: list[str]) -> str:
-    """A kernel whose teams take one atom after the other."""
+    """A kernel whose teams take one atom after the other.
+
+    They need no barrier between two atoms: what is written first of the next one was read last before the last barrier.
+    """
     lines = [
         *head,
         *arrays,
@@ -141,7 +144,6 @@ def _kernel(head: list[str], arrays: list[str], memory: GroupMemory, before: lis
         "    const int type = types[i];",
         *memory.pointers(),
         *body,
-        "    SYNC_TEAM",
         "  }",
         "}",
     ]
