@@ -38,7 +38,7 @@ sys.path.remove(str(ROOT / "tests"))
 
 #: The models: one whose channels fit into a warp and whose readout is a product; one with two slices of channels and a
 #: readout network, so that a team's warps read what others wrote everywhere that they can; one whose radial networks
-#: are evaluated.
+#: are evaluated, and one with cutoffs that depend on the direction of an edge besides, and with repulsion.
 MODELS = {
     "plain": {"num_features": [6, 4], "num_layers": 2, "noise": 0.05},
     "wide": {
@@ -46,6 +46,10 @@ MODELS = {
         "readout_mlp_hidden_layers_width": 40, "readout_mlp_nonlinearity": "silu",
     },
     "exact": {"num_features": [6, 4], "num_layers": 2, "noise": 0.05, "radial_mlp_depth": 2},
+    "exact, by direction": {
+        "num_features": [6, 4], "num_layers": 2, "noise": 0.05, "radial_mlp_depth": 2, "zbl": True,
+        "bessel_trainable": True, "per_edge_type_cutoff": {"H": 3.0, "C": {"H": 3.5, "C": 4.0, "O": 3.2}},
+    },
 }  # fmt: skip
 #: Many blocks of edges an atom; several cells; atoms without any neighbour.
 BOXES = {
@@ -90,7 +94,7 @@ def model_of(name: str) -> torch.nn.Module:
 def fused_of(name: str, warps: int) -> Fused:
     """Its kernels and weights."""
     with default_dtype(torch.float64):
-        return fuse(model_of(name), name != "exact", gpu_target(warps))
+        return fuse(model_of(name), not name.startswith("exact"), gpu_target(warps))
 
 
 @functools.cache

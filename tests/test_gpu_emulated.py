@@ -114,6 +114,23 @@ def test_link_caps_hand_their_force_on():
     assert np.abs(forces.sum(0)).max() < FORCE * 12 and np.abs(forces[10:]).max() > 1e-3
 
 
+def test_exact_networks_and_what_is_told_beside_a_step():
+    """Radial networks evaluated, cutoffs by the direction of an edge, repulsion: also atomic energies and the virial."""
+    name = "exact, by direction"
+    positions, types, cell = structure(14, side=5.0)
+    edges, shifts = NeighborList(CUTOFF, 0.0, True)(positions, cell)
+    energies, forces, virial = eager(model_of(name), positions, types, edges, shifts, cell)
+    made = fused_of(name, 1)
+    step = GpuStep(emulator_of(name, 1), made, Atoms(positions, types, cell), "double", slots=80)
+    assert_same(step.run(), (energies.sum(), forces))
+    atomic, on_nodes, told = step.tell()
+    shifts_of = made.constants[step.facts.n_types**2 + step.facts.n_types :][types]
+    scale = max(1.0, np.abs(virial).max())
+    assert np.abs(atomic + shifts_of - energies.ravel()).max() < ENERGY
+    assert np.abs(on_nodes - forces).max() < FORCE
+    assert np.abs(told - virial.reshape(3, 3)[np.tril_indices(3)]).max() < FORCE * scale
+
+
 @pytest.mark.parametrize("warps", [1, 4])
 def test_barriers_that_are_missing_are_noticed(warps):
     """Each taken away in turn shows; with all of them no two threads meet in a group's memory."""
