@@ -283,7 +283,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--platform", default="OpenCL")
     parser.add_argument("--output", type=Path, default=Path("gpu-grid"), help="stem of the files that are written")
-    parser.add_argument("--only", nargs="*", default=[], help="cases whose names have all of these words")
+    parser.add_argument("--only", nargs="*", default=[], help="cases whose names have one of these words")
     given = parser.parse_args()
     names = [openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())]
     if given.platform not in names:
@@ -298,7 +298,7 @@ def main() -> None:
     grid = Grid(given.platform).list()
     for name in sorted(grid, key=lambda name: not name.split(" | ")[1].startswith(FIRST)):
         before = document["cases"].get(name, {"error": ""})
-        if "error" not in before or not all(word in name for word in given.only):
+        if "error" not in before or (given.only and not any(word in name for word in given.only)):
             continue
         start = time.monotonic()
         try:
