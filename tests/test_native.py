@@ -129,11 +129,11 @@ def spec(**execution):
 
 
 def test_what_it_cannot_run_is_refused_by_name():
-    for given, words in (({"tables": False}, "tables=False"), ({"kernels": "none"}, "kernels='none'")):
+    for given, words in (({"device": "cpu"}, "device='cpu'"), ({"kernels": "none"}, "kernels='none'")):
         with pytest.raises(ValueError, match=words):
             choose_backend("Native", spec(**given))
-    with pytest.raises(ValueError, match="several models"):
-        choose_backend("Native", SumSpec((spec(), spec())))
+        with pytest.raises(ValueError, match=words):
+            choose_backend("Native", SumSpec((spec(), spec(**given))))
 
 
 def test_allegro_has_no_kernels_on_gpus():
@@ -149,6 +149,7 @@ def test_auto_takes_it_where_there_is_a_gpu_alone(monkeypatch, caplog):
 
     monkeypatch.setattr(forces, "platforms_with_gpu", lambda: ["CUDA"])
     monkeypatch.setattr(forces, "native_obstacle", lambda spec: "")
+    monkeypatch.setattr(forces, "first_use_obstacle", lambda spec: "")
     assert choose_backend("auto", spec()) == "Native"
     monkeypatch.setattr(forces, "native_obstacle", lambda spec: "there is no compiler")
     assert choose_backend("auto", spec()) != "Native" and "there is no compiler" in caplog.text

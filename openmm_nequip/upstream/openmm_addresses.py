@@ -12,7 +12,7 @@ def address_of(thing: Any) -> int:
 
     Borrowed: the attribute ``this`` that SWIG gives its objects, which ``int()`` turns into an address. OpenMM has no
     other way to hand a Context or a Force to another library. Known to work: OpenMM 8.1 to 8.6. Test:
-    ``tests/test_model_outputs.py``.
+    ``tests/test_native_features.py``.
 
     Parameters
     ----------
