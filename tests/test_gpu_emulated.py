@@ -115,7 +115,7 @@ def test_link_caps_hand_their_force_on():
 
 
 def test_exact_networks_and_what_is_told_beside_a_step():
-    """Radial networks evaluated, cutoffs by the direction of an edge, repulsion: also atomic energies and the virial."""
+    """Radial networks evaluated, cutoffs by direction, repulsion; also atomic energies and the virial."""
     name = "exact, by direction"
     positions, types, cell = structure(14, side=5.0)
     edges, shifts = NeighborList(CUTOFF, 0.0, True)(positions, cell)
