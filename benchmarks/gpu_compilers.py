@@ -7,6 +7,7 @@ torch's wheels for CUDA bring all three: NVRTC as a dependency (``nvidia-cuda-nv
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import re
 import subprocess
 import sysconfig
@@ -79,23 +80,64 @@ class Nvrtc:
         CompilationError
             With the compiler's log.
         """
+        return self._compile(text, f"compute_{architecture}", "PTX").rstrip(b"\0").decode()
+
+    def cubin(self, text: str, architecture: int) -> bytes:
+        """Machine code of a text for ``sm_<architecture>``; raises as :meth:`ptx`."""
+        return self._compile(text, f"sm_{architecture}", "CUBIN")
+
+    def _compile(self, text: str, architecture: str, what: str) -> bytes:
         library, program = self._library, ctypes.c_void_p()
         library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), None, 0, None, None)
         try:
-            options = [f"-arch=compute_{architecture}".encode(), *(option.encode() for option in OPTIONS)]
+            options = [f"-arch={architecture}".encode(), *(option.encode() for option in OPTIONS)]
             code = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
             if code != 0:
-                raise CompilationError(self._text(program, "ProgramLog"))
-            return self._text(program, "PTX")
+                raise CompilationError(self._result(program, "ProgramLog").rstrip(b"\0").decode())
+            return self._result(program, what)
         finally:
             library.nvrtcDestroyProgram(ctypes.byref(program))
 
-    def _text(self, program: ctypes.c_void_p, what: str) -> str:
+    def _result(self, program: ctypes.c_void_p, what: str) -> bytes:
         size = ctypes.c_size_t()
         getattr(self._library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
         content = ctypes.create_string_buffer(size.value)
         getattr(self._library, f"nvrtcGet{what}")(program, content)
-        return content.value.decode()
+        return content.raw
+
+
+def machine_code(text: str, architecture: int, folder: Path) -> bytes:
+    """Machine code of a text, kept in a folder by the text's digest.
+
+    Parameters
+    ----------
+    text : str
+        CUDA.
+    architecture : int
+        Of the card.
+    folder : pathlib.Path
+        Where it is looked for and put.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    CompilationError
+        As :meth:`Nvrtc.ptx`.
+    RuntimeError
+        If it is not there and there is no NVRTC either.
+    """
+    kept = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}-sm_{architecture}.cubin"
+    if not kept.exists():
+        library = find_tool("libnvrtc.so")
+        if library is None:
+            raise RuntimeError("NVRTC is not there; install a CUDA build of torch")
+        made = Nvrtc(library).cubin(text, architecture)
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(made)
+    return kept.read_bytes()
 
 
 def look_at(ptx: str, architecture: int, folder: Path, loops: bool = True) -> dict[str, KernelUse]:

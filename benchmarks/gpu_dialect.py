@@ -32,15 +32,13 @@ typedef unsigned long long mm_ulong;
 _KERNEL = re.compile(r"KERNEL\s+void\s+(\w+)\s*\((.*?)\)\s*\{", re.S)
 
 
-def defines(precision: str, padded_atoms: int, atoms: int) -> str:
+def defines(precision: str, atoms: int) -> str:
     """What depends on the Context.
 
     Parameters
     ----------
     precision : str
         OpenMM's ``single``, ``mixed`` or ``double``.
-    padded_atoms : int
-        Length of a row of OpenMM's buffer of forces.
     atoms : int
         Teams of a group, see ``prelude.cc``.
 
@@ -50,14 +48,14 @@ def defines(precision: str, padded_atoms: int, atoms: int) -> str:
     """
     real, mixed = PRECISIONS[precision]
     lines = [f"typedef {real} real;", f"typedef {real}4 real4;", f"typedef {mixed} mixed;"]
-    lines += [f"#define PADDED_NUM_ATOMS {padded_atoms}", f"#define ATOMS {atoms}"]
+    lines += [f"#define ATOMS {atoms}"]
     lines += ["#define USE_MIXED_PRECISION 1"] * (precision == "mixed")
     return "\n".join(lines) + "\n"
 
 
-def cuda_text(source: str, precision: str, padded_atoms: int, atoms: int) -> str:
+def cuda_text(source: str, precision: str, atoms: int) -> str:
     """A model's kernels as CUDA, complete."""
-    return _MACROS + defines(precision, padded_atoms, atoms) + source
+    return _MACROS + defines(precision, atoms) + source
 
 
 def kernels_in(source: str) -> dict[str, list[tuple[str, str]]]:

@@ -22,7 +22,7 @@ class Emulator:
     ----------
     source : str
         A model's kernels, as :func:`openmm_nequip.kernels.gpu.gpu_generate.generate_gpu` writes them.
-    precision, padded_atoms, atoms
+    precision, atoms
         As of :func:`gpu_dialect.defines`.
     folder : pathlib.Path
         Where the compiled form is put.
@@ -37,16 +37,13 @@ class Emulator:
         Of each barrier in the text its kernel, its line and its name.
     """
 
-    def __init__(
-        self, source: str, precision: str, padded_atoms: int, atoms: int, folder: Path, compiler: str = "g++"
-    ) -> None:
+    def __init__(self, source: str, precision: str, atoms: int, folder: Path, compiler: str = "g++") -> None:
         self.seed = 1
-        self.padded_atoms = padded_atoms
         source, self.barriers = _number_barriers(source)
         source, kernels = _watch_memory(source), kernels_in(source)
         text = [
             '#include "simt.hpp"',
-            cuda_text(source, precision, padded_atoms, atoms),
+            cuda_text(source, precision, atoms),
             *map(_wrapper, kernels.items()),
         ]
         code, library = folder / "kernels.cpp", folder / "kernels.so"

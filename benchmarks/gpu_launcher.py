@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gpu_compilers import Nvrtc, find_tool
+from gpu_compilers import machine_code
 from gpu_dialect import cuda_text
 
 
@@ -17,21 +18,19 @@ class CudaLauncher:
 
     Parameters
     ----------
-    source, precision, padded_atoms, atoms
+    source, precision, atoms
         As of :func:`gpu_dialect.cuda_text`.
+    folder : pathlib.Path
+        Where machine code is kept, see :func:`gpu_compilers.machine_code`.
     """
 
-    def __init__(self, source: str, precision: str, padded_atoms: int, atoms: int) -> None:
-        self.padded_atoms = padded_atoms
+    def __init__(self, source: str, precision: str, atoms: int, folder: Path) -> None:
         torch.zeros(1, device="cuda")  # torch's context, which everything here uses
-        library = find_tool("libnvrtc.so")
-        if library is None:
-            raise RuntimeError("NVRTC is not there; install a CUDA build of torch")
         major, minor = torch.cuda.get_device_capability()
-        ptx = Nvrtc(library).ptx(cuda_text(source, precision, padded_atoms, atoms), 10 * major + minor)
+        code = machine_code(cuda_text(source, precision, atoms), 10 * major + minor, folder)
         self._driver = ctypes.CDLL("libcuda.so.1")
         self._module = ctypes.c_void_p()
-        self._check("cuModuleLoadData", ctypes.byref(self._module), ctypes.c_char_p(ptx.encode()))
+        self._check("cuModuleLoadData", ctypes.byref(self._module), ctypes.c_char_p(code))
         self._kernels: dict[str, ctypes.c_void_p] = {}
 
     def array(self, values: np.ndarray) -> torch.Tensor:

@@ -37,7 +37,7 @@ def _shipped() -> Any:
         return load_module(locate(SHIPPED), ())
 
 
-#: By name: l_max, features, layers.
+#: By name: l_max, features, layers; exact: radial networks are evaluated, not read from tables.
 MODELS: dict[str, Callable[[], Any]] = {
     "shipped": _shipped,
     "l0 f64 L3": _random(l_max=0, num_features=64, num_layers=3),
@@ -47,6 +47,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "l2 f64 L4 parity": _random(l_max=2, num_features=64, num_layers=4, parity=True),
     "l2 f32 L3 ZBL": _random(l_max=2, num_features=32, num_layers=3, zbl=True),
     "l2 f32 L3 float64": _random(l_max=2, num_features=32, num_layers=3, dtype="float64"),
+    "l2 f32 L4 exact": _random(l_max=2, num_features=32, num_layers=4),
     "l3 f32 L3": _random(l_max=3, num_features=32, num_layers=3),
     "l3 f128 L4": _random(l_max=3, num_features=128, num_layers=4),
 }
@@ -61,4 +62,4 @@ def module_of(name: str) -> Any:
 def kernels_of(name: str, warps: int = 1) -> Fused:
     """Kernels and weights of a model, for so many warps an atom."""
     with default_dtype(torch.float64):
-        return fuse(module_of(name), True, gpu_target(warps))
+        return fuse(module_of(name), not name.endswith("exact"), gpu_target(warps))

@@ -1,19 +1,20 @@
 """What the first ten minutes on a GPU run, in the order of what matters: one JSON, one table, the goals as verdicts.
 
-    python benchmarks/gpu_slot.py [--output gpu-slot] [--model FILE] [--emulator] [--again PART ...]
+    python benchmarks/gpu_slot.py [--output gpu-slot] [--model FILE] [--minutes 10] [--emulator] [--again PART ...]
+    python benchmarks/gpu_slot.py --prepare 90     # before, without a GPU: machine code for sm_90, beside the output
 
 Every part is written down as soon as it is done; a second call goes on with what is missing. A part that fails is
-written down with its error and does not stop the others. With ``--emulator`` the same parts run on a CPU, small:
-kernels by the emulator, OpenMM on a platform that is there.
+written down with its error and does not stop the others; none begins after the minutes that there are. With
+``--emulator`` the same parts run on a CPU, small: kernels by the emulator, OpenMM on a platform that is there.
 
-| part      | what                                                                                         |
+| parts     | what                                                                                         |
 |-----------|----------------------------------------------------------------------------------------------|
-| kernels   | right at 96 to 98,304 atoms, time of a step and of each kernel, 1 to 8 warps an atom              |
-| sanitizer | compute-sanitizer's racecheck and memcheck on a step of 96 atoms                                |
-| openmm    | in OpenMM: our force, PythonForce with graphs, openmm-ml, the bare AOTInductor package            |
+| kernels   | by warps an atom: right at 96 to 98,304 atoms, time of a step and of each kernel                |
+| openmm    | by atoms, in OpenMM: our force, PythonForce with graphs, openmm-ml, the bare AOTInductor package |
 | large     | our force at 98,304 atoms in OpenMM                                                            |
 | foundation | a model of foundation size (l_max 3, 128 features) beyond 100,000 atoms                         |
-| tests     | ``pytest -m gpu``: recordings that fail and are made anew, contexts, lists                      |
+| sanitizer | compute-sanitizer's racecheck and memcheck on a step of 96 atoms                                |
+| tests     | the tests marked ``gpu``: recordings that fail and are made anew, contexts, lists                |
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_compilers import machine_code
+from gpu_dialect import cuda_text
 from gpu_emulator import Emulator
 from gpu_launcher import CudaLauncher
 from gpu_models import ROOT, SHIPPED, kernels_of, module_of
-from gpu_steps import Atoms, GpuStep, padded
+from gpu_steps import Atoms, GpuStep
+from gpu_verdicts import EMULATED, SIMPLE, SIMPLE_FILE, SIZES, table, verdicts
 
 from openmm_nequip.app.bench.bench_run import run_bench
 from openmm_nequip.app.bench.bench_settings import BenchSettings
@@ -50,14 +54,18 @@ from openmm_nequip.models import locate, read_info
 from openmm_nequip.upstream.nequip_state import default_dtype
 
 #: A model with random weights (l_max 1, 32 features, 4 layers) beside the repository; else the shipped one.
-WATER = ROOT.parent / "shared" / "data" / "models" / "water-l1-u32.nequip.zip"
+WATER = ROOT.parent / "shared" / "data" / "models" / SIMPLE_FILE
 #: eV/Å for forces of tens of eV/Å in float32, and in float64 with OpenMM's buffer of forces.
 FORCE = {"float32": 1e-3, "float64": 1e-7}
 #: Å between the atoms of the random structures, and their number in a base box that is repeated.
 _SPACING, _BASE = 2.3, 96
 REPEATS = ((1, 1, 1), (2, 2, 2), (4, 4, 2), (8, 8, 4), (16, 8, 8))
+#: Of OpenMM's.
+PRECISION = "mixed"
 FOUNDATION = "l3 f128 L4"
-EMULATED = "emulator"
+WARPS = (1, 2, 4, 8)
+#: Seconds that the samples of one size in OpenMM may take, and that a run of the sanitizer may.
+_BUDGET_S, _SANITIZER_S = 15.0, 45.0
 
 
 class Slot:
@@ -71,10 +79,14 @@ class Slot:
         Model for what runs inside OpenMM.
     emulated : bool
         Whether a CPU stands in for the GPU.
+    minutes : float
+        How long parts may begin.
     """
 
-    def __init__(self, output: Path, model: Path, emulated: bool) -> None:
+    def __init__(self, output: Path, model: Path, emulated: bool, minutes: float) -> None:
         self.model, self.emulated = model, emulated
+        self._end = time.monotonic() + 60 * minutes
+        self.code = code_folder(output)
         self._json, self._table = output.with_suffix(".json"), output.with_suffix(".md")
         self.document: dict[str, Any] = {"parts": {}}
         if self._json.exists():
@@ -87,9 +99,12 @@ class Slot:
 
     def run(self, again: list[str]) -> None:
         """All parts that are not done, or are wanted again."""
-        for name, part in PARTS.items():
+        for name, part in parts(self.emulated).items():
             if name in self.document["parts"] and "error" not in self.document["parts"][name] and name not in again:
                 print(f"{name}: done before")
+                continue
+            if self.left() <= 0:
+                print(f"{name}: no time left; the same command goes on with it")
                 continue
             start = time.monotonic()
             try:
@@ -104,13 +119,31 @@ class Slot:
             self._table.write_text(table(self.document), encoding="utf-8")
             print(f"{name}: {found['seconds']} s{': ' + found['error'] if 'error' in found else ''}", flush=True)
 
-    def launcher(self, fused: Any, precision: str, particles: int) -> Any:
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self._end - time.monotonic()
+
+    def launcher(self, fused: Any) -> Any:
         """What launches the kernels of a model here."""
         teams = KernelFacts.of(fused.source).atoms
         if not self.emulated:
-            return CudaLauncher(fused.source, precision, padded(particles), teams)
+            return CudaLauncher(fused.source, PRECISION, teams, self.code)
         with tempfile.TemporaryDirectory() as folder:
-            return Emulator(fused.source, precision, padded(particles), teams, Path(folder), find_compiler()[0])
+            return Emulator(fused.source, PRECISION, teams, Path(folder), find_compiler()[0])
+
+
+def code_folder(output: Path) -> Path:
+    """Where machine code is kept, beside the output."""
+    return output.with_name(f"{output.name}-code")
+
+
+def prepare(output: Path, architecture: int) -> None:
+    """Compile what the parts launch by themselves for a card that is not here; OpenMM compiles its own."""
+    for name, warps in [*((SIMPLE, warps) for warps in WARPS), (FOUNDATION, 1)]:
+        source = kernels_of(name, warps).source
+        start = time.monotonic()
+        machine_code(cuda_text(source, PRECISION, KernelFacts.of(source).atoms), architecture, code_folder(output))
+        print(f"{name}, {warps} warps an atom: {time.monotonic() - start:.0f} s", flush=True)
 
 
 def base_box(n_types: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -147,46 +180,42 @@ def own_forces(name: str, box: tuple[np.ndarray, np.ndarray, np.ndarray], cutoff
     return out[FORCES].detach().double().numpy()
 
 
-def measure_kernels(slot: Slot) -> dict[str, Any]:
-    """Right and how fast, by size and warps an atom."""
-    name, rows = "l1 f32 L4", []
-    sizes = REPEATS[:1] if slot.emulated else REPEATS
-    for warps in (1, 4) if slot.emulated else (1, 2, 4, 8):
-        fused = kernels_of(name, warps)
-        facts = KernelFacts.of(fused.source)
-        box = base_box(facts.n_types)
-        forces = own_forces(name, box, facts.cutoff)
-        for times in sizes:
-            atoms = repeated(box, times)
-            n = len(atoms.types)
-            launcher = slot.launcher(fused, "mixed", n)
-            step = GpuStep(launcher, fused, atoms, "mixed")
-            found = step.run()[1]
-            error = float(np.abs(found - np.tile(forces, (n // _BASE, 1))).max())
-            row = {"warps": warps, "atoms": n, "force_error": error, "right": error < FORCE[facts.dtype]}
-            row |= {"edges_per_atom": step.edges[1] / n, "repeated_steps": step.overflows}
-            if not slot.emulated:
-                row["us_per_step"] = launcher.microseconds(step.begin)
-                row["us_per_atom"] = row["us_per_step"] / n
-                if times in (REPEATS[1], REPEATS[3]):
-                    step.forget_list()  # so that the kernels of the list have work
-                    row["kernels_us"] = {
-                        one[0]: launcher.microseconds(functools.partial(launcher.launch, *one))
-                        for one in step.launches()
-                    }
-            rows.append(row)
-    return {"model": name, "precision": "mixed", "rows": rows}
+def measure_kernels(slot: Slot, warps: int) -> dict[str, Any]:
+    """Right and how fast, by size."""
+    rows, fused = [], kernels_of(SIMPLE, warps)
+    facts = KernelFacts.of(fused.source)
+    box = base_box(facts.n_types)
+    forces = own_forces(SIMPLE, box, facts.cutoff)
+    launcher = slot.launcher(fused)
+    for times in REPEATS[:1] if slot.emulated else REPEATS:
+        atoms = repeated(box, times)
+        n = len(atoms.types)
+        step = GpuStep(launcher, fused, atoms, PRECISION)
+        found = step.run()[1]
+        error = float(np.abs(found - np.tile(forces, (n // _BASE, 1))).max())
+        row = {"warps": warps, "atoms": n, "force_error": error, "right": error < FORCE[facts.dtype]}
+        row |= {"edges_per_atom": step.edges[1] / n, "repeated_steps": step.overflows}
+        if not slot.emulated:
+            row["us_per_step"] = launcher.microseconds(step.begin)
+            row["us_per_atom"] = row["us_per_step"] / n
+            if times in (REPEATS[1], REPEATS[3]):
+                step.forget_list()  # so that the kernels of the list have work
+                row["kernels_us"] = {
+                    one[0]: launcher.microseconds(functools.partial(launcher.launch, *one)) for one in step.launches()
+                }
+        rows.append(row)
+    return {"model": SIMPLE, "precision": PRECISION, "rows": rows}
 
 
 def check_races(slot: Slot) -> dict[str, Any]:
     """NVIDIA's sanitizer on a step; the emulator has its own barriers and orders."""
     if slot.emulated:
-        fused = kernels_of("l1 f32 L4")
+        fused = kernels_of(SIMPLE)
         box = base_box(KernelFacts.of(fused.source).n_types)
-        launcher, found = slot.launcher(fused, "mixed", _BASE), []
+        launcher, found = slot.launcher(fused), []
         for seed in (1, 900):
             launcher.seed = seed
-            found.append(GpuStep(launcher, fused, repeated(box, (1, 1, 1)), "mixed").run())
+            found.append(GpuStep(launcher, fused, repeated(box, (1, 1, 1)), PRECISION).run())
         same = found[0][0] == found[1][0] and bool(np.array_equal(found[0][1], found[1][1]))
         return {"two orders of threads": "the same bits" if same else "other bits"}
     tool = shutil.which("compute-sanitizer")
@@ -194,28 +223,30 @@ def check_races(slot: Slot) -> dict[str, Any]:
         return {"left_out": "compute-sanitizer is not there"}
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from gpu_slot import *\nfused = kernels_of('l1 f32 L4')\n"
+        "from gpu_slot import *\nfused = kernels_of(SIMPLE)\n"
         "box = base_box(KernelFacts.of(fused.source).n_types)\n"
-        "launcher = CudaLauncher(fused.source, 'mixed', padded(96), KernelFacts.of(fused.source).atoms)\n"
-        "GpuStep(launcher, fused, repeated(box, (1, 1, 1)), 'mixed').run()\n"
+        f"atoms, folder = KernelFacts.of(fused.source).atoms, Path({str(slot.code)!r})\n"
+        "launcher = CudaLauncher(fused.source, PRECISION, atoms, folder)\n"
+        "GpuStep(launcher, fused, repeated(box, (1, 1, 1)), PRECISION).run()\n"
     )
     found = {}
     for kind in ("racecheck", "memcheck"):
         command = [tool, "--tool", kind, sys.executable, "-c", code]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        limit = max(5.0, min(_SANITIZER_S, slot.left()))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
         found[kind] = (done.stdout.strip().splitlines() or ["no output"])[-1]
     return found
 
 
-def measure_in_openmm(slot: Slot) -> dict[str, Any]:
+def measure_in_openmm(slot: Slot, size: int) -> dict[str, Any]:
     """All that can run the model, through the package's own benchmark."""
     folder = tempfile.mkdtemp()
-    more: dict[str, Any] = {"sizes": (22, 96, 192, 768, 3072), "platforms": ("CUDA",), "budget": 60.0}
+    more: dict[str, Any] = {"platforms": ("CUDA",), "budget": _BUDGET_S}
     if slot.emulated:
-        more = {"sizes": (22,), "platforms": ("Reference",), "budget": 10.0, "repeats": 3, "peers": ()}
+        more = {"platforms": ("Reference",), "budget": 10.0, "repeats": 3, "peers": ()}
         more |= {"kernels": ("fused",), "backends": ("Native", "PythonForce")}
     try:
-        settings = BenchSettings(str(slot.model), output=str(Path(folder) / "bench"), **more)
+        settings = BenchSettings(str(slot.model), sizes=(size,), output=str(Path(folder) / "bench"), **more)
         return {"bench": run_bench(settings).document}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -252,13 +283,13 @@ def measure_large(slot: Slot) -> dict[str, Any]:
 
 def measure_foundation(slot: Slot) -> dict[str, Any]:
     """The kernels of a large model, and the memory that they take."""
-    name = "l1 f32 L4" if slot.emulated else FOUNDATION
+    name = SIMPLE if slot.emulated else FOUNDATION
     fused = kernels_of(name)
     facts = KernelFacts.of(fused.source)
     box = base_box(facts.n_types)
     atoms = repeated(box, (1, 1, 1) if slot.emulated else (16, 9, 8))
-    launcher = slot.launcher(fused, "mixed", len(atoms.types))
-    step = GpuStep(launcher, fused, atoms, "mixed")
+    launcher = slot.launcher(fused)
+    step = GpuStep(launcher, fused, atoms, PRECISION)
     found = step.run()[1]
     error = float(np.abs(found - np.tile(own_forces(name, box, facts.cutoff), (len(atoms.types) // _BASE, 1))).max())
     row: dict[str, Any] = {
@@ -275,126 +306,27 @@ def measure_foundation(slot: Slot) -> dict[str, Any]:
 
 def run_tests(slot: Slot) -> dict[str, Any]:
     """The tests that need a GPU."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests"]
+    files = [str(path) for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.gpu" in path.read_text("utf-8")]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", *files]
     if slot.emulated:
-        command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-m", "gpu", "tests"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+        command.insert(4, "--collect-only")
+    limit = max(30.0, slot.left())
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
     return {"code": done.returncode, "last": (done.stdout.strip().splitlines() or [done.stderr[-300:]])[-1]}
 
 
-PARTS: dict[str, Callable[[Slot], dict[str, Any]]] = {
-    "kernels": measure_kernels, "sanitizer": check_races, "openmm": measure_in_openmm, "large": measure_large,
-    "foundation": measure_foundation, "tests": run_tests,
-}  # fmt: skip
-
-
-def verdicts(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The goals, what was found, and whether they are met; None where nothing was measured.
-
-    Parameters
-    ----------
-    document : dict
-        With ``parts``.
-
-    Returns
-    -------
-    list of dict
-        ``goal``, ``found`` and ``met``.
-    """
-    parts = {name: found for name, found in document["parts"].items() if "error" not in found}
-    rows = parts.get("kernels", {}).get("rows", [])
-    made = [
-        _verdict(
-            "forces of the kernels right at every size",
-            f"{len(rows)} cases",
-            all(row["right"] for row in rows) if rows else None,
-        )
-    ]
-    on_gpu = not document["device"].startswith(EMULATED)
-    slowest, peers, packages = _in_openmm(parts.get("openmm", {}).get("bench") if on_gpu else None)
-    made.append(
-        _verdict(
-            "≥ 5,000 steps a second at 22 to 200 atoms in OpenMM",
-            _shown(slowest, "{:.0f} at the slowest"),
-            _at_least(slowest, 5000),
-        )
-    )
-    large = parts.get("large", {})
-    cost = large.get("us_per_atom") if large.get("atoms", 0) > 90_000 else None
-    made.append(
-        _verdict(
-            "≤ 0.25 µs an atom and step at 100k atoms",
-            _shown(cost, "{:.3f} µs"),
-            None if cost is None else cost <= 0.25,
-        )
-    )
-    made.append(_verdict("≥ 10 × openmm-ml at 22 atoms", _shown(peers, "{:.1f} ×"), _at_least(peers, 10)))
-    made.append(
-        _verdict(
-            "≥ 5 × nequip's AOTInductor package at every size",
-            _shown(packages, "{:.1f} × at the least"),
-            _at_least(packages, 5),
-        )
-    )
-    most = parts.get("foundation", {})
-    beyond = most.get("right") if most.get("atoms", 0) > 100_000 else None
-    made.append(_verdict("a foundation-size model beyond 100k atoms", _shown(most.get("atoms"), "{} atoms"), beyond))
-    return made
-
-
-def _verdict(goal: str, found: str, met: bool | None) -> dict[str, Any]:
-    return {"goal": goal, "found": found, "met": met}
-
-
-def _shown(value: Any, text: str) -> str:
-    return "not measured" if value is None else text.format(value)
-
-
-def _at_least(value: float | None, goal: float) -> bool | None:
-    return None if value is None else value >= goal
-
-
-def _in_openmm(bench: dict[str, Any] | None) -> tuple[float | None, float | None, float | None]:
-    """Steps a second of the native force at up to 200 atoms, and how much faster than others it is."""
-    speeds, peers, packages = [], [], []
-    for system in (bench or {}).get("systems", []):
-        steps = {row["contender"]: row for row in system["rows"]}
-        own = next((row["step"]["median_ms"] for row in steps.values() if row.get("backend") == "Native"), None)
-        if own is None:
-            continue
-        if system["atoms"] <= 200:
-            speeds.append(1e3 / own)
-        for row in steps.values():
-            if row["role"] == "peer" and row["contender"].startswith("openmm-ml") and system["atoms"] == 22:
-                peers.append(row["step"]["median_ms"] / own)
-            if row["role"] == "limit" and row["kernels"] == "none":
-                packages.append(row["step"]["median_ms"] / own)
-    return tuple(min(values) if values else None for values in (speeds, peers, packages))  # type: ignore[return-value]
-
-
-def table(document: dict[str, Any]) -> str:
-    """All of it in short."""
-    word = {True: "met", False: "MISSED", None: "open"}
-    lines = [
-        f"# First minutes on {document['device']}",
-        "",
-        f"torch {document['torch']}, model {document['model']}",
-        "",
-    ]
-    lines += ["| goal | found | verdict |", "|---|---|---|"]
-    lines += [f"| {each['goal']} | {each['found']} | {word[each['met']]} |" for each in document["verdicts"]]
-    lines += ["", "| part | seconds | date | |", "|---|---|---|---|"]
-    for name, part in document["parts"].items():
-        said = part.get("error") or part.get("left_out") or part.get("last") or ""
-        lines.append(f"| {name} | {part['seconds']} | {part['date'][:19]} | {said} |")
-    rows = document["parts"].get("kernels", {}).get("rows", [])
-    if rows:
-        lines += ["", "| atoms | warps an atom | force error, eV/Å | µs a step | µs an atom |", "|---|---|---|---|---|"]
-        for row in rows:
-            times = [_shown(row.get(f"us_per_{name}"), text) for name, text in (("step", "{:.1f}"), ("atom", "{:.4f}"))]
-            shown = [row["atoms"], row["warps"], f"{row['force_error']:.1e}", *times]
-            lines.append(f"| {' | '.join(map(str, shown))} |")
-    return "\n".join(lines) + "\n"
+def parts(emulated: bool) -> dict[str, Callable[[Slot], dict[str, Any]]]:
+    """All parts by name, in the order of what matters: their names begin with their kind, see gpu_verdicts.py."""
+    kernels = {f"kernels, {warps} warps": functools.partial(measure_kernels, warps=warps) for warps in WARPS}
+    inside = {f"openmm, {size} atoms": functools.partial(measure_in_openmm, size=size) for size in SIZES}
+    if emulated:
+        kernels = {name: part for name, part in kernels.items() if name in ("kernels, 1 warps", "kernels, 4 warps")}
+        inside = {name: part for name, part in inside.items() if name == "openmm, 22 atoms"}
+    first = [(name, part) for name, part in kernels.items() if name == "kernels, 1 warps"]
+    return dict(
+        [*first, *inside.items(), ("large", measure_large), ("foundation", measure_foundation), *kernels.items(),
+         ("sanitizer", check_races), ("tests", run_tests)]
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -403,11 +335,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("gpu-slot"), help="stem of the files that are written")
     parser.add_argument("--model", type=Path, default=WATER if WATER.exists() else SHIPPED)
     parser.add_argument("--emulator", action="store_true", help="on a CPU, small, to try this script")
-    parser.add_argument("--again", nargs="*", default=[], choices=list(PARTS), help="parts that are run again")
+    parser.add_argument("--again", nargs="*", default=[], choices=list(parts(False)), help="parts that are run again")
+    parser.add_argument("--minutes", type=float, default=10.0, help="no part begins after these")
+    parser.add_argument("--prepare", type=int, metavar="ARCHITECTURE", help="compile for such a card, and no more")
     given = parser.parse_args()
+    if given.prepare:
+        prepare(given.output, given.prepare)
+        return
     if not given.emulator and not torch.cuda.is_available():
         sys.exit("torch sees no CUDA device; --emulator tries this script on a CPU")
-    Slot(given.output, given.model, given.emulator).run(given.again)
+    Slot(given.output, given.model, given.emulator, given.minutes).run(given.again)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,6 @@ _ROUNDING = 1e-5
 class Device(Protocol):
     """What launches kernels."""
 
-    #: Length of a row of OpenMM's buffers, which is a number in the text.
-    padded_atoms: int
-
     def array(self, values: np.ndarray) -> Any:
         """Memory with these values."""
 
@@ -75,7 +72,7 @@ class GpuStep:
     Parameters
     ----------
     device : Device
-        What launches them; made for at least so many particles.
+        What launches them.
     fused : Fused
         The model's kernels and weights.
     atoms : Atoms
@@ -105,9 +102,7 @@ class GpuStep:
         self._real, self._mixed, self._number = real, mixed, np.dtype(self.facts.dtype)
         self.n_nodes, self.n_caps = len(atoms.types), len(atoms.cap_q)
         self.n_atoms, self.n_sites = self.n_nodes - self.n_caps, len(atoms.positions)
-        self.padded = device.padded_atoms
-        if self.n_sites > self.padded:
-            raise ValueError(f"{self.n_sites} sites, but the kernels were made for {self.padded} at most")
+        self.padded = padded(self.n_sites)
         self._order = np.random.default_rng(seed).permutation(self.n_sites).astype(np.int32)
         squares, types = self.facts.n_types**2, self.facts.n_types
         self.constant_energy = float(fused.constants[squares + types : squares + 2 * types][atoms.types].sum())
@@ -156,7 +151,8 @@ class GpuStep:
 
     def _make_slots(self, wanted: int) -> None:
         self.slots = -(-wanted // 8) * 8
-        every, kinds = self.n_nodes * self.slots, {"fraction": 1, "unit": 3, "radial": 1, "unit_gradient": 3}
+        every, wide = self.n_nodes * self.slots, 2 * self.facts.basis or 1
+        kinds = {"fraction": 1, "unit": 3, "radial": 1, "unit_gradient": 3, "basis": wide, "basis_in": wide}
         fresh = {name: np.full(every, -7, np.int32) for name in ("other", "shift", "mirror", "knot", "knot_in")}
         fresh |= {name: self._blank(every * width, self._number) for name, width in kinds.items()}
         fresh |= {"length": self._blank(every, self._mixed), "fraction_in": self._blank(every, self._number)}
@@ -205,6 +201,7 @@ class GpuStep:
         """Name, groups, threads of a group and arguments of each kernel of a step, in order."""
         a, facts, n, last = self._arrays, self.facts, self.n_nodes, len(self.facts.inputs) - 1
         knots, fractions = ("knot", "fraction") if facts.symmetric else ("knot_in", "fraction_in")
+        parts = ("fraction", fractions) if not facts.basis else ("basis", "basis" if facts.symmetric else "basis_in")
         block = 32 * facts.warps * facts.atoms
         groups = self._groups or -(-n // facts.atoms)
 
@@ -235,16 +232,20 @@ class GpuStep:
             "frame",
                      "reciprocal", "state", "knot", "fraction", knots, fractions, "unit", "length", "mirror"),
         ]  # fmt: skip
+        sides = ((0, "knot", "basis"), (1, "knot_in", "basis_in"))[: 1 + (not facts.symmetric)] if facts.basis else ()
+        for incoming, near, basis in sides:
+            given = n, self.slots, incoming, "count", "other", "types", near, "reciprocal", "length", basis
+            found.append(one_each("radial_basis", n * self.slots, *given))
         for k in range(last + 1):
             following = min(k + 1, last)
-            found.append(layer(f"forward_{k}", "knot", "fraction", f"features{k}", f"gate{k}", f"features{following}",
+            found.append(layer(f"forward_{k}", "knot", parts[0], f"features{k}", f"gate{k}", f"features{following}",
                                f"gate{following}", "energies", f"sums{last % 2}"))  # fmt: skip
         for k in range(last, -1, -1):
-            found.append(layer(f"backward_{k}", knots, fractions, f"features{k}", f"sums{k % 2}", f"gate{k}",
+            found.append(layer(f"backward_{k}", knots, parts[1], f"features{k}", f"sums{k % 2}", f"gate{k}",
                                f"gate{max(k - 1, 0)}", f"sums{(k + 1) % 2}", "radial", "unit_gradient"))  # fmt: skip
         found.append(
-            one_each("give", max(self.n_sites, n), self.n_sites, self.n_atoms, n, self.slots, 1, "count", "other",
-            "mirror",
+            one_each("give", max(self.n_sites, n), self.n_sites, self.n_atoms, n, self.slots, self.padded, 1, "count",
+            "other", "mirror",
                      "types", "knot", knots, "reciprocal", "charges", "unit", "length", "radial", "unit_gradient",
                      "caps_from", "cap_list", "cap_q", "cap_m", "cap_distance", "sites", "frame", "grid", "place_of",
                      "energies", "forces", "energy_buffer", "state")
@@ -283,6 +284,26 @@ class GpuStep:
         forces = np.empty((self.n_sites, 3))
         forces[self._order] = fixed.T / 2.0**32
         return float(self.device.get(self._arrays["energy_buffer"]).sum()) + self.constant_energy, forces
+
+    def tell(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is asked for beside a step, at the positions of the last one.
+
+        Returns
+        -------
+        energies : numpy.ndarray, (n_nodes,)
+            Without the shifts of types.
+        forces : numpy.ndarray, (n_nodes, 3)
+        virial : numpy.ndarray, (6,)
+            xx, yx, yy, zx, zy, zz.
+        """
+        a, near = self._arrays, "knot" if self.facts.symmetric else "knot_in"
+        told = self.device.array(self._blank(10 * self.n_nodes, self._mixed))
+        names = ("count", "other", "mirror", "types", "knot", near, "reciprocal", "charges", "unit", "length", "radial",
+                 "unit_gradient", "energies")  # fmt: skip
+        given = [self.n_nodes, self.slots, *(a[name] for name in names), told, a["state"]]
+        self.device.launch("tell", -(-self.n_nodes // BLOCK), BLOCK, given)
+        rows = self.device.get(told).reshape(self.n_nodes, 10)
+        return rows[:, 0], rows[:, 1:4], rows[:, 4:].sum(0)
 
     @property
     def edges(self) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Energy conservation of a model with fused kernels and without: constant-energy runs from the same states.
 
     python benchmarks/nve_drift.py [--model FILE --size 96] [--ps 10] [--step-fs 0.25] [--seeds 3] [--json]
+    python benchmarks/nve_drift.py --modes native --platform CUDA
 
 The shipped model by default. Beside the slope of the total energy stands its fluctuation, of the run and of its halves:
 where the second is larger, it grows.
@@ -26,7 +27,10 @@ MODES = {
     "AOTInductor package": {"kernels": "none"},
     "fused": {"kernels": "fused"},
     "fused, exact radial": {"kernels": "fused", "tables": False},
+    "native": {"backend": "Native"},
 }
+#: Those that run without asking for a GPU.
+_ON_CPUS = list(MODES)[:3]
 _SAMPLES = 400
 
 
@@ -37,13 +41,25 @@ def slope(times: np.ndarray, energies: np.ndarray) -> tuple[float, float, float]
     return float(fit[0]), float(np.sqrt(covariance[0, 0])), float(rest.std())
 
 
-def drift(path: str, bench: BenchSystem, mode: str, steps: int, step_fs: float, seed: int) -> dict[str, float]:
+def minimised(path: str, bench: BenchSystem) -> np.ndarray:
+    """Positions in nm after a minimisation by the CPU kernels, from which all modes start."""
+    system = MLPotential("nequip", modelPath=path, kernels="fused").createSystem(bench.topology)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    context.setPositions(bench.positions_nm)
+    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=200)
+    return context.getState(getPositions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+
+
+def drift(
+    path: str, bench: BenchSystem, mode: str, steps: int, step_fs: float, seed: int, platform: str = "Reference"
+) -> dict[str, float]:
     """Slope of the total energy (kJ/mol per ns and atom) and its fluctuation (kJ/mol), of a run and of its halves."""
     system = MLPotential("nequip", modelPath=path, **MODES[mode]).createSystem(bench.topology)
     integrator = openmm.VerletIntegrator(step_fs * unit.femtosecond)
-    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
-    context.setPositions(bench.positions_nm)
-    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=200)
+    properties = {} if platform in ("Reference", "CPU") else {"Precision": "mixed"}
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform), properties)
+    context.setPositions(minimised(path, bench))
     context.setVelocitiesToTemperature(300.0, seed)
     count = max(1, steps // _SAMPLES)
     times, energies = [], []
@@ -73,7 +89,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="instead of --ps")
     parser.add_argument("--step-fs", type=float, default=0.25)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=_ON_CPUS)
+    parser.add_argument("--platform", default="Reference", help="of OpenMM")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -84,7 +101,7 @@ def main() -> None:
         bench = build_system(load_model(path, compile=False).info.type_names, given.size)
         for mode in given.modes:
             for seed in range(1, given.seeds + 1):
-                found = drift(path, bench, mode, steps, given.step_fs, seed)
+                found = drift(path, bench, mode, steps, given.step_fs, seed, given.platform)
                 results.append({"mode": mode, "seed": seed, "steps": steps} | found)
                 if not given.json:
                     print(

@@ -33,6 +33,11 @@ extern char __stop_block_memory[] __attribute__((weak));
 using std::exp; using std::log; using std::tanh; using std::erfc; using std::pow; using std::sqrt; using std::floor;
 
 template <class T> static T atomicAdd(T* place, T value) { const T before = *place; *place += value; return before; }
+template <class T> static T atomicMax(T* place, T value) {
+  const T before = *place;
+  *place = std::max(before, value);
+  return before;
+}
 
 namespace simt {
 

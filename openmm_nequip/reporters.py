@@ -264,7 +264,7 @@ class StressReporter(CsvTable):
         if self._calculator is None:
             self._calculator = StressCalculator(simulation.system, **self._options)
         parameters = dict(simulation.context.getParameters())
-        stress = self._calculator.compute(state, parameters, self._tensor)
+        stress = self._calculator.compute(state, parameters, self._tensor, simulation.context)
         time = state.getTime().value_in_unit(unit.picosecond)
         volume = state.getPeriodicBoxVolume().value_in_unit(unit.nanometer**3)
         row = [simulation.currentStep, time, volume, stress.pressure, stress.potentialPressure]

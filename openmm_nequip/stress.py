@@ -33,14 +33,11 @@ import openmm.unit as unit
 
 from .choices import MOLECULES_NAME
 from .crystal import reduce_box
-from .errors import SavedSystemError
 from .evaluate.evaluator import Evaluator
 from .evaluate.placement import Placement
-from .forces.computation import Computation
-from .forces.saved import load_computation
 from .forces.spec import PotentialSpec
+from .model_outputs import VirialSource, virial_source
 from .units import BAR_PER_KJ_PER_MOL_PER_NM3
-from .upstream.openmm_python_force import pickled_function
 
 SCALED = ("atoms", "molecules")
 #: Ends of the names of OpenMM's "forces" that act on velocities or the box.
@@ -100,9 +97,10 @@ class Stress:
 class StressCalculator:
     """Computes the stress of a System, whatever its forces are.
 
-    The model's part comes from its virial where a PythonForce on plain atoms holds it and the model gives one. All the
-    rest, which is the force field of a hybrid System, and the model too if it has link caps, a lambda parameter or
-    another backend, comes from central differences of the energy under strain, in a Context of its own.
+    The model's part comes from its virial where a PythonForce or a native force on plain atoms holds it and the model
+    gives one; that of a native force from its GPU, if its Context is given. All the rest, which is the force field of a
+    hybrid System, and the model too if it has link caps, a lambda parameter or another backend, comes from central
+    differences of the energy under strain, in a Context of its own.
 
     Parameters
     ----------
@@ -141,9 +139,9 @@ class StressCalculator:
                 f"the System cannot be copied, which its stress needs: {error}. All its forces must be serialisable; "
                 "a PythonForce needs a function that pickle can store"
             ) from error
-        self._models: list[tuple[Evaluator, np.ndarray]] = []
+        self._models: list[VirialSource] = []
         for index in reversed(range(rest.getNumForces())):
-            found = _with_virial(rest.getForce(index), n)
+            found = _with_virial(rest.getForce(index), index, n)
             if found is not None:
                 self._models.append(found)
             if found is not None or type(rest.getForce(index)).__name__.endswith(_WITHOUT_ENERGY):
@@ -173,7 +171,11 @@ class StressCalculator:
         return self._differences
 
     def compute(
-        self, state: openmm.State, parameters: Mapping[str, float] | None = None, tensor: bool = True
+        self,
+        state: openmm.State,
+        parameters: Mapping[str, float] | None = None,
+        tensor: bool = True,
+        context: openmm.Context | None = None,
     ) -> Stress:
         """Stress of a State.
 
@@ -187,6 +189,8 @@ class StressCalculator:
         tensor : bool
             False gives the pressure alone for a sixth of the energies: of the differences' part each component on the
             diagonal is then the mean of the three, and the others are 0.
+        context : openmm.Context, optional
+            The Context that the State is of, still at its positions: a native force is then asked on its GPU.
 
         Returns
         -------
@@ -195,7 +199,7 @@ class StressCalculator:
         positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
         box = np.array(state.getPeriodicBoxVectors().value_in_unit(unit.nanometer))
         velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)
-        return Stress(self.potential(positions, box, parameters, tensor), self.kinetic(velocities, box))
+        return Stress(self.potential(positions, box, parameters, tensor, context), self.kinetic(velocities, box))
 
     def kinetic(self, velocities: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Kinetic part of the stress.
@@ -224,6 +228,7 @@ class StressCalculator:
         box: np.ndarray,
         parameters: Mapping[str, float] | None = None,
         tensor: bool = True,
+        context: openmm.Context | None = None,
     ) -> np.ndarray:
         """Part of the stress that is the derivative of the energy.
 
@@ -233,7 +238,7 @@ class StressCalculator:
             nm; constrained atoms, or molecules, in one piece.
         box : numpy.ndarray, (3, 3) float64
             nm, reduced.
-        parameters, tensor
+        parameters, tensor, context
             As in :meth:`compute`.
 
         Returns
@@ -251,10 +256,10 @@ class StressCalculator:
         centres = self._centres(positions)
         inside = positions - centres
         stress = np.zeros((3, 3))
-        for evaluator, particles in self._models:
-            out = evaluator.evaluate(positions[particles], box)
+        for source in self._models:
+            (out,) = source.evaluate(positions, box, context)
             # The model's stress is for atoms that move each for itself; those of a unit move by its centre's strain.
-            turned = inside[particles].T @ out["forces"] / np.linalg.det(box) * BAR_PER_KJ_PER_MOL_PER_NM3
+            turned = inside[source.particles].T @ out["forces"] / np.linalg.det(box) * BAR_PER_KJ_PER_MOL_PER_NM3
             stress += out["stress"] + np.tril(turned) + np.tril(turned, -1).T
         if self._differences:
             stress += self._by_differences(positions, centres, box, parameters or {}, tensor)
@@ -311,26 +316,19 @@ class StressCalculator:
         return (self._sum(self._weights * positions) / self._sum(self._weights))[self._unit_of]
 
 
-def _with_virial(force: Any, n_particles: int) -> tuple[Evaluator, np.ndarray] | None:
-    """The evaluator of a model's force and the particles it acts on, if the model's virial is the force's."""
+def _with_virial(force: Any, index: int, n_particles: int) -> VirialSource | None:
+    """A model's force, if the model's virial is the force's."""
     # Not by its name, which OpenMM 8.5 loses on the way through XML.
     if type(force).__name__ not in ("PythonForce", "Force"):  # a native force has no class of its own in Python
         return None
-    try:
-        computation = load_computation(pickled_function(force))
-    except SavedSystemError:  # a user's own function
+    source = virial_source(force, index, n_particles)
+    if source is None or not isinstance(source.spec, PotentialSpec):
         return None
-    if not isinstance(computation, Computation) or not isinstance(computation.spec, PotentialSpec):
-        return None
-    spec = computation.spec
+    spec = source.spec
     # Caps do not follow a strain: they stay at their distance.
     if not spec.periodic or spec.lambda_name is not None or spec.placement.n_caps or len(spec.placement.charged):
         return None
-    evaluator = spec.open()
-    if not _gives_stress(evaluator):
-        return None
-    chosen = force.getParticles() if hasattr(force, "getParticles") else ()
-    return evaluator, np.array(chosen, dtype=np.int64) if len(chosen) else np.arange(n_particles)
+    return source if source.native or _gives_stress(spec.open()) else None
 
 
 def _gives_stress(evaluator: Evaluator) -> bool:

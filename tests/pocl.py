@@ -26,6 +26,7 @@ def pocl_environment() -> dict[str, str]:
         "LD_LIBRARY_PATH": os.pathsep.join([str(loader), str(llvm / "lib"), *kept]),
         "POCL_PATH_CLANG": str(llvm / "bin" / "clang"),
         "POCL_CACHE_DIR": str(cache_dir() / "pocl-kernels"),
+        "POCL_DEVICES": "pthread pthread",  # this CPU twice, for what has two devices
     }
 
 

@@ -17,7 +17,7 @@ LAYERS = {
     "models": 3,
     "devices": 4, "evaluate": 4, "layout": 5,
     "forces": 5,
-    "options": 6, "topology": 6,
+    "options": 6, "topology": 6, "model_outputs": 6,
     "hybrid": 7, "stress": 7, "free_energy": 7, "lambda_state": 8,
     "deviation": 6, "deviation_reporter": 8, "deviation_limits": 1, "distinct_frames": 7,
     "potential": 8, "module_potential": 9, "reporters": 9, "reading": 8,

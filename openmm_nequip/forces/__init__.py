@@ -14,7 +14,7 @@ from ..models.format import MODULE, TORCHSCRIPT
 from ..models.formats.module_file import libraries_of
 from ..models.modules.module_interface import parse_interface
 from .computation import Computation, TensorComputation
-from .native import make_native_force, native_obstacle
+from .native import first_use_obstacle, make_native_force, native_obstacle
 from .native.gpu_devices import platforms_with_gpu
 from .probe import PluginState, probe_plugin
 from .spec import PotentialSpec, SumSpec
@@ -51,7 +51,7 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
     if requested == "PythonForce":
         return requested
     if requested == "auto" and platforms_with_gpu():
-        reason = native_obstacle(spec)
+        reason = _named_device(spec) or native_obstacle(spec) or first_use_obstacle(spec)
         if not reason:
             return "Native"
         logger.warning("no native force for %s on this machine's GPU: %s", spec.origin, reason)
@@ -77,6 +77,12 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
             "to 1.5 have not); install a newer openmmtorch, or use backend='PythonForce' or 'TorchForce'"
         )
     return requested
+
+
+def _named_device(spec: PotentialSpec | SumSpec) -> str:
+    """Why a device of torch's may be another than the Context's; empty where none is named."""
+    named = next((part.execution.device for part in spec.parts if part.execution.device is not None), None)
+    return "" if named is None else f"it runs on the device of its Context, and device={named!r} was given"
 
 
 def _torch_force_obstacle(spec: PotentialSpec | SumSpec) -> str:
@@ -158,7 +164,7 @@ def make_force(
     if particles is not None and not subset:
         # TorchForce, and PythonForce before OpenMM 8.6, know no subset: the selection moves inside.
         spec, particles = spec.on_system(np.asarray(particles, dtype=np.int64), n_system_particles), None
-    if chosen == "Native" and isinstance(spec, PotentialSpec):
+    if chosen == "Native":
         force = make_native_force(spec)
     elif chosen == "TorchForce" and isinstance(spec, PotentialSpec):
         from .torch_force import make_torch_force

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
-
 import numpy as np
 import openmm
 
+from ..upstream.openmm_python_force import pickled_function
 from .saved import load_computation
+from .spec import PotentialSpec, SumSpec
+
+
+def potential_of(force: openmm.Force, count: int) -> tuple[PotentialSpec | SumSpec, np.ndarray] | None:
+    """The potential that a force of this package holds.
+
+    Parameters
+    ----------
+    force : openmm.Force
+        A force as a System returns it.
+    count : int
+        Number of particles of the System.
+
+    Returns
+    -------
+    tuple of PotentialSpec or SumSpec and numpy.ndarray, or None
+        With the System index of each particle that it is given, (n_particles,) int64; None where it cannot be read, as
+        :func:`model_particles`.
+    """
+    try:
+        pickled = pickled_function(force)
+        if not pickled:
+            return None
+        spec = load_computation(pickled).spec
+    except Exception:  # any content at all: a foreign function may need modules that are not here
+        return None
+    chosen = force.getParticles() if hasattr(force, "getParticles") else ()
+    return spec, np.array(chosen or range(count), dtype=np.int64)
 
 
 def model_particles(force: openmm.Force, count: int) -> list[int] | None:
@@ -26,18 +53,13 @@ def model_particles(force: openmm.Force, count: int) -> list[int] | None:
         Indices of the atoms of all regions, link caps and the atoms behind cut bonds left out; None where they cannot
         be read: from another function, or from a TorchForce, which holds a scripted module.
     """
-    try:
-        root = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
-        pickled = root.get("function")
-        if pickled is None:
-            return None
-        parts = load_computation(bytes.fromhex(pickled)).spec.parts
-    except Exception:  # any content at all: a foreign function may need modules that are not here
+    known = potential_of(force, count)
+    if known is None:
         return None
-    particles = [int(node.get("index", "-1")) for node in root.iterfind("Particles/Particle")] or list(range(count))
+    spec, particles = known
     found: set[int] = set()
-    for part in parts:
+    for part in spec.parts:
         atoms = part.placement.atoms
         places = np.arange(part.placement.n_particles) if atoms is None else atoms
-        found.update(particles[k] for k in places.tolist())
+        found.update(particles[places].tolist())
     return sorted(found)

@@ -145,7 +145,7 @@ def fused_model(
     return FusedModel(info, backend, library)
 
 
-def gpu_kernels(source: ModelSource, inputs: InputValues = (), warps: int = 1) -> Fused:
+def gpu_kernels(source: ModelSource, inputs: InputValues = (), warps: int = 1, tables: bool = True) -> Kept:
     """The kernels of a model file for OpenMM's platforms of GPUs, from the cache folder or made now.
 
     Parameters
@@ -156,10 +156,12 @@ def gpu_kernels(source: ModelSource, inputs: InputValues = (), warps: int = 1) -
         Values of the model's inputs beside the structure.
     warps : int
         Warps that share an atom, see :func:`openmm_nequip.kernels.gpu.warps_for`.
+    tables : bool
+        As in :func:`fused_model`.
 
     Returns
     -------
-    Fused
+    Kept
         Its source begins with :class:`openmm_nequip.kernels.gpu.gpu_generate.KernelFacts`.
 
     Raises
@@ -170,7 +172,7 @@ def gpu_kernels(source: ModelSource, inputs: InputValues = (), warps: int = 1) -
     if not can_fuse(source):
         raise KernelsError(_compiled(source))
     try:
-        return _cached(source, True, gpu_target(warps), inputs).fused
+        return _cached(source, tables, gpu_target(warps), inputs)
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
 

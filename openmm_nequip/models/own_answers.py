@@ -227,10 +227,10 @@ def check_library(backend: Backend, library: Any, references: References) -> Non
         large = len(np.unique(one.types)) >= _MANY_TYPES
         for threads, keep in ((1, False), (2, True)) if large else ((1, False), (2, False), (2, True), (-2, True)):
             energies, forces, _ = step(one.positions, one.types, edges, shifts, one.cell, threads, keep)
-            _compare(references, number, f"{threads} threads", energies, forces)
+            compare_answers(references, number, f"{threads} threads", energies, forces)
         for threads in (2,) if large else (1, 2):
             energy, forces = _along(backend, library, one, references.cutoff, threads)
-            _compare(references, number, f"a simulation with {threads} threads", energy, forces)
+            compare_answers(references, number, f"a simulation with {threads} threads", energy, forces)
 
 
 def _along(
@@ -253,10 +253,33 @@ def _along(
     return np.array(energy), forces
 
 
-def _compare(references: References, number: int, way: str, energies: np.ndarray, forces: np.ndarray) -> None:
+def compare_answers(
+    references: References, number: int, way: str, energies: np.ndarray, forces: np.ndarray, least: float = 0.0
+) -> None:
+    """Compare what was computed for a structure with the model's own answer.
+
+    Parameters
+    ----------
+    references : References
+        The answers.
+    number : int
+        Of the structure.
+    way : str
+        How it was computed, for messages.
+    energies : numpy.ndarray, () or (n_atoms,)
+        Total, or of the atoms.
+    forces : numpy.ndarray, (n_atoms, 3)
+    least : float
+        What is rounding at least, as of :data:`AGREEMENT`: where positions or sums are less precise than the model.
+
+    Raises
+    ------
+    NotFusableError
+        If they differ by more than rounding.
+    """
     one = references.structures[number]
     scale = max(float(np.abs(one.forces).max()), 1e-3)
-    allowed = AGREEMENT[references.dtype]
+    allowed = max(AGREEMENT[references.dtype], least)
     total = energies.ndim == 0
     expected = one.energies.sum() if total else one.energies
     off_energy = float(np.abs(energies - expected).max()) / (len(one.types) if total else 1)

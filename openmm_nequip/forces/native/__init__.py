@@ -15,20 +15,23 @@ from ...choices import FORCE_NAME
 from ...errors import KernelsError
 from ..computation import Computation
 from ..spec import PotentialSpec, SumSpec
+from .first_use import check_first_use
 from .gpu_description import describe_potential, gpu_obstacle
+from .gpu_devices import fastest_platform
+from .gpu_place import GpuPlace
 from .plugin import load_plugin
 
 #: Type of the force in XML.
 FORCE_TYPE = "NequIPForce"
 
 
-def make_native_force(spec: PotentialSpec) -> openmm.Force:
+def make_native_force(spec: PotentialSpec | SumSpec) -> openmm.Force:
     """The force for a potential on all particles of a System.
 
     Parameters
     ----------
-    spec : PotentialSpec
-        The potential.
+    spec : PotentialSpec or SumSpec
+        The potential, or several.
 
     Returns
     -------
@@ -67,5 +70,25 @@ def native_obstacle(spec: PotentialSpec | SumSpec) -> str:
         load_plugin()
         describe_potential(spec)
     except KernelsError as error:
+        return str(error)
+    return ""
+
+
+def first_use_obstacle(spec: PotentialSpec | SumSpec) -> str:
+    """Why the force would give wrong answers on the GPU that OpenMM takes by itself; its kernels are run to find out.
+
+    Parameters
+    ----------
+    spec : PotentialSpec or SumSpec
+        A potential without :func:`native_obstacle`.
+
+    Returns
+    -------
+    str
+        Empty if it gives the model's own, as the text of OpenMM's error where no Context can be had.
+    """
+    try:
+        check_first_use(load_plugin(), describe_potential(spec), GpuPlace.default(fastest_platform()))
+    except (KernelsError, openmm.OpenMMException) as error:
         return str(error)
     return ""

@@ -28,26 +28,32 @@ constexpr double ROUNDING = 1e-5;
 struct GpuModel {
   using ComputeArray = OpenMM::ComputeArray;
   OpenMM::ComputeContext& cc;
-  int n_types, n_atoms, n_caps, n_nodes, n_sites, slots = 0, warps, atoms, cell_threads, most_cells;
+  // Whose positions and list of neighbours these are: another model's of the same nodes, or its own.
+  GpuModel& lists;
+  int n_types, n_atoms, n_caps, n_nodes, n_sites, slots = 0, warps, atoms, basis, cell_threads, most_cells;
   size_t number_bytes, mixed_bytes;
   double cutoff, skin, length_unit, energy_unit, constant_energy = 0;
   bool symmetric;
+  std::vector<double> node_shifts;
   ComputeArray weights, scales, charges, reciprocal, types, region, room;
   ComputeArray site_of, place_of, offsets, sites, positions, old, frame, grid, state;
   ComputeArray cap_q, cap_m, cap_distance, caps_from, cap_list;
   ComputeArray cell_of, cell_start, cell_end, members;
-  ComputeArray count, other, shift, mirror, knot, fraction, knot_in, fraction_in, unit, length, radial_gradient, unit_gradient;
-  ComputeArray energies;
+  ComputeArray count, other, shift, mirror, unit, length;
+  // In place of fractions the radial basis, where there are no tables.
+  ComputeArray knot, fraction, knot_in, fraction_in, basis_out, basis_in, radial_gradient, unit_gradient;
+  ComputeArray energies, told;
   std::vector<ComputeArray> features, gate_inputs, sums_gradient;
 
-  GpuModel(OpenMM::ComputeContext& context, const Description& from, const OpenMM::System& system) : cc(context) {
+  GpuModel(OpenMM::ComputeContext& context, const Description& from, const OpenMM::System& system, GpuModel* lists_of)
+      : cc(context), lists(lists_of ? *lists_of : *this) {
     const std::vector<int>&kind = from.integer("types"), &particles = from.integer("atoms"), &q = from.integer("cap_q"),
                           &m = from.integer("cap_m");
     const std::vector<double>& facts = from.number("facts");
     const std::vector<int>& sizes = from.integer("sizes");
     cutoff = facts.at(0), skin = facts.at(1), length_unit = facts.at(2), energy_unit = facts.at(3);
     number_bytes = sizes.at(0), symmetric = sizes.at(1), warps = sizes.at(2), atoms = sizes.at(3), cell_threads = sizes.at(5);
-    slots = sizes.at(6);
+    slots = sizes.at(6), basis = sizes.at(7);
     n_types = (int)from.number("scales").size();
     mixed_bytes = cc.getUseDoublePrecision() || cc.getUseMixedPrecision() ? sizeof(double) : sizeof(float);
     if (number_bytes == sizeof(double) && !cc.getSupportsDoublePrecision())
@@ -59,22 +65,33 @@ struct GpuModel {
     fill(charges, from.number("charges"), mixed_bytes, "charges");
     fill(reciprocal, from.number("reciprocal"), mixed_bytes, "reciprocal");
     fill(types, kind, "types");
-    fill(region, from.integer("region"), "region");
-    for (int i : kind) constant_energy += from.number("shifts").at(i) * energy_unit;
-    place_particles(particles, q, m, system.getNumParticles());
-    fill(cap_distance, from.number("cap_distance"), mixed_bytes, "cap_distance");
+    for (int i : kind) {
+      node_shifts.push_back(from.number("shifts").at(i));
+      constant_energy += node_shifts.back() * energy_unit;
+    }
     make(frame, 17, mixed_bytes, "frame");
     make(grid, 7, sizeof(int), "grid");
+    make(energies, n_nodes, mixed_bytes, "energies");
+    make_features(from, sizes.at(4));
+    if (owns_list()) make_list(from, particles, q, m, system.getNumParticles());
+    else n_sites = lists.n_sites;
+  }
+
+  bool owns_list() const { return &lists == this; }
+
+  void make_list(const Description& from, const std::vector<int>& particles, const std::vector<int>& q, const std::vector<int>& m,
+                 int n_system) {
+    fill(region, from.integer("region"), "region");
+    place_particles(particles, q, m, n_system);
+    fill(cap_distance, from.number("cap_distance"), mixed_bytes, "cap_distance");
     make(state, 4, sizeof(int), "state");
     state.upload(std::vector<int>{1, 1, 0, 0});
     make(offsets, 4 * cc.getPaddedNumAtoms(), sizeof(int), "offsets");
     offsets.upload(std::vector<int>(4 * cc.getPaddedNumAtoms(), 0));
     for (auto* array : {&positions, &old}) make(*array, 3 * (size_t)n_nodes, mixed_bytes, "positions");
     make(sites, 3 * (size_t)n_sites, mixed_bytes, "sites");
-    make(energies, n_nodes, mixed_bytes, "energies");
     for (auto* array : {&cell_of, &members, &count}) make(*array, n_nodes, sizeof(int), "cells");
     for (auto* array : {&cell_start, &cell_end}) make(*array, most_cells, sizeof(int), "cells");
-    make_features(from, sizes.at(4));
   }
 
   // Room for neighbours.
@@ -84,19 +101,27 @@ struct GpuModel {
     if (all > 2147483647 / 3)
       throw OpenMM::OpenMMException("NequIP: lists of " + std::to_string(slots) + " neighbours of " + std::to_string(n_nodes) +
                                     " atoms are too long for one device");
-    for (auto* array : {&other, &shift, &mirror, &knot}) make(*array, all, sizeof(int), "slots");
+    if (owns_list()) {
+      for (auto* array : {&other, &shift, &mirror}) make(*array, all, sizeof(int), "slots");
+      make(unit, 3 * all, number_bytes, "unit");
+      make(length, all, mixed_bytes, "length");
+    }
+    make(knot, all, sizeof(int), "slots");
     make(fraction, all, number_bytes, "fraction");
-    make(unit, 3 * all, number_bytes, "unit");
-    make(length, all, mixed_bytes, "length");
+    if (basis) make(basis_out, 2 * basis * all, number_bytes, "basis");
     make(radial_gradient, all, number_bytes, "radial_gradient");
     make(unit_gradient, 3 * all, number_bytes, "unit_gradient");
     if (!symmetric) {
       make(knot_in, all, sizeof(int), "knot_in");
       make(fraction_in, all, number_bytes, "fraction_in");
+      if (basis) make(basis_in, 2 * basis * all, number_bytes, "basis_in");
     }
   }
   ComputeArray& knots_in() { return symmetric ? knot : knot_in; }
   ComputeArray& fractions_in() { return symmetric ? fraction : fraction_in; }
+  // What the layers' kernels get of each edge, for those from a node and those to it.
+  ComputeArray& radial_out() { return basis ? basis_out : fraction; }
+  ComputeArray& radial_in() { return !basis ? fractions_in() : symmetric ? basis_out : basis_in; }
 
   // The next step makes a list, and takes positions as they are.
   void forget_list() {
@@ -134,7 +159,9 @@ struct GpuModel {
       cells[3 + a] = periodic ? (int)std::ceil(reach * cells[a] / widths[a] + ROUNDING) : 1;
     frame.upload(values, true);
     grid.upload(cells);
-    if (!slots || !other.isInitialized()) {
+    if (!owns_list()) {
+      if (slots != lists.slots || !knot.isInitialized()) make_slots(lists.slots);
+    } else if (!slots || !other.isInitialized()) {
       const double sphere = 4.0 / 3.0 * M_PI * reach * reach * reach;
       const double guess = periodic ? std::ceil(ROOM_FOR_DENSITY * sphere * n_nodes / volume) + 16 : FIRST_SLOTS;
       make_slots(slots ? slots : (int)std::min(guess, 1e6));

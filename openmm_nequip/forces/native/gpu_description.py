@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import KernelsError
+from ...evaluate.placement import Placement
 from ...kernels.gpu import warps_for
 from ...kernels.gpu.gpu_generate import CELL_THREADS, KernelFacts
-from ...models.fused import gpu_kernels
+from ...models import ModelSource
+from ...models.fused import Kept, gpu_kernels
+from ...units import Units
 from ..spec import PotentialSpec, SumSpec
 
 #: Room for neighbours of an atom in a new Context; 0: by the density. A list that does not fit gets more, at any time.
@@ -18,11 +22,20 @@ FIRST_SLOTS = 0
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """Texts, numbers and whole numbers by name, as ``native_force.hpp`` wants them."""
+    """Texts, numbers and whole numbers of a model by name, as ``native_force.hpp`` wants them.
 
-    texts: dict[str, str] = field(default_factory=dict)
-    numbers: dict[str, np.ndarray] = field(default_factory=dict)
-    integers: dict[str, np.ndarray] = field(default_factory=dict)
+    Parameters
+    ----------
+    texts, numbers, integers : dict
+        By name.
+    kernels : Kept
+        Whose they are, with the model's own answers.
+    """
+
+    texts: dict[str, str]
+    numbers: dict[str, np.ndarray]
+    integers: dict[str, np.ndarray]
+    kernels: Kept
 
 
 def gpu_obstacle(spec: PotentialSpec | SumSpec) -> str:
@@ -37,22 +50,25 @@ def gpu_obstacle(spec: PotentialSpec | SumSpec) -> str:
     -------
     str
     """
-    if isinstance(spec, SumSpec):
-        return "several models in one force run through Python"
-    execution = spec.execution
-    if execution.kernels == "none":
-        return "it runs by fused kernels, and kernels='none' was given"
-    if not execution.tables:
-        return "its radial networks are tables, and tables=False was given"
-    if execution.device is not None:
-        return f"it runs on the device of its Context, but device={execution.device!r} was given"
-    if len(spec.placement.charged) or len(spec.placement.own_charges):
-        return "models that feel charges run through Python"
+    for part in spec.parts:
+        execution = part.execution
+        if execution.kernels == "none":
+            return "it runs by fused kernels, and kernels='none' was given"
+        if execution.device is not None and execution.device.startswith("cpu"):
+            return f"it runs on the GPU of its Context, but device={execution.device!r} was given"
+        if len(part.placement.charged) or len(part.placement.own_charges):
+            return "models that feel charges run through Python"
     return ""
 
 
-def describe_potential(spec: PotentialSpec | SumSpec) -> Description:
-    """What a Context's kernels need.
+def driving_models(part: PotentialSpec) -> tuple[ModelSource, ...]:
+    """The files whose mean is a potential: one, or the members of a committee whose mean drives."""
+    source = part.source.driving
+    return source.members or (source,)
+
+
+def describe_potential(spec: PotentialSpec | SumSpec) -> list[Description]:
+    """What a Context's kernels need, for each model; those of a committee have one list of neighbours.
 
     Parameters
     ----------
@@ -61,7 +77,7 @@ def describe_potential(spec: PotentialSpec | SumSpec) -> Description:
 
     Returns
     -------
-    Description
+    list of Description
 
     Raises
     ------
@@ -70,18 +86,63 @@ def describe_potential(spec: PotentialSpec | SumSpec) -> Description:
     """
     if reason := gpu_obstacle(spec):
         raise KernelsError(f"{spec.origin} cannot run in a native force: {reason}")
-    part = spec.parts[0]
-    placement = part.placement
-    fused = gpu_kernels(part.present_source().driving, part.execution.inputs, warps_for(len(placement.types)))
-    facts = KernelFacts.of(fused.source)
+    found: list[Description] = []
+    for part in spec.parts:
+        how, warps = part.execution, warps_for(len(part.placement.types))
+        present = part.present_source().driving
+        kept = [gpu_kernels(source, how.inputs, warps, how.tables) for source in present.members or (present,)]
+        found += describe_kernels(kept, part.placement, part.units, part.skin_nm, len(found))
+    return found
+
+
+def describe_kernels(
+    kernels: Sequence[Kept], placement: Placement, units: Units, skin_nm: float, number: int = 0
+) -> list[Description]:
+    """The mean of models on the same nodes.
+
+    Parameters
+    ----------
+    kernels : sequence of Kept
+        Of each model.
+    placement : Placement
+        Which particles are which nodes.
+    units : Units
+        Of the models.
+    skin_nm : float
+        Verlet skin in nm.
+    number : int
+        Models of the force that come before these.
+
+    Returns
+    -------
+    list of Description
+        Energies have the models' share of the mean in their unit.
+    """
+    facts = [KernelFacts.of(each.fused.source) for each in kernels]
+    # The list is that of the first model of a type of numbers, in which directions are kept; it reaches as far as any.
+    reach = max(each.cutoff for each in facts)
+    owners: dict[str, int] = {}
+    found = []
+    for k, (own, each) in enumerate(zip(kernels, facts, strict=True)):
+        owner = owners.setdefault(each.dtype, number + k)
+        lists = -1 if owner == number + k else owner
+        scale = np.array([reach, skin_nm / units.length, units.length, units.energy / len(kernels)])
+        found.append(_describe(own, each, placement, scale, lists))
+    return found
+
+
+def _describe(kept: Kept, facts: KernelFacts, placement: Placement, scale: np.ndarray, lists: int) -> Description:
+    fused = kept.fused
     squares, types = facts.n_types**2, facts.n_types
     reciprocal, rest = fused.constants[:squares], fused.constants[squares:]
-    n_nodes = len(placement.types)
-    region = np.zeros(n_nodes, dtype=np.int64)
+    region = np.zeros(len(placement.types), dtype=np.int64)
     for number, members in enumerate(placement.regions):
         region[members] = number
     atoms = np.arange(placement.n_particles) if placement.atoms is None else placement.atoms
-    units = part.units
+    sizes = (
+        np.dtype(facts.dtype).itemsize, facts.symmetric, facts.warps, facts.atoms, facts.room, CELL_THREADS,
+        FIRST_SLOTS, facts.basis,
+    )  # fmt: skip
     return Description(
         {"source": fused.source},
         {
@@ -90,8 +151,8 @@ def describe_potential(spec: PotentialSpec | SumSpec) -> Description:
             "scales": rest[:types],
             "shifts": rest[types : 2 * types],
             "charges": rest[2 * types : 3 * types],
-            "cap_distance": placement.cap_distances / units.length,
-            "facts": np.array([facts.cutoff, part.skin_nm / units.length, units.length, units.energy]),
+            "cap_distance": placement.cap_distances / scale[2],
+            "facts": scale,
         },
         {
             "types": placement.types,
@@ -102,16 +163,8 @@ def describe_potential(spec: PotentialSpec | SumSpec) -> Description:
             "inputs": np.array(facts.inputs),
             "middle": np.array(facts.middle),
             "gate": np.array(facts.gate),
-            "sizes": np.array(
-                [
-                    np.dtype(facts.dtype).itemsize,
-                    facts.symmetric,
-                    facts.warps,
-                    facts.atoms,
-                    facts.room,
-                    CELL_THREADS,
-                    FIRST_SLOTS,
-                ]
-            ),
+            "sizes": np.array(sizes),
+            "lists": np.array([lists]),
         },
+        kept,
     )

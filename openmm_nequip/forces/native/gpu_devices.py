@@ -7,6 +7,7 @@ import logging
 
 import openmm
 
+from ...errors import KernelsError
 from .plugin_build import GPU_PLATFORMS
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,20 @@ def platforms_with_gpu() -> list[str]:
     known = {openmm.Platform.getPlatform(i).getName(): i for i in range(openmm.Platform.getNumPlatforms())}
     present = [row.name for row in GPU_PLATFORMS if row.name in known]
     return [name for name in present if _has_gpu(openmm.Platform.getPlatform(known[name]))]
+
+
+def fastest_platform() -> str:
+    """The platform with a GPU that OpenMM takes where none is named.
+
+    Raises
+    ------
+    KernelsError
+        If there is none.
+    """
+    found = platforms_with_gpu()
+    if not found:
+        raise KernelsError("no platform of OpenMM has a GPU here")
+    return max(found, key=lambda name: openmm.Platform.getPlatformByName(name).getSpeed())
 
 
 def _has_gpu(platform: openmm.Platform) -> bool:

@@ -32,9 +32,9 @@ const Host& known_host() {
 
 long list_generation() { return generation; }
 
-void describe(const Force& force, Description& description) {
+void describe(const Force& force, const string& place, vector<Description>& models) {
   failure.clear();
-  answered(known_host().describe(force.potential.c_str(), &description));
+  answered(known_host().describe(force.potential.c_str(), place.c_str(), &models));
 }
 
 int open(const Force& force) {
@@ -56,8 +56,9 @@ class Impl : public ForceImpl {
   explicit Impl(const Force& force) : owner(force) { forceGroup = force.getForceGroup(); }
   void initialize(ContextImpl& context) {
     kernel = context.getPlatform().createKernel(CalcForceKernel::Name(), context);
-    kernel.getAs<CalcForceKernel>().initialize(context.getSystem(), owner);
+    kernel.getAs<CalcForceKernel>().initialize(context, owner);
   }
+  CalcForceKernel& kernel_of_context() { return kernel.getAs<CalcForceKernel>(); }
   const OpenMM::Force& getOwner() const { return owner; }
   void updateContextState(ContextImpl&, bool&) {}
   double calcForcesAndEnergy(ContextImpl& context, bool with_forces, bool with_energy, int groups) {
@@ -111,10 +112,10 @@ class Proxy : public SerializationProxy {
 class HostKernel : public CalcForceKernel {
  public:
   using CalcForceKernel::CalcForceKernel;
-  void initialize(const System& system, const Force& f) {
+  void initialize(ContextImpl& context, const Force& f) {
     force = &f;
     number = open(f);
-    n_particles = system.getNumParticles();
+    n_particles = context.getSystem().getNumParticles();
     positions.resize(3 * n_particles);
     forces.resize(3 * n_particles);
   }
@@ -132,6 +133,7 @@ class HostKernel : public CalcForceKernel {
         for (int d = 0; d < 3; d++) (*data.forces)[i][d] += forces[3 * i + d];
     return energy;
   }
+  vector<double> tell(ContextImpl&) { throw OpenMMException("on this platform Python evaluates the model"); }
 
  private:
   const Force* force = nullptr;
@@ -148,6 +150,11 @@ class HostFactory : public KernelFactory {
 }  // namespace
 
 ForceImpl* Force::createImpl() const { return new Impl(*this); }
+
+vector<double> Force::tell(Context& context) const {
+  Impl& impl = dynamic_cast<Impl&>(getImplInContext(context));
+  return impl.kernel_of_context().tell(getContextImpl(context));
+}
 
 }  // namespace NequIP
 
@@ -173,15 +180,35 @@ const char* nequip_start(const NequIP::Host* calls) {
   return problem.c_str();
 }
 
+// Ten numbers of each node of each model of a force in a Context, in `told`, which has room for `count`; 1 where that cannot be,
+// and then nequip_failure() says why.
+int nequip_tell(OpenMM::Force* force, OpenMM::Context* context, double* told, long count) {
+  try {
+    const auto* own = dynamic_cast<const NequIP::Force*>(force);
+    if (!own) throw OpenMMException("it is no force of ours");
+    const vector<double> found = own->tell(*context);
+    if ((long)found.size() != count)
+      throw OpenMMException("it has " + std::to_string(found.size()) + " numbers, and " + std::to_string(count) + " were asked for");
+    std::copy(found.begin(), found.end(), told);
+    return 0;
+  } catch (const std::exception& error) {
+    NequIP::failure = error.what();
+    return 1;
+  }
+}
+const char* nequip_failure() { return NequIP::failure.c_str(); }
+
 void nequip_forget_lists() { NequIP::generation++; }
 
 // What the functions of the Host answer with.
 void nequip_fail(const char* reason) { NequIP::failure = reason; }
-void nequip_say_text(NequIP::Description* to, const char* name, const char* text) { to->texts[name] = text; }
-void nequip_say_numbers(NequIP::Description* to, const char* name, const double* from, long count) {
-  to->numbers[name].assign(from, from + count);
+// One more model; what is said is of the last one.
+void nequip_say_model(vector<NequIP::Description>* to) { to->emplace_back(); }
+void nequip_say_text(vector<NequIP::Description>* to, const char* name, const char* text) { to->back().texts[name] = text; }
+void nequip_say_numbers(vector<NequIP::Description>* to, const char* name, const double* from, long count) {
+  to->back().numbers[name].assign(from, from + count);
 }
-void nequip_say_integers(NequIP::Description* to, const char* name, const int* from, long count) {
-  to->integers[name].assign(from, from + count);
+void nequip_say_integers(vector<NequIP::Description>* to, const char* name, const int* from, long count) {
+  to->back().integers[name].assign(from, from + count);
 }
 }

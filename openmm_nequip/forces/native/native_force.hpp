@@ -33,8 +33,11 @@ struct Description {
 };
 
 // What Python does for us; each answers 0, or another number after nequip_fail with the reason.
+//
+// describe: of each model of a potential a Description, for a Context whose platform and properties are lines "name=value" of
+// `place`. It may make Contexts of its own, to compare the kernels' answers with the model's.
 struct Host {
-  int (*describe)(const char* potential, Description* description);
+  int (*describe)(const char* potential, const char* place, std::vector<Description>* models);
   int (*open)(const char* potential, int* number);
   int (*evaluate)(int number, int n_particles, const double* positions, const double* box, double* energy, double* forces);
 };
@@ -45,6 +48,8 @@ class Force : public OpenMM::Force {
   Force(const std::string& potential, bool periodic, const std::string& parameter)
       : potential(potential), parameter(parameter), periodic(periodic) {}
   bool usesPeriodicBoundaryConditions() const { return periodic; }
+  // What the kernels of this force in a Context know of its models beside the energy, see CalcForceKernel::tell.
+  std::vector<double> tell(OpenMM::Context& context) const;
   const std::string potential, parameter;
   const bool periodic;
 
@@ -57,16 +62,19 @@ class CalcForceKernel : public OpenMM::KernelImpl {
  public:
   static std::string Name() { return "CalcNequIPForce"; }
   CalcForceKernel(std::string name, const OpenMM::Platform& platform) : KernelImpl(name, platform) {}
-  virtual void initialize(const OpenMM::System& system, const Force& force) = 0;
+  virtual void initialize(OpenMM::ContextImpl& context, const Force& force) = 0;
   // The energy that is not in the platform's buffers, kJ/mol.
   virtual double execute(OpenMM::ContextImpl& context, bool with_forces, bool with_energy) = 0;
+  // At the positions that the Context has: ten numbers of each node of each model, see `tell` in kernels/gpu/forces.cc; energies
+  // with the shifts of types, in the model's units.
+  virtual std::vector<double> tell(OpenMM::ContextImpl& context) = 0;
 };
 
 // Grows when lists of neighbours that were made before are to be dropped.
 long list_generation();
 
 // Python's answer, or an exception with its reason.
-void describe(const Force& force, Description& description);
+void describe(const Force& force, const std::string& place, std::vector<Description>& models);
 int open(const Force& force);
 void evaluate(int number, int n_particles, const double* positions, const double* box, double* energy, double* forces);
 

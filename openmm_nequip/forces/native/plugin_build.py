@@ -19,7 +19,7 @@ from ...progress import run_program
 _HERE = Path(__file__).parent
 _TIMEOUT_S = 600.0
 _FLAGS = ("-std=c++17", "-O2", "-shared", "-fPIC", "-w")
-_HEADERS = ("native_force.hpp", "gpu_arrays.hpp")
+_HEADERS = ("native_force.hpp", "gpu_arrays.hpp", "gpu_run.hpp")
 #: The library of the force itself, by which those of platforms find it when they are loaded.
 FORCE_LIBRARY = "libopenmm_nequip_force.so"
 

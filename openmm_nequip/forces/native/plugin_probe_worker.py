@@ -8,7 +8,7 @@ import sys
 
 import openmm
 
-_DESCRIBE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+_DESCRIBE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 _OPEN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(ctypes.c_int))
 _EVALUATE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, *[ctypes.POINTER(ctypes.c_double)] * 4)
 
@@ -54,7 +54,7 @@ def main() -> None:
     force_library, *platforms = sys.argv[1:]
     library = ctypes.CDLL(force_library, mode=ctypes.RTLD_GLOBAL)
     library.nequip_start.restype = ctypes.c_char_p
-    host = Host(_DESCRIBE(lambda potential, to: 1), _OPEN(open_potential), _EVALUATE(evaluate))
+    host = Host(_DESCRIBE(lambda potential, place, to: 1), _OPEN(open_potential), _EVALUATE(evaluate))
     if problem := library.nequip_start(ctypes.byref(host)):
         sys.exit(problem.decode())
     for path in platforms:

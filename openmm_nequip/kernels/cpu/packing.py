@@ -289,6 +289,27 @@ def radial_columns(layer: Layer, rows: LayerRows) -> tuple[list[int], np.ndarray
     return places, factors
 
 
+def radial_matrices(layer: Layer, rows: LayerRows) -> list[np.ndarray]:
+    """Matrices of a radial network, the columns of the last where the kernels read weights, paths' factors in them.
+
+    Parameters
+    ----------
+    layer : Layer
+        Has the network and the paths.
+    rows : LayerRows
+        Where their weights stand.
+
+    Returns
+    -------
+    list of numpy.ndarray, (n_in, n_out)
+    """
+    places, factors = radial_columns(layer, rows)
+    *hidden, final = layer.radial.weights
+    last = np.zeros((final.shape[0], rows.weights))
+    last[:, places] = final * factors
+    return [*hidden, last]
+
+
 def pack_table(layer: Layer, rows: LayerRows, table: Table, lanes: int) -> np.ndarray:
     """A table in the order in which the kernels read it: knot, vector of channels, power, lane.
 

@@ -8,7 +8,7 @@ from ..allegro_program import Splines
 from ..program import Bessel, Layer, Repulsion
 from ..tables import Table
 from .layer_code import ACTIVATION_KINDS
-from .packing import Blob, LayerRows, pack_table, pad_matrix, padded, radial_columns
+from .packing import Blob, LayerRows, pack_table, pad_matrix, padded, radial_matrices
 
 #: Coefficients of a quintic table.
 COEFFICIENTS = 6
@@ -99,11 +99,7 @@ def network_code(number: int, layer: Layer, rows: LayerRows, n_basis: int, blob:
     str
         The struct ``Radial<number>`` that ``radial_network`` of radial_weights.hpp is called with.
     """
-    places, factors = radial_columns(layer, rows)
-    matrices = list(layer.radial.weights)
-    last = np.zeros((matrices[-1].shape[0], rows.weights))
-    last[:, places] = matrices[-1] * factors
-    matrices[-1] = last
+    matrices = radial_matrices(layer, rows)
     widths = [
         padded(n_basis, blob.lanes),
         *(padded(matrix.shape[1], blob.lanes) for matrix in matrices[:-1]),

@@ -7,7 +7,7 @@ The dialect is C with macros that OpenMM defines for each of its platforms (``KE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ..harmonics import monomials
 
 #: Threads of a warp, and channels of a vector: one lane a channel.
 LANES = 32
+#: Rows of a matrix that a loop takes at a time: so many reads are under way together. Left alone, compilers unroll such
+#: a loop to its end and keep what is read in registers, which is what the kernels would need most of.
+_ROWS = 4
 
 
 class Numbers:
@@ -80,3 +83,27 @@ def harmonics_macros(harmonics: list[np.ndarray], numbers: Numbers) -> list[str]
                     backward.append(f"  {name} += G({number})*({text});")
             number += 1
     return [" \\\n".join(forward), " \\\n".join(backward)]
+
+
+def sum_loop(rows: int, step: Callable[[str], list[str]], indent: str, most: int = _ROWS) -> list[str]:
+    """A loop over the rows of a matrix, a few at a time, as far as their number allows.
+
+    Parameters
+    ----------
+    rows : int
+        How many.
+    step : callable
+        From a row's number to what is done there.
+    indent : str
+        Before each line.
+    most : int
+        Not more rows at a time.
+
+    Returns
+    -------
+    list of str
+    """
+    at_once = next(k for k in range(most, 0, -1) if rows % k == 0)
+    inside = [f"  {line}" for k in range(at_once) for line in step(f"(q + {k})" if k else "q")]
+    head = ["#pragma unroll 1", f"for (int q = 0; q < {rows}; q += {at_once}) {{"]
+    return [indent + line for line in [*head, *inside, "}"]]

@@ -1,14 +1,13 @@
 """Loops over the edges of an atom, forward and backward: the formulas of :mod:`..cpu.convolution_code`.
 
-A warp takes a block of edges: each of its threads prepares one (harmonics, couplings, place of its row of the table),
+A warp takes a block of edges: each of its threads prepares one (harmonics, couplings, what its radial weights need),
 then all go through the block together, a channel in each lane, sums in registers. Backward reads the gradients of the
 other atoms, so no thread writes where another one does.
 
 | in the text        | meaning                                                                                    |
 |--------------------|--------------------------------------------------------------------------------------------|
-| ``edge_table``     | place of an edge's row of the table among the weights; -1 for one beyond the cutoff         |
+| ``edge_table``     | where its radial weights come from, see :mod:`.edge_weights`; -1 beyond the cutoff          |
 | ``edge_row``       | the other atom, whose features or gradients are read; in the first layer its type            |
-| ``edge_fraction``  | place between two knots                                                                     |
 | ``edge_coupling``, ``edge_harmonic`` | elements of the matrices, harmonics                                       |
 | ``a<p>_<m3>``, ``a<b>_<m1>`` | sums: of the convolution, of the gradients of features                             |
 | ``w<p>``, ``d<p>`` | radial weight and its derivative                                                            |
@@ -22,10 +21,9 @@ import numpy as np
 
 from ..harmonics import coupling
 from .dialect import LANES
+from .edge_weights import begin_weights, edge_place, hidden_layers, path_weight, weight_arrays
 from .gpu_layers import GpuLayer, GpuModel
 
-#: Coefficients of a quintic table.
-_COEFFICIENTS = 6
 #: A row of lane_gradient is one longer than a warp, so that the lanes which add up rows read other banks of memory.
 GRADIENT_ROW = LANES + 1
 
@@ -50,7 +48,7 @@ def edge_arrays(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> t
         Numbers that they take.
     """
     edges, q = model.warps * block, own.used_harmonics
-    arrays = {"edge_coupling": own.couplings.room, "edge_fraction": 1}
+    arrays = {"edge_coupling": own.couplings.room} | weight_arrays(model, own, backward)
     if backward:
         arrays |= {"edge_harmonic": q, "lane_gradient": q * GRADIENT_ROW, "edge_gradient": q}
     text = ", ".join(f"{name}[ATOMS*{edges * size}]" for name, size in arrays.items())
@@ -58,10 +56,11 @@ def edge_arrays(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> t
     return lines, edges * (sum(arrays.values()) + 2)
 
 
-def edge_numbers(own: GpuLayer, backward: bool) -> int:
+def edge_numbers(model: GpuModel, own: GpuLayer, backward: bool) -> int:
     """Numbers of the group's memory that an edge takes; arguments as of :func:`edge_arrays`."""
     q = own.used_harmonics
-    return own.couplings.room + 3 + (q * (2 + GRADIENT_ROW) if backward else 0)
+    weights = sum(weight_arrays(model, own, backward).values())
+    return own.couplings.room + weights + 2 + (q * (2 + GRADIENT_ROW) if backward else 0)
 
 
 def _begin(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> list[str]:
@@ -69,17 +68,19 @@ def _begin(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> list[s
     sign = "-" if backward else ""
     row = "other[at]" if backward or own.number else "types[other[at]]"
     room, q = own.couplings.room, own.used_harmonics
+    place, kept = edge_place(model, own)
     lines = [
         f"    for (int start = 0; start < count[i]; start += {block * model.warps}) {{",
-        "      SYNC_WARP",
+        # Backward, each thread reads of a block what it prepared itself after the last barrier: none is needed here.
+        *([] if backward else ["      SYNC_WARP"]),
         f"      if (LANE < {block}) {{",
         f"        const int e = WARP*{block} + LANE, q = start + TEAM_WARP*{block} + LANE, at = i*slots + q;",
         "        const int place = q < count[i] ? knot[at] : -1;",
-        f"        edge_table[e] = place < 0 ? -1 : {own.table} + place*{_COEFFICIENTS * own.rows.weights};",
+        f"        edge_table[e] = place < 0 ? -1 : {place};",
         "        if (place >= 0) {",
         f"          const number x = {sign}unit[3*at], y = {sign}unit[3*at + 1], z = {sign}unit[3*at + 2];",
         "          HARMONICS(x, y, z)",
-        "          edge_fraction[e] = fraction[at];",
+        *kept,
         f"          edge_row[e] = {row};",
         *(f"          edge_coupling[e*{room} + {c}] = {text};" for c, text in enumerate(own.couplings.elements)),
     ]
@@ -92,30 +93,13 @@ def _begin(model: GpuModel, own: GpuLayer, block: int, backward: bool) -> list[s
         "        }",
         "      }",
         "      SYNC_WARP",
+        *hidden_layers(model, own, block, backward),
         f"      for (int e = WARP*{block}; e < WARP*{block} + {block}; e++) {{",
         "        if (edge_table[e] < 0) continue;",
-        "        GLOBAL const number* table = weights + edge_table[e];",
         f"        GLOBAL const number* row = {source} + (mm_long) edge_row[e]*{width} + LANE;",
-        "        const number f = edge_fraction[e];",
         *(f"        const number m{c} = edge_coupling[e*{room} + {c}];" for c in range(len(own.couplings.elements))),
         *(f"        const number y{h} = edge_harmonic[e*{q} + {h}];" for h in range(1, q) if backward),
     ]
-
-
-def _weight(own: GpuLayer, p: int, first_channel: int, derivative: bool) -> list[str]:
-    """Radial weight of a path, and its derivative with respect to the fraction of an interval."""
-    vector = (own.rows.path_offsets[p] + first_channel) // LANES
-    lines = [
-        f"        GLOBAL const number* t{p} = table + {vector * _COEFFICIENTS * LANES} + LANE;",
-        f"        number w{p} = t{p}[{5 * LANES}];",
-    ]
-    if derivative:
-        lines += [f"        number d{p} = w{p};", f"        w{p} = w{p}*f + t{p}[{4 * LANES}];"]
-    for power in range(3 if derivative else 4, -1, -1):
-        if derivative:
-            lines.append(f"        d{p} = d{p}*f + w{p};")
-        lines.append(f"        w{p} = w{p}*f + t{p}[{power * LANES}];")
-    return lines
 
 
 def forward_loop(model: GpuModel, own: GpuLayer, block: int, target: str) -> list[str]:
@@ -143,9 +127,10 @@ def forward_loop(model: GpuModel, own: GpuLayer, block: int, target: str) -> lis
         for b in own.blocks(c):
             for m1 in range(2 * own.layer.inputs[b].l + 1):
                 lines.append(f"        const number x{b}_{m1} = row[{own.feature_place(b, m1) + c}];")
+        lines += begin_weights(model, own, c, False)
         for p in paths:
             path = own.layer.paths[p]
-            lines += _weight(own, p, c, False)
+            lines += path_weight(model, own, p, c, False)
             for m3 in range(2 * path.l3 + 1):
                 terms = [f"{text}*x{path.block}_{m1}" for m1, text in own.couplings.row(path, m3)]
                 if terms:
@@ -196,14 +181,15 @@ def backward_loop(model: GpuModel, own: GpuLayer, block: int, target: str) -> li
 
 def _pulls(model: GpuModel, own: GpuLayer, first_channel: int) -> list[str]:
     """What one edge gives, lane by lane."""
-    lines: list[str] = []
-    sums: dict[int, list[str]] = {}
+    q = own.used_harmonics
+    lines = [f"        number {', '.join(f'h{h} = 0' for h in range(q))};"]
     literal = model.numbers.literal
     y00 = float(model.program.harmonics[0][0, 0])
+    lines += begin_weights(model, own, first_channel, True)
     for p in own.paths(first_channel):
         path = own.layer.paths[p]
         table = coupling(path.l1, path.l2, path.l3)
-        lines += _weight(own, p, first_channel, True)
+        lines += path_weight(model, own, p, first_channel, True)
         for m3 in range(2 * path.l3 + 1):
             lines.append(f"        const number g{p}_{m3} = row[{own.sum_place(p, m3) + first_channel}];")
         for m1, m3 in np.argwhere(table.any(axis=1)):
@@ -215,19 +201,16 @@ def _pulls(model: GpuModel, own: GpuLayer, first_channel: int) -> list[str]:
             lines.append(f"        const number s{p}_{m2} = {_pull(p, table[:, m2], literal)};")
             if path.l2:
                 radial.append(f"y{path.l2**2 + m2}*s{p}_{m2}")
-                sums.setdefault(path.l2**2 + m2, []).append(f"w{p}*s{p}_{m2}")
+                lines.append(f"        h{path.l2**2 + m2} += w{p}*s{p}_{m2};")
             else:
                 radial.append(f"{literal(y00)}*s{p}_{m2}")
-        sums.setdefault(0, []).append(f"d{p}*({' + '.join(radial)})")
+        lines.append(f"        h0 += d{p}*({' + '.join(radial)});")
         if own.number:
             for m1 in range(2 * path.l1 + 1):
                 terms = [f"{text}*g{p}_{m3}" for m3, text in own.couplings.column(path, m1)]
                 if terms:
                     lines.append(f"        a{path.block}_{m1} += w{p}*({' + '.join(terms)});")
-    q = own.used_harmonics
-    for h in range(q):
-        text = " + ".join(sums.get(h, ["0"]))
-        lines.append(f"        lane_gradient[(e*{q} + {h})*{GRADIENT_ROW} + LANE] = {text};")
+    lines += [f"        lane_gradient[(e*{q} + {h})*{GRADIENT_ROW} + LANE] = h{h};" for h in range(q)]
     return lines
 
 

@@ -68,9 +68,25 @@ DEVICE void node_force(int i, int slots, GLOBAL const int* RESTRICT count, GLOBA
   }
 }
 
+// Energy of a node without the shift of its type: what the network gives, and the repulsion of its edges.
+DEVICE mixed node_energy(int i, int slots, GLOBAL const int* RESTRICT count, GLOBAL const int* RESTRICT other,
+    GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT knot, GLOBAL const mixed* RESTRICT reciprocal_cutoffs,
+    GLOBAL const mixed* RESTRICT charges, GLOBAL const mixed* RESTRICT length, GLOBAL const mixed* RESTRICT energies) {
+  mixed energy = energies[i];
+#if REPULSION
+  for (int s = i*slots; s < i*slots + count[i]; s++)
+    if (knot[s] >= 0) {
+      mixed slope;
+      const int own = types[i], neighbour = types[other[s]];
+      energy += repulsion(charges[own], charges[neighbour], length[s], reciprocal_cutoffs[own*TYPES + neighbour], &slope);
+    }
+#endif
+  return energy;
+}
+
 // Forces of sites and energies of nodes, one thread each. caps_from[s] to caps_from[s + 1] are the entries of cap_list that
 // concern site s: 2 c where cap c is bonded to it, 2 c + 1 where the cap stands for it.
-KERNEL void give(int n_sites, int n_atoms, int n, int slots, int with_forces, GLOBAL const int* RESTRICT count,
+KERNEL void give(int n_sites, int n_atoms, int n, int slots, int padded, int with_forces, GLOBAL const int* RESTRICT count,
     GLOBAL const int* RESTRICT other, GLOBAL const int* RESTRICT mirror, GLOBAL const int* RESTRICT types,
     GLOBAL const int* RESTRICT knot, GLOBAL const int* RESTRICT knot_in, GLOBAL const mixed* RESTRICT reciprocal_cutoffs,
     GLOBAL const mixed* RESTRICT charges, GLOBAL const number* RESTRICT unit, GLOBAL const mixed* RESTRICT length,
@@ -78,7 +94,7 @@ KERNEL void give(int n_sites, int n_atoms, int n, int slots, int with_forces, GL
     GLOBAL const int* RESTRICT caps_from, GLOBAL const int* RESTRICT cap_list, GLOBAL const int* RESTRICT cap_q,
     GLOBAL const int* RESTRICT cap_m, GLOBAL const mixed* RESTRICT cap_distance, GLOBAL const mixed* RESTRICT sites,
     GLOBAL const mixed* RESTRICT frame, GLOBAL const int* RESTRICT grid, GLOBAL const int* RESTRICT place_of,
-    GLOBAL mixed* RESTRICT energies, GLOBAL mm_ulong* RESTRICT force_buffers, GLOBAL mixed* RESTRICT energy_buffer,
+    GLOBAL const mixed* RESTRICT energies, GLOBAL mm_ulong* RESTRICT force_buffers, GLOBAL mixed* RESTRICT energy_buffer,
     GLOBAL int* RESTRICT state) {
   if (with_forces)
     for (int s = GLOBAL_ID; s < n_sites; s += GLOBAL_SIZE) {
@@ -102,22 +118,39 @@ KERNEL void give(int n_sites, int n_atoms, int n, int slots, int with_forces, GL
       }
       const int a = place_of[s];
       for (int d = 0; d < 3; d++)
-        ATOMIC_ADD(&force_buffers[a + d*PADDED_NUM_ATOMS], (mm_ulong) ((mm_long) (force[d]*frame[15]*0x100000000)));
+        ATOMIC_ADD(&force_buffers[a + d*padded], (mm_ulong) ((mm_long) (force[d]*frame[15]*0x100000000)));
     }
   mixed total = 0;
-  for (int i = GLOBAL_ID; i < n; i += GLOBAL_SIZE) {
-#if REPULSION
-    mixed energy = energies[i];
-    for (int s = i*slots; s < i*slots + count[i]; s++)
-      if (knot[s] >= 0) {
-        mixed slope;
-        const int own = types[i], neighbour = types[other[s]];
-        energy += repulsion(charges[own], charges[neighbour], length[s], reciprocal_cutoffs[own*TYPES + neighbour], &slope);
-      }
-    energies[i] = energy;
-#endif
-    total += energies[i];
-  }
+  for (int i = GLOBAL_ID; i < n; i += GLOBAL_SIZE)
+    total += node_energy(i, slots, count, other, types, knot, reciprocal_cutoffs, charges, length, energies);
   energy_buffer[GLOBAL_ID] += total*frame[16];
+  if (GLOBAL_ID == 0) state[0] = state[1] = 0;
+}
+
+// What is asked for beside the step, in the model's units, one thread a node: energies without shifts, forces (three each), and
+// virials (six: xx, yx, yy, zx, zy, zz), which are -1/2 (v dE/dv^T + dE/dv v^T) of the edges that lead to the node.
+KERNEL void tell(int n, int slots, GLOBAL const int* RESTRICT count, GLOBAL const int* RESTRICT other,
+    GLOBAL const int* RESTRICT mirror, GLOBAL const int* RESTRICT types, GLOBAL const int* RESTRICT knot,
+    GLOBAL const int* RESTRICT knot_in, GLOBAL const mixed* RESTRICT reciprocal_cutoffs, GLOBAL const mixed* RESTRICT charges,
+    GLOBAL const number* RESTRICT unit, GLOBAL const mixed* RESTRICT length, GLOBAL const number* RESTRICT radial_gradient,
+    GLOBAL const number* RESTRICT unit_gradient, GLOBAL const mixed* RESTRICT energies, GLOBAL mixed* RESTRICT told,
+    GLOBAL int* RESTRICT state) {
+  for (int i = GLOBAL_ID; i < n; i += GLOBAL_SIZE) {
+    mixed force[3], virial[6] = {0, 0, 0, 0, 0, 0};
+    node_force(i, slots, count, other, mirror, types, knot_in, reciprocal_cutoffs, charges, unit, length, radial_gradient,
+               unit_gradient, force);
+    for (int s = i*slots; s < i*slots + count[i]; s++)
+      if (knot_in[s] >= 0) {
+        mixed gradient[3];
+        edge_gradient_at(s, types[i], types[other[s]], reciprocal_cutoffs, charges, unit, length, radial_gradient,
+                         unit_gradient, gradient);
+        for (int a = 0, at = 0; a < 3; a++)
+          for (int b = 0; b <= a; b++, at++)
+            virial[at] += (mixed) 0.5*length[s]*(unit[3*s+a]*gradient[b] + unit[3*s+b]*gradient[a]);
+      }
+    told[10*i] = node_energy(i, slots, count, other, types, knot, reciprocal_cutoffs, charges, length, energies);
+    for (int d = 0; d < 3; d++) told[10*i + 1 + d] = force[d];
+    for (int d = 0; d < 6; d++) told[10*i + 4 + d] = virial[d];
+  }
   if (GLOBAL_ID == 0) state[0] = state[1] = 0;
 }

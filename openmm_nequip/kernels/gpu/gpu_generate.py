@@ -23,6 +23,8 @@ from .layer_kernels import backward_kernel, forward_kernel
 #: Threads that sort atoms into cells.
 CELL_THREADS = 256
 _HEADER = "// kernels: "
+#: Exponents of the cutoff up to here are made by multiplication.
+_MOST_WHOLE_POWER = 16
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class KernelFacts:
         Warps of a team, which takes an atom through a layer.
     atoms : int
         Teams of a group where barriers of a single warp are known, which is so on CUDA; elsewhere one.
+    basis : int
+        Functions of the radial basis where radial networks are evaluated: layers then get the basis of edges and its
+        slope in place of fractions. 0 with tables.
     room : int
         Numbers of global memory for each atom, for what a group's own memory does not hold.
     inputs, middle, gate : list of int
@@ -55,6 +60,7 @@ class KernelFacts:
     symmetric: bool
     warps: int
     atoms: int
+    basis: int
     room: int
     inputs: list[int]
     middle: list[int]
@@ -83,7 +89,7 @@ def generate_gpu(program: Program, tables: list[Table] | None, warps: int = 1) -
     program : Program
         The model.
     tables : list of Table, optional
-        One for each layer; needed.
+        One for each layer; without them radial networks are evaluated.
     warps : int
         Warps that share an atom.
 
@@ -99,8 +105,6 @@ def generate_gpu(program: Program, tables: list[Table] | None, warps: int = 1) -
     """
     if not isinstance(program, NequIPProgram):
         raise NotFusableError("the GPU kernels know NequIP models alone")
-    if not tables:
-        raise NotFusableError("the GPU kernels know radial networks in tables alone; leave out tables=False")
     if program.readout[-1].shape[1] != 1:
         raise NotFusableError(f"its readout has {program.readout[-1].shape[1]} outputs instead of an energy")
     model, weights = place_model(program, tables, warps)
@@ -113,6 +117,7 @@ def generate_gpu(program: Program, tables: list[Table] | None, warps: int = 1) -
         symmetric=bool(np.array_equal(program.reciprocal_cutoffs, program.reciprocal_cutoffs.T)),
         warps=warps,
         atoms=max(1, min(MOST_TEAMS, GROUP_BYTES // most)) if warps == 1 else 1,
+        basis=model.basis,
         room=max(room for _, room, _ in kernels),
         inputs=[own.rows.inputs.width for own in model.layers],
         middle=[own.rows.middle.width for own in model.layers],
@@ -125,6 +130,7 @@ def generate_gpu(program: Program, tables: list[Table] | None, warps: int = 1) -
             *(f"#define {name} {value}" for name, value in _macros(program, model, facts).items()),
             _file("prelude.cc"),
             _file("neighbors.cc"),
+            _file("radial_basis.cc") if model.basis else "",
             _file("activations.cc"),
             *harmonics_macros(program.harmonics, model.numbers),
             *(text for text, _, _ in kernels),
@@ -149,6 +155,16 @@ def _macros(program: NequIPProgram, model: GpuModel, facts: KernelFacts) -> dict
     }
     if repulsion is not None:
         macros |= {"REPULSION_FACTOR": repr(repulsion.factor), "REPULSION_POWER": repr(repulsion.power)}
+    if model.basis:
+        basis = program.basis
+        whole = basis.power == int(basis.power) and 0 < basis.power <= _MOST_WHOLE_POWER
+        macros |= {
+            "BASIS": basis.size,
+            "BASIS_ROOTS": ", ".join(repr(float(root)) for root in basis.roots),
+            "BASIS_FACTOR": repr(float(basis.factor)),
+            "CUTOFF_POWER": repr(float(basis.power)),
+            "WHOLE_POWER": int(basis.power) if whole else 0,
+        }
     return macros
 
 

@@ -17,6 +17,7 @@ from ..cpu.packing import (
     pack_table,
     pad_matrix,
     padded,
+    radial_matrices,
     rows_of,
 )
 from ..program import Layer, NequIPProgram
@@ -50,6 +51,8 @@ class GpuLayer:
         Matrices of its paths.
     table : int
         Place of its radial table among the weights.
+    network : list of tuple of int
+        Instead of a table, the matrices of its radial network: rows, padded columns, place among the weights.
     first, second, connection : list of tuple of int
         Linear maps, see :func:`..cpu.packing.pack_mix`.
     """
@@ -60,6 +63,7 @@ class GpuLayer:
     outputs: Rows
     couplings: EdgeCouplings
     table: int
+    network: list[tuple[int, int, int]]
     first: list[tuple[int, ...]]
     second: list[tuple[int, ...]]
     connection: list[tuple[int, ...]]
@@ -105,7 +109,9 @@ class GpuModel:
     layers : list of GpuLayer
         Its layers.
     knots : int
-        Intervals of the radial tables.
+        Intervals of the radial tables; 1 without tables.
+    basis : int
+        Functions of the radial basis, where radial networks are evaluated; 0 with tables.
     features, connection : int
         Places of what the first layer has by type, see :func:`..cpu.layer_code.first_features`.
     readout : list of tuple of int
@@ -118,6 +124,7 @@ class GpuModel:
     numbers: Numbers
     layers: list[GpuLayer]
     knots: int
+    basis: int
     features: int
     connection: int
     readout: list[tuple[int, int, int, int]]
@@ -204,15 +211,15 @@ class GroupMemory:
         return near + self._far
 
 
-def place_model(program: NequIPProgram, tables: list[Table], warps: int) -> tuple[GpuModel, np.ndarray]:
+def place_model(program: NequIPProgram, tables: list[Table] | None, warps: int) -> tuple[GpuModel, np.ndarray]:
     """Put all weights of a model into one array.
 
     Parameters
     ----------
     program : NequIPProgram
         The model.
-    tables : list of Table
-        One for each layer, with one number of knots.
+    tables : list of Table, optional
+        One for each layer, with one number of knots; without them radial networks are evaluated.
     warps : int
         Warps that share an atom.
 
@@ -225,7 +232,7 @@ def place_model(program: NequIPProgram, tables: list[Table], warps: int) -> tupl
     numbers, blob = Numbers(program.dtype), Blob(program.dtype, LANES)
     y00 = float(program.harmonics[0][0, 0])
     layers = []
-    for number, (layer, table) in enumerate(zip(program.layers, tables, strict=True)):
+    for number, layer in enumerate(program.layers):
         rows = lay_out(layer, LANES)
         places = [channel_places(layer, rows, group) for group in range(len(layer.middle))]
         layers.append(
@@ -235,7 +242,8 @@ def place_model(program: NequIPProgram, tables: list[Table], warps: int) -> tupl
                 rows,
                 rows_of(layer.gate.outputs, LANES),
                 EdgeCouplings(layer, y00, numbers),
-                blob.add(pack_table(layer, rows, table, LANES)),
+                blob.add(pack_table(layer, rows, tables[number], LANES)) if tables else 0,
+                [] if tables else _pack_network(blob, layer, rows),
                 pack_mix(blob, layer.first, rows.inputs, rows.inputs),
                 pack_mix(blob, layer.second, rows.middle, rows.gate, places),
                 pack_mix(blob, layer.connection, rows.inputs, rows.gate),
@@ -248,5 +256,14 @@ def place_model(program: NequIPProgram, tables: list[Table], warps: int) -> tupl
         filled = pad_matrix(matrix, list(range(matrix.shape[0])), width, columns)
         readout.append((width, columns, blob.add(filled), blob.add(filled.T)))
         width = columns
-    knots = tables[0].knots
-    return GpuModel(program, numbers, layers, knots, features, connection, readout, warps), blob.array()
+    knots, basis = (tables[0].knots, 0) if tables else (1, program.basis.size)
+    return GpuModel(program, numbers, layers, knots, basis, features, connection, readout, warps), blob.array()
+
+
+def _pack_network(blob: Blob, layer: Layer, rows: LayerRows) -> list[tuple[int, int, int]]:
+    """Put the matrices of a radial network into the blob, columns padded; see :attr:`GpuLayer.network`."""
+    found = []
+    for matrix in radial_matrices(layer, rows):
+        n_in, n_out = matrix.shape[0], padded(matrix.shape[1], LANES)
+        found.append((n_in, n_out, blob.add(pad_matrix(matrix, list(range(n_in)), n_in, n_out))))
+    return found

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from .edge_loops import backward_loop, edge_arrays, edge_numbers, forward_loop
 from .gpu_layers import GpuLayer, GpuModel, GroupMemory
-from .node_code import gate_backward, gate_forward, map_code, readout_code
+from .node_code import gate_backward, gate_forward, map_code, readout_code, sync_channels
 
 #: Edges that a warp prepares together at most.
 _MOST_FORWARD, _MOST_BACKWARD = 16, 8
@@ -44,7 +44,7 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
         Numbers of its group's memory that a team takes.
     """
     last = own.number + 1 == len(model.layers)
-    block = model.edges_at_once(edge_numbers(own, False), _MOST_FORWARD)
+    block = model.edges_at_once(edge_numbers(model, own, False), _MOST_FORWARD)
     arrays, taken = edge_arrays(model, own, block, False)
     memory = GroupMemory(model, taken)
     middle, gate = own.rows.middle.width, own.rows.gate.width
@@ -63,13 +63,13 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
     body += _add_parts(model, "parts", "middle", middle)
     body.append("    SYNC_TEAM")
     body += _gate_inputs(model, own)
-    body.append("    SYNC_TEAM")
+    body += sync_channels(model, own.rows.gate.channels)
     body += gate_forward(model, own, "y", "z")
-    body.append("    SYNC_TEAM")
     if last:
         body += readout_code(model, "z")
         body += _sums_gradient(model, own, "y")
     else:
+        body.append("    SYNC_TEAM")
         following = model.layers[own.number + 1]
         for maps, rows, target in (
             (following.first, following.rows.inputs, "next_features"),
@@ -89,7 +89,7 @@ def forward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
 
 def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
     """The kernel of a layer backward, as :func:`forward_kernel`."""
-    block = model.edges_at_once(edge_numbers(own, True), _MOST_BACKWARD)
+    block = model.edges_at_once(edge_numbers(model, own, True), _MOST_BACKWARD)
     arrays, taken = edge_arrays(model, own, block, True)
     memory = GroupMemory(model, taken)
     inputs = own.rows.inputs.width
@@ -118,7 +118,7 @@ def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
             (own.connection, "connection_gradient", lambda place: f"z_gradient[{place}]"),
         ):
             body += map_code(model, maps, own.rows.inputs, True, source, init, _store_into("z_gradient"))
-        body.append("    SYNC_TEAM")
+        body += sync_channels(model, own.rows.inputs.channels)
         body += _sums_gradient(model, before, "previous")
     head = [
         f"KERNEL void backward_{own.number}({_EDGE_ARGUMENTS},",
@@ -131,7 +131,10 @@ def backward_kernel(model: GpuModel, own: GpuLayer) -> tuple[str, int, int]:
 
 
 def _kernel(head: list[str], arrays: list[str], memory: GroupMemory, before: list[str], body: list[str]) -> str:
-    """A kernel whose teams take one atom after the other."""
+    """A kernel whose teams take one atom after the other.
+
+    They need no barrier between two atoms: what is written first of the next one was read last before the last barrier.
+    """
     lines = [
         *head,
         *arrays,
@@ -141,7 +144,6 @@ def _kernel(head: list[str], arrays: list[str], memory: GroupMemory, before: lis
         "    const int type = types[i];",
         *memory.pointers(),
         *body,
-        "    SYNC_TEAM",
         "  }",
         "}",
     ]

@@ -9,7 +9,8 @@
 // Nodes lie in a cell, and candidates in a row, in an order that does not depend on the order of threads.
 //
 // | array   | meaning                                                                                         |
-// | state   | [0] the list is to be made, [1] there is none yet, [2] slots that a node lacked (0: none did), [3] lists made so far |
+// | state   | [0] the list is to be made, [1] there is none yet, [2] where slots are too few, those that the node with most
+// |         | candidates needs, else 0; [3] lists made so far |
 // | frame   | [0-8] box, rows, in model units (lower triangular); [9-11] cells in 1/length: without a box the inverse of a cell's
 // |         | side; [12] model lengths in 1 nm; [13] square of the way that a node may go; [14] square of the list's radius |
 // | grid    | [0-2] cells, [3-5] how many cells the radius reaches, [6] whether there is a box                  |
@@ -187,7 +188,7 @@ KERNEL void find(int n, int slots, GLOBAL int* RESTRICT state, GLOBAL const mixe
       }
     }
     count[i] = found < slots ? found : slots;
-    if (found > slots) state[2] = found;
+    if (found > slots) ATOMIC_MAX(&state[2], found);
   }
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..cpu.packing import Rows
-from .dialect import LANES
+from .dialect import LANES, sum_loop
 from .gpu_layers import GpuLayer, GpuModel
 
 #: From a place in a row to text: what a sum begins with, or what it is given to.
@@ -54,19 +55,31 @@ def map_code(
             if (start if transposed else end) != offset:
                 continue
             rows, columns, origin = (n_out, n_in, end) if transposed else (n_in, n_out, start)
+            begins = [origin + m * rows for m in range(components)]
             place = f"{reverse if transposed else matrix}" + (f" + type*{n_in * n_out}" if typed else "")
             lines += [
                 "      {",
                 f"        GLOBAL const number* matrix = weights + {place} + ch;",
-                f"        for (int q = 0; q < {rows}; q++) {{",
-                f"          const number v = matrix[q*{columns}];",
-                *(f"          b{m} += v*{source}[{origin + m * rows} + q];" for m in range(components)),
-                "        }",
+                *sum_loop(rows, partial(_add_row, columns, source, begins), "        "),
                 "      }",
             ]
         lines += [f"      {store(place, f'b{m}')}" for m, place in enumerate(places)]
         lines.append("    }")
     return lines
+
+
+def _add_row(columns: int, source: str, places: list[int], q: str) -> list[str]:
+    """Row q of a matrix times that number of each component, which begin at ``places``."""
+    products = (f"  b{m} += v*{source}[{place} + {q}];" for m, place in enumerate(places))
+    return [f"{{ const number v = matrix[{q}*{columns}];", *products, "}"]
+
+
+def sync_channels(model: GpuModel, blocks: Sequence[int]) -> list[str]:
+    """A barrier between two loops over the channels of some blocks, where they may give a channel to different threads.
+
+    With one warp, and where there is one block of no more channels than lanes, a channel is always the same thread's.
+    """
+    return ["    SYNC_TEAM"] if model.warps > 1 and (len(blocks) > 1 or blocks[0] > LANES) else []
 
 
 def gate_forward(model: GpuModel, own: GpuLayer, y: str, z: str) -> list[str]:
@@ -164,17 +177,18 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
     *inner, (n_in, n_out, last, _) = model.readout
     for k, (rows, columns, matrix, _) in enumerate(inner):
         lines += [
+            "    SYNC_TEAM",
             f"    for (int ch = MEMBER; ch < {columns}; ch += {model.threads}) {{",
             "      number sum = 0, value, slope;",
-            f"      for (int q = 0; q < {rows}; q++) sum += weights[{matrix} + q*{columns} + ch]*{source}[q];",
+            *_product(rows, matrix, columns, source),
             f"      ACTIVATE_{kind}(sum, value, slope)",
             f"      hidden{k}[ch] = value*{literal(factor)};",
             f"      slope{k}[ch] = slope*{literal(factor)};",
             "    }",
-            "    SYNC_TEAM",
         ]
         source = f"hidden{k}"
     lines += [
+        *sync_channels(model, [n_in]),
         "    if (TEAM_WARP == 0) {",
         "      number sum = 0;",
         f"      for (int ch = LANE; ch < {n_in}; ch += {LANES}) sum += {source}[ch]*weights[{last} + ch*{n_out}];",
@@ -193,24 +207,28 @@ def readout_code(model: GpuModel, z: str) -> list[str]:
     lines += [
         f"    for (int ch = MEMBER; ch < {n_in}; ch += {model.threads})",
         f"      {target}[ch] = scale*weights[{last} + ch*{n_out}]{slope};",
-        "    SYNC_TEAM",
     ]
     for k in range(len(inner) - 1, -1, -1):
         rows, columns, _, reverse = inner[k]
         slope, target = (f"*slope{k - 1}[ch]", f"hidden{k - 1}") if k else ("", z)
         lines += [
+            "    SYNC_TEAM",
             f"    for (int ch = MEMBER; ch < {rows}; ch += {model.threads}) {{",
             "      number sum = 0;",
-            f"      for (int q = 0; q < {columns}; q++) sum += weights[{reverse} + q*{rows} + ch]*hidden{k}[q];",
+            *_product(columns, reverse, rows, f"hidden{k}"),
             f"      {target}[ch] = sum{slope};",
             "    }",
-            "    SYNC_TEAM",
         ]
     width = model.layers[-1].outputs
     rest = width.width - width.channels[0]
     if rest:  # features of higher orders after the last layer: the energy does not depend on them
         lines += [
             f"    for (int ch = MEMBER; ch < {rest}; ch += {model.threads}) {z}[{width.channels[0]} + ch] = 0;",
-            "    SYNC_TEAM",
+            *sync_channels(model, width.channels),
         ]
     return lines
+
+
+def _product(rows: int, matrix: int, columns: int, source: str) -> list[str]:
+    """Column ch of a matrix among the weights times a row, added to ``sum``."""
+    return sum_loop(rows, lambda q: [f"sum += weights[{matrix} + {q}*{columns} + ch]*{source}[{q}];"], "      ")

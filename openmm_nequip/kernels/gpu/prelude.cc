@@ -11,6 +11,7 @@
 // | SYNC_WARP | the threads of a warp wait for each other; where warps are not known, those of the group: with ATOMS 1 all warps of a
 // |           | group pass the same ones                                                                        |
 // | SYNC_TEAM | the threads of a team wait for each other                                                       |
+// | ATOMIC_MAX | the larger of a whole number in global memory and another one, there                            |
 #if WARPS*ATOMS == 1
 #define LANE ((int) LOCAL_ID)
 #define WARP 0
@@ -35,4 +36,9 @@
 #define MEMBER ((int) LOCAL_ID)
 #define TEAM_WARP WARP
 #define SYNC_TEAM SYNC_THREADS
+#endif
+#ifdef __OPENCL_VERSION__
+#define ATOMIC_MAX(place, value) atomic_max(place, value)
+#else
+#define ATOMIC_MAX(place, value) atomicMax(place, value)
 #endif
