@@ -4,12 +4,13 @@
 //
 // Memory: `row` of an edge is ROW_WIDTH numbers behind one another,
 //     [w of T_{-1}: N_ORDERS x CHANNELS][w_0 of A_0: N_ORDERS x CHANNELS][inputs z_0 of network 0][z_1] ... [z of the readout]
-// each part padded to whole vectors; `row_slope` is its derivative with respect to the argument of the two-body functions, and
-// `row_gradient` that of the energy with respect to it. Harmonics lie component by component, `rows` numbers each.
+// each part padded to whole vectors; `row_slope` is its derivative with respect to the argument of the two-body functions. In the
+// backward pass the gradients of z take the place of z. Harmonics lie component by component, `rows` numbers each.
 //
 // | symbol                | meaning                                                                                        |
 // | `harmonic`            | Y of every edge; `harmonic_gradient` dE/dY, vectors whose lanes are still to be summed         |
 // | `value[k][d]`, `slope[k][d]` | what activation d of network k gives for every edge, and its derivative                  |
+// | `along`               | dE/d(argument of the two-body functions) of every edge, a vector whose lanes are still to be summed |
 // | `scalar[k]`           | s_k of every edge, in the backward pass its gradient                                           |
 // | `sums[k]`, `sums_gradient[k]` | A_k of every atom: N_HARMONICS x CHANNELS                                               |
 // | `hidden_sums[k]`      | B_k: the same of the last hidden layer of network k, from which A_{k+1} is made                |
@@ -24,7 +25,7 @@ namespace {
 
 struct TileMemory {
   int rows = 0;
-  real *row, *row_slope, *row_gradient, *harmonic, *harmonic_gradient;
+  real *row, *row_slope, *along, *harmonic, *harmonic_gradient;
   real *value[N_LAYERS + 1][MOST_HIDDEN], *slope[N_LAYERS + 1][MOST_HIDDEN], *scalar[N_LAYERS];
   real *sums[N_LAYERS], *sums_gradient[N_LAYERS], *hidden_sums[N_LAYERS], *hidden_sums_gradient[N_LAYERS];
   real *vector[N_LAYERS][N_LAYERS], *vector_gradient, *other_gradient;
@@ -54,7 +55,8 @@ struct TileMemory {
   void place(real* from, long edges) {
     taken = 0;
     const long atoms = TILE_ATOMS;
-    for (real** part : {&row, &row_slope, &row_gradient}) take(*part, from, edges * ROW_WIDTH);
+    for (real** part : {&row, &row_slope}) take(*part, from, edges * ROW_WIDTH);
+    take(along, from, edges * LANES);
     take(harmonic, from, edges * N_HARMONICS);
     take(harmonic_gradient, from, edges * N_HARMONICS * LANES);
     for (int k = 0; k <= N_LAYERS; k++)
