@@ -4,10 +4,11 @@
 
 Models have random weights: what they compute takes the same time. The package is made as by ``nequip-compile --target
 ase``; it is kept in FOLDER, because compiling takes longer than measuring. Structures are water at its density
-(a periodic box), and for 22 atoms a droplet in vacuum. Beside every ratio stands the largest difference between the
-fused model and the package, and the share of the measured peak of fused multiply-adds that the kernels reach. With
-``--threads 1`` times are those of the thread on its core, so that others on the machine disturb less. Written:
-``kernels.json`` and ``kernels.png`` in FOLDER.
+(a periodic box), and for 22 atoms a droplet in vacuum. Edges are given to the package, and stay with the fused kernels,
+as between two searches of a simulation. Beside every ratio stands the largest difference between the fused model and
+the package, and the share of the measured peak of fused multiply-adds that the kernels reach. With ``--threads 1``
+times are those of the thread on its core, so that others on the machine disturb less. Written: ``kernels.json`` and
+``kernels.png`` in FOLDER.
 """
 
 from __future__ import annotations
@@ -34,19 +35,22 @@ for _order in (1, 2, 3):
         for _features in (16, 32, 64, 128):
             _name = f"l{_order}-{'parity' if _parity else 'plain'}-{_features}"
             CELLS[_name] = {"l_max": _order, "parity": _parity, "num_features": _features, "num_layers": 3}
-#: Names of Allegro's cells begin with it; options of AllegroModel, scalars and networks twice as wide.
+#: Names of Allegro's cells begin with it; options of AllegroModel. Networks are nequip-allegro's default ones with 64
+#: scalars, or ("twice-") twice as wide as the tensors, 128 at most, and so is the readout.
 ALLEGRO = "allegro-"
 for _order in (1, 2, 3):
     for _parity in (False, True):
         for _features in (16, 32, 64, 128):
             for _depth in (1, 2, 3):
-                _width = min(2 * _features, 128)
-                CELLS[f"{ALLEGRO}l{_order}-{'parity' if _parity else 'plain'}-{_features}-{_depth}layers"] = {
-                    "l_max": _order, "parity": _parity, "num_tensor_features": _features, "num_layers": _depth,
-                    "num_scalar_features": _width, "allegro_mlp_hidden_layers_width": _width,
-                    "scalar_embed_mlp_hidden_layers_width": _width, "readout_mlp_hidden_layers_width": _width,
-                    "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed"},
-                }  # fmt: skip
+                for _kind, _width, _readout in (("", 64, 32), ("twice-", min(2 * _features, 128), None)):
+                    _name = f"{ALLEGRO}{_kind}l{_order}-{'parity' if _parity else 'plain'}-{_features}-{_depth}layers"
+                    CELLS[_name] = {
+                        "l_max": _order, "parity": _parity, "num_tensor_features": _features, "num_layers": _depth,
+                        "num_scalar_features": _width, "allegro_mlp_hidden_layers_width": _width,
+                        "scalar_embed_mlp_hidden_layers_width": _width,
+                        "readout_mlp_hidden_layers_width": _readout or _width,
+                        "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed"},
+                    }  # fmt: skip
 for _layers in (2, 4, 5):
     CELLS[f"l1-plain-32-{_layers}layers"] = {"num_features": 32, "num_layers": _layers}
     CELLS[f"l2-parity-32-{_layers}layers"] = {"l_max": 2, "parity": True, "num_features": 32, "num_layers": _layers}
@@ -124,29 +128,30 @@ def compile_package(cell: str, dtype: str, path: Path) -> None:
         output.replace(path)
 
 
-def fused_steps(model) -> dict[str, object]:
-    """The fused model with tables and without."""
+def fused_steps(model) -> tuple[dict[str, object], dict]:
+    """The fused model with tables and without, and the facts about its tables."""
     from openmm_nequip.kernels.cpu.library import Step
     from openmm_nequip.kernels.fuse import fuse
     from openmm_nequip.models.fused import open_kernels
     from openmm_nequip.upstream.nequip_state import default_dtype
 
-    steps = {}
+    steps, facts = {}, {}
     for name, tables in (("fused", True), ("fused, exact radial", False)):
         with default_dtype(torch.float64):
             made = fuse(model, tables)
         steps[name] = Step(open_kernels(made))
-    return steps
+        facts = facts or made.facts
+    return steps, facts
 
 
-def allegro_operations(program) -> float:
-    """The same as :func:`operations` of an Allegro model; activations are not counted."""
+def allegro_operations(program, degree: int) -> float:
+    """The same as :func:`operations` of an Allegro model with tables of a degree; activations are not counted."""
     from openmm_nequip.kernels.pair_functions import hidden_form, two_body_matrix
 
     networks = [hidden_form(mlp) for mlp in (*program.latents, program.readout)]
     harmonics, channels = program.n_orders**2, program.n_channels
     inputs = [network.matrices[0].shape[1] for network in networks]
-    total = 28.0 * two_body_matrix(program).shape[1]
+    total = 4.0 * degree * two_body_matrix(program).shape[1]
     for k, network in enumerate(networks):
         total += 4.0 * sum(matrix.size for matrix in network.matrices[1:-1])
         if k < len(program.latents):
@@ -171,13 +176,13 @@ def allegro_atom_operations(program) -> float:
     return total
 
 
-def operations(program) -> float:
+def operations(program, facts: dict) -> float:
     """Floating-point operations per edge of the fused step with tables: those of its loops, not what they replace."""
     from openmm_nequip.kernels.allegro_program import AllegroProgram
     from openmm_nequip.kernels.harmonics import coupling
 
     if isinstance(program, AllegroProgram):
-        return allegro_operations(program)
+        return allegro_operations(program, facts["degree"])
     total = 0.0
     for k, layer in enumerate(program.layers):
         for path in layer.paths:
@@ -266,10 +271,10 @@ def measure(
 
     model = make(cell, dtype)
     package = torch._inductor.aoti_load_package(str(path))
-    steps = fused_steps(model)
+    steps, facts = fused_steps(model)
     with default_dtype(torch.float64):
         program = read_model(model)
-    per_edge, per_atom = operations(program), node_operations(program)
+    per_edge, per_atom = operations(program, facts), node_operations(program)
     for size in sizes:
         graph = water(size)
         positions, types, edges, shifts, box = graph
@@ -284,7 +289,8 @@ def measure(
         count = rounds if first < _SLOW_MS else 3
         candidates = {"package": run_package}
         for name, step in steps.items():
-            candidates[name] = lambda step=step, arrays=arrays: step(*arrays, threads)
+            step(*arrays, threads)
+            candidates[name] = lambda step=step, arrays=arrays: step(*arrays, threads, True)
         warmup = 2 if first < _SLOW_MS else 1
         times = interleaved(candidates, count, warmup=warmup, block_ms=_BLOCK_MS, clock=clock)
         reference = dict(zip(_OUTPUTS, run_package(), strict=True))

@@ -18,9 +18,10 @@ from .tables import MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives,
 
 #: Tables above this size are not made: the functions are evaluated instead.
 MOST_TABLE_BYTES = 512e6
-#: Degrees that are tried one after another, each with the largest size of all its tables. A table costs the numbers that are
-#: read for an edge, which a low degree has fewer of; of all degrees up to 11, seven has the smallest tables that keep the
-#: promise of TOLERANCES (four makes them twice as large in float32, and many times in float64), so it is for what no cache holds.
+#: Degrees that are tried one after another, each with the largest size of all its tables. A table costs the numbers
+#: that are read for an edge, of which a low degree has fewer; of all degrees up to 11, seven has the smallest tables
+#: that keep the promise of TOLERANCES (with four they are twice as large in float32, and several times in float64), so
+#: it is for what no cache holds.
 DEGREES = {"float32": ((4, 32e6), (7, MOST_TABLE_BYTES)), "float64": ((7, MOST_TABLE_BYTES),)}
 #: Knots to begin with, and the step in which their number grows.
 _FEWEST, _STEP = 16, 4
@@ -129,10 +130,10 @@ def _hermite_matrix(degree: int) -> np.ndarray:
 
 
 def interpolants(functions: PairFunctions, knots: int, degree: int) -> np.ndarray:
-    """Coefficients of polynomials between knots on [0, 1] with the value and derivatives of the functions at both ends.
+    """Coefficients of polynomials on the intervals of [0, 1] with the functions' value and derivatives at both ends.
 
-    Odd degrees have (degree - 1) / 2 derivatives. Even ones have one less than the next odd one, and instead the value in
-    the middle, which makes the largest error of the slope the smallest.
+    Odd degrees have (degree - 1) / 2 derivatives. Even ones have one less than the next odd degree, and instead the
+    value in the middle, which makes the largest error of the slope as small as it can be.
 
     Parameters
     ----------
@@ -219,8 +220,8 @@ def tabulate_pairs(program: AllegroProgram, pairs: Sequence[tuple[int, int]] | N
             return found
     if most > MOST_KNOTS:
         raise ValueError(
-            f"tables of {MOST_KNOTS} knots are not enough for errors of {promised[0]:.1e} in value and {promised[1]:.1e} in "
-            "slope; use tables=False"
+            f"tables of {MOST_KNOTS} knots are not enough for errors of {promised[0]:.1e} in value and "
+            f"{promised[1]:.1e} in slope; use tables=False"
         )
     return None
 
@@ -228,7 +229,7 @@ def tabulate_pairs(program: AllegroProgram, pairs: Sequence[tuple[int, int]] | N
 def _tables_of_degree(
     chunks: list[PairFunctions], degree: int, step: int, promised: tuple[float, float], most: int
 ) -> list[Table] | None:
-    """Tables of all pairs with one grid, whose number of knots is a multiple of ``step``; None if it exceeds ``most``."""
+    """Tables of all pairs with one grid: a multiple of ``step`` knots; None if they would be more than ``most``."""
     knots = -(-_FEWEST // step) * step
     found: dict[int, list[Table]] = {}
     waiting = list(range(len(chunks)))

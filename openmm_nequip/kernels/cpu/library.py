@@ -56,7 +56,7 @@ def address(array: np.ndarray) -> int:
 
     Parameters
     ----------
-    array : numpy.ndarray
+    array : numpy.ndarray, (n, ...)
         C-contiguous.
 
     Returns

@@ -91,6 +91,17 @@ template <> struct Pairing<LANES> {
 INLINE vec sums_of_lanes(vec* values) { return Pairing<1>::sums(values); }
 
 
+// x between two numbers; what is no number stays none. GCC makes a comparison and a choice of the general form.
+INLINE vec between(real lowest, real highest, vec x) {
+#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__) && SINGLE_PRECISION && LANES == 16
+  x = __builtin_ia32_maxps512_mask(splat(lowest), x, x, (unsigned short)-1, 4);
+  return __builtin_ia32_minps512_mask(splat(highest), x, x, (unsigned short)-1, 4);
+#else
+  x = x < lowest ? splat(lowest) : x;
+  return x > highest ? splat(highest) : x;
+#endif
+}
+
 // exp(x) = 2^n 2^f with n = round(x / ln 2) and |f| <= 1/2, where x / ln 2 - n is one operation, so that f is not the difference
 // of two rounded numbers; 2^f is its Taylor polynomial, cut where it rounds to the same number and summed in pairs, then pairs
 // of pairs, because sums one after another wait for each other. Adding 1.5 times the number whose last digit is 1 rounds to
@@ -105,8 +116,7 @@ INLINE vec exp_lanes(vec x) {
   constexpr int FRACTION_BITS = 52, TERMS = 14;
 #endif
   constexpr double LN_2 = 0.69314718055994530942;
-  x = x < lowest ? splat(lowest) : x;
-  x = x > highest ? splat(highest) : x;
+  x = between(lowest, highest, x);
   const vec rounded = x * (real)(1 / LN_2) + round, f = x * (real)(1 / LN_2) - (rounded - round);
   whole_vec n;
   std::memcpy(&n, &rounded, sizeof n);

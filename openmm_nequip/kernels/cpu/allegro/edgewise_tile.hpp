@@ -107,14 +107,14 @@ static void harmonics_gradient(const Step& step, const TileMemory& tile, const E
     const real* hidden = k ? tile.value[k - 1][NETWORKS[k - 1].n_hidden - 1] : nullptr;
     const real* hidden_gradient = k ? tile.hidden_sums_gradient[k - 1] + atom * N_HARMONICS * width : nullptr;
     for (int e = star.from; e < star.to; e++) {
-      real* to = tile.harmonic_gradient + (long)e * N_HARMONICS * LANES;
+      real* to = tile.harmonic_gradient + (long)e * (N_HARMONICS - 1) * LANES;
       HarmonicGradient gradient;
-      for (int m = 0; m < N_HARMONICS; m++) gradient.sum[m] = k + 1 < N_LAYERS ? load(to + m * LANES) : vec{};
+      for (int m = 0; m < N_HARMONICS - 1; m++) gradient.sum[m] = k + 1 < N_LAYERS ? load(to + m * LANES) : vec{};
       const real* row = tile.row + (long)e * ROW_WIDTH;
       gradient.add_weighted(tile.scalar[k] + (long)e * CHANNELS, row + TENSOR_WEIGHTS, rows.vector[k][0]);
       if (k == 0) gradient.add_weights(row + ENVIRONMENT_WEIGHTS, rows.sums_gradient[0]);
       else gradient.add_plain(hidden + (long)e * width, hidden_gradient, width);
-      for (int m = 0; m < N_HARMONICS; m++) store(to + m * LANES, gradient.sum[m]);
+      for (int m = 0; m < N_HARMONICS - 1; m++) store(to + m * LANES, gradient.sum[m]);
     }
   }
 }
@@ -181,7 +181,8 @@ static void tile_forces(const Step& step, const TileMemory& tile, const EdgeTile
     alignas(ALIGNMENT) real gradient[N_HARMONICS][LANES], along[LANES], direction[3][LANES];
     vec lanes[LANES];  // those of edges behind the last are of no use, and do no harm
     for (int m = 1; m < N_HARMONICS; m++) {
-      for (int i = 0; i < LANES; i++) lanes[i] = load(tile.harmonic_gradient + ((long)(e + i) * N_HARMONICS + m) * LANES);
+      const real* from = tile.harmonic_gradient + ((long)e * (N_HARMONICS - 1) + m - 1) * LANES;
+      for (int i = 0; i < LANES; i++) lanes[i] = load(from + (long)i * (N_HARMONICS - 1) * LANES);
       store(gradient[m], sums_of_lanes(lanes));
     }
     for (int i = 0; i < LANES; i++) lanes[i] = load(tile.along + (long)(e + i) * LANES);

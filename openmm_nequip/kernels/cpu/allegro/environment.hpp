@@ -152,9 +152,10 @@ static void plain_gradient(const Star& star, const real* G, int width, real* h_g
   }
 }
 
-// g(Y) of one edge; the harmonic of order 0 is a number and has none. Lanes are channels, to be summed in the end.
+// g(Y) of one edge; the harmonic of order 0 is a number and has none, so that of harmonic m is sum[m - 1]. Lanes are channels,
+// to be summed in the end.
 struct HarmonicGradient {
-  vec sum[N_HARMONICS];
+  vec sum[N_HARMONICS - 1];
 
   // factor[c] * weights[l(m), c] * v[m, c]
   INLINE_MEMBER void add_weighted(const real* factor, const real* weights, const real* v) {
@@ -164,7 +165,7 @@ struct HarmonicGradient {
       for (int l = 1; l < N_ORDERS; l++) {
         const vec w = g * load(weights + l * CHANNELS + c);
 #pragma GCC unroll 16
-        for (int m = first_of_order(l); m < first_of_order(l + 1); m++) sum[m] += w * load(v + m * CHANNELS + c);
+        for (int m = first_of_order(l); m < first_of_order(l + 1); m++) sum[m - 1] += w * load(v + m * CHANNELS + c);
       }
     }
   }
@@ -176,7 +177,7 @@ struct HarmonicGradient {
       for (int l = 1; l < N_ORDERS; l++) {
         const vec w = load(weights + l * CHANNELS + c);
 #pragma GCC unroll 16
-        for (int m = first_of_order(l); m < first_of_order(l + 1); m++) sum[m] += w * load(G + m * CHANNELS + c);
+        for (int m = first_of_order(l); m < first_of_order(l + 1); m++) sum[m - 1] += w * load(G + m * CHANNELS + c);
       }
     }
   }
@@ -186,7 +187,7 @@ struct HarmonicGradient {
     for (int c = 0; c < width; c += LANES) {
       const vec h = load(hidden + c);
 #pragma GCC unroll 32
-      for (int m = 1; m < N_HARMONICS; m++) sum[m] += h * load(G + m * width + c);
+      for (int m = 1; m < N_HARMONICS; m++) sum[m - 1] += h * load(G + m * width + c);
     }
   }
 };

@@ -8,7 +8,7 @@
 // backward pass the gradients of z take the place of z. Harmonics lie component by component, `rows` numbers each.
 //
 // | symbol                | meaning                                                                                        |
-// | `harmonic`            | Y of every edge; `harmonic_gradient` dE/dY, vectors whose lanes are still to be summed         |
+// | `harmonic`            | Y of every edge; `harmonic_gradient` dE/dY from order 1 on, vectors whose lanes are still to be summed |
 // | `value[k][d]`, `slope[k][d]` | what activation d of network k gives for every edge, and its derivative                  |
 // | `along`               | dE/d(argument of the two-body functions) of every edge, a vector whose lanes are still to be summed |
 // | `scalar[k]`           | s_k of every edge, in the backward pass its gradient                                           |
@@ -58,7 +58,7 @@ struct TileMemory {
     for (real** part : {&row, &row_slope}) take(*part, from, edges * ROW_WIDTH);
     take(along, from, edges * LANES);
     take(harmonic, from, edges * N_HARMONICS);
-    take(harmonic_gradient, from, edges * N_HARMONICS * LANES);
+    take(harmonic_gradient, from, edges * (N_HARMONICS - 1) * LANES);
     for (int k = 0; k <= N_LAYERS; k++)
       for (int d = 0; d < NETWORKS[k].n_hidden; d++) {
         take(value[k][d], from, edges * NETWORKS[k].widths[d]);
