@@ -7,8 +7,8 @@ ase``; it is kept in FOLDER, because compiling takes longer than measuring. Stru
 (a periodic box), and for 22 atoms a droplet in vacuum. Edges are given to the package, and stay with the fused kernels,
 as between two searches of a simulation. Beside every ratio stands the largest difference between the fused model and
 the package, and the share of the measured peak of fused multiply-adds that the kernels reach. With ``--threads 1``
-times are those of the thread on its core, so that others on the machine disturb less. Written: ``kernels.json`` and
-``kernels.png`` in FOLDER.
+times are those of the thread on its core, so that others on the machine disturb less. Written: ``kernels.json``,
+``kernels.png`` and ``kernels-allegro.png`` in FOLDER.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kernels_picture import ALLEGRO, draw, draw_allegro
 from timing import environment, interleaved
 
 CUTOFF = 5.0
@@ -35,9 +36,8 @@ for _order in (1, 2, 3):
         for _features in (16, 32, 64, 128):
             _name = f"l{_order}-{'parity' if _parity else 'plain'}-{_features}"
             CELLS[_name] = {"l_max": _order, "parity": _parity, "num_features": _features, "num_layers": 3}
-#: Names of Allegro's cells begin with it; options of AllegroModel. Networks are nequip-allegro's default ones with 64
-#: scalars, or ("twice-") twice as wide as the tensors, 128 at most, and so is the readout.
-ALLEGRO = "allegro-"
+# Of Allegro: options of AllegroModel. Networks are nequip-allegro's default ones with 64 scalars, or ("twice-") twice
+# as wide as the tensors, 128 at most, and so is the readout.
 for _order in (1, 2, 3):
     for _parity in (False, True):
         for _features in (16, 32, 64, 128):
@@ -317,39 +317,6 @@ def measure(
         yield row
 
 
-def draw(results: Path) -> None:
-    """A picture beside the results: the ratio against the number of features, a panel for each size."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    stored = json.loads(results.read_text())["rows"]
-    rows = [row for row in stored if row["dtype"] == "float32" and not row["cell"].startswith(ALLEGRO)]
-    if not rows:
-        return
-    found = {(row["cell"], row["atoms"]): row for row in rows}
-    sizes = sorted({row["atoms"] for row in rows})
-    models = [(order, parity) for order in (1, 2, 3) for parity in ("plain", "parity")]
-    figure, panels = plt.subplots(1, len(sizes), figsize=(3 * len(sizes), 3.4), sharey=True, squeeze=False)
-    for panel, size in zip(panels[0], sizes, strict=True):
-        for order, parity in models:
-            widths = [width for width in (16, 32, 64, 128) if (f"l{order}-{parity}-{width}", size) in found]
-            of_model = [found[f"l{order}-{parity}-{width}", size] for width in widths]
-            style = {"color": f"C{order}", "linestyle": "-" if parity == "plain" else "--"}
-            for kind, marker, label in (("fused", "o", f"l_max {order}, {parity}"), ("fused, exact radial", "x", None)):
-                panel.plot(widths, [row[kind]["ratio"] for row in of_model], marker=marker, label=label, **style)
-        panel.axhline(3, color="grey", linewidth=0.8)
-        panel.set(xscale="log", yscale="log", xticks=[16, 32, 64, 128], xticklabels=["16", "32", "64", "128"])
-        panel.minorticks_off()
-        panel.set(title=f"{size} atoms", xlabel="features")
-        panel.set_yticks([3, 10, 30, 100], ["3", "10", "30", "100"])
-    panels[0][0].set_ylabel("times faster than the package\n(o tables, x exact radial network)")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="lower center", ncols=6, frameon=False)
-    figure.tight_layout(rect=(0, 0.08, 1, 1))
-    figure.savefig(results.with_suffix(".png"), dpi=130)
-
-
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -374,6 +341,7 @@ def main() -> None:
             subprocess.run([*command, "--cells", cell], check=False)
         if not arguments.compile_only:
             draw(arguments.output / "kernels.json")
+            draw_allegro(arguments.output / "kernels.json", CELLS)
         return
     (cell,) = arguments.cells
     path = arguments.output / f"{cell}-{arguments.dtype}.nequip.pt2"
