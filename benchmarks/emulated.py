@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from kernels import CELLS, make, water
 
-CELLS_OF_FAMILIES = ("l1-parity-16", "allegro-l1-plain-16-1layers")
+CELLS_OF_FAMILIES = ("l1-parity-16", "allegro-twice-l1-plain-16-1layers")
 #: What the library is compiled with, without what names this machine.
 FLAGS = ("-std=c++17", "-O3", "-pthread", "-ffp-contract=fast", "-fno-math-errno", "-static", "-Wno-psabi")
 _DRIVER = r"""

@@ -4,10 +4,11 @@
 
 Models have random weights: what they compute takes the same time. The package is made as by ``nequip-compile --target
 ase``; it is kept in FOLDER, because compiling takes longer than measuring. Structures are water at its density
-(a periodic box), and for 22 atoms a droplet in vacuum. Beside every ratio stands the largest difference between the
-fused model and the package, and the share of the measured peak of fused multiply-adds that the kernels reach. With
-``--threads 1`` times are those of the thread on its core, so that others on the machine disturb less. Written:
-``kernels.json`` and ``kernels.png`` in FOLDER.
+(a periodic box), and for 22 atoms a droplet in vacuum. Edges are given to the package, and stay with the fused kernels,
+as between two searches of a simulation. Beside every ratio stands the largest difference between the fused model and
+the package, and the share of the measured peak of fused multiply-adds that the kernels reach. With ``--threads 1``
+times are those of the thread on its core, so that others on the machine disturb less. Written: ``kernels.json``,
+``kernels.png`` and ``kernels-allegro.png`` in FOLDER.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kernels_picture import ALLEGRO, draw, draw_allegro
 from timing import environment, interleaved
 
 CUTOFF = 5.0
@@ -34,19 +36,21 @@ for _order in (1, 2, 3):
         for _features in (16, 32, 64, 128):
             _name = f"l{_order}-{'parity' if _parity else 'plain'}-{_features}"
             CELLS[_name] = {"l_max": _order, "parity": _parity, "num_features": _features, "num_layers": 3}
-#: Names of Allegro's cells begin with it; options of AllegroModel, scalars and networks twice as wide.
-ALLEGRO = "allegro-"
+# Of Allegro: options of AllegroModel. Networks are nequip-allegro's default ones with 64 scalars, or ("twice-") twice
+# as wide as the tensors, 128 at most, and so is the readout.
 for _order in (1, 2, 3):
     for _parity in (False, True):
         for _features in (16, 32, 64, 128):
             for _depth in (1, 2, 3):
-                _width = min(2 * _features, 128)
-                CELLS[f"{ALLEGRO}l{_order}-{'parity' if _parity else 'plain'}-{_features}-{_depth}layers"] = {
-                    "l_max": _order, "parity": _parity, "num_tensor_features": _features, "num_layers": _depth,
-                    "num_scalar_features": _width, "allegro_mlp_hidden_layers_width": _width,
-                    "scalar_embed_mlp_hidden_layers_width": _width, "readout_mlp_hidden_layers_width": _width,
-                    "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed"},
-                }  # fmt: skip
+                for _kind, _width, _readout in (("", 64, 32), ("twice-", min(2 * _features, 128), None)):
+                    _name = f"{ALLEGRO}{_kind}l{_order}-{'parity' if _parity else 'plain'}-{_features}-{_depth}layers"
+                    CELLS[_name] = {
+                        "l_max": _order, "parity": _parity, "num_tensor_features": _features, "num_layers": _depth,
+                        "num_scalar_features": _width, "allegro_mlp_hidden_layers_width": _width,
+                        "scalar_embed_mlp_hidden_layers_width": _width,
+                        "readout_mlp_hidden_layers_width": _readout or _width,
+                        "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed"},
+                    }  # fmt: skip
 for _layers in (2, 4, 5):
     CELLS[f"l1-plain-32-{_layers}layers"] = {"num_features": 32, "num_layers": _layers}
     CELLS[f"l2-parity-32-{_layers}layers"] = {"l_max": 2, "parity": True, "num_features": 32, "num_layers": _layers}
@@ -124,29 +128,30 @@ def compile_package(cell: str, dtype: str, path: Path) -> None:
         output.replace(path)
 
 
-def fused_steps(model) -> dict[str, object]:
-    """The fused model with tables and without."""
+def fused_steps(model) -> tuple[dict[str, object], dict]:
+    """The fused model with tables and without, and the facts about its tables."""
     from openmm_nequip.kernels.cpu.library import Step
     from openmm_nequip.kernels.fuse import fuse
     from openmm_nequip.models.fused import open_kernels
     from openmm_nequip.upstream.nequip_state import default_dtype
 
-    steps = {}
+    steps, facts = {}, {}
     for name, tables in (("fused", True), ("fused, exact radial", False)):
         with default_dtype(torch.float64):
             made = fuse(model, tables)
         steps[name] = Step(open_kernels(made))
-    return steps
+        facts = facts or made.facts
+    return steps, facts
 
 
-def allegro_operations(program) -> float:
-    """The same as :func:`operations` of an Allegro model; activations are not counted."""
+def allegro_operations(program, degree: int) -> float:
+    """The same as :func:`operations` of an Allegro model with tables of a degree; activations are not counted."""
     from openmm_nequip.kernels.pair_functions import hidden_form, two_body_matrix
 
     networks = [hidden_form(mlp) for mlp in (*program.latents, program.readout)]
     harmonics, channels = program.n_orders**2, program.n_channels
     inputs = [network.matrices[0].shape[1] for network in networks]
-    total = 28.0 * two_body_matrix(program).shape[1]
+    total = 4.0 * degree * two_body_matrix(program).shape[1]
     for k, network in enumerate(networks):
         total += 4.0 * sum(matrix.size for matrix in network.matrices[1:-1])
         if k < len(program.latents):
@@ -171,13 +176,13 @@ def allegro_atom_operations(program) -> float:
     return total
 
 
-def operations(program) -> float:
+def operations(program, facts: dict) -> float:
     """Floating-point operations per edge of the fused step with tables: those of its loops, not what they replace."""
     from openmm_nequip.kernels.allegro_program import AllegroProgram
     from openmm_nequip.kernels.harmonics import coupling
 
     if isinstance(program, AllegroProgram):
-        return allegro_operations(program)
+        return allegro_operations(program, facts["degree"])
     total = 0.0
     for k, layer in enumerate(program.layers):
         for path in layer.paths:
@@ -266,10 +271,10 @@ def measure(
 
     model = make(cell, dtype)
     package = torch._inductor.aoti_load_package(str(path))
-    steps = fused_steps(model)
+    steps, facts = fused_steps(model)
     with default_dtype(torch.float64):
         program = read_model(model)
-    per_edge, per_atom = operations(program), node_operations(program)
+    per_edge, per_atom = operations(program, facts), node_operations(program)
     for size in sizes:
         graph = water(size)
         positions, types, edges, shifts, box = graph
@@ -284,7 +289,8 @@ def measure(
         count = rounds if first < _SLOW_MS else 3
         candidates = {"package": run_package}
         for name, step in steps.items():
-            candidates[name] = lambda step=step, arrays=arrays: step(*arrays, threads)
+            step(*arrays, threads)
+            candidates[name] = lambda step=step, arrays=arrays: step(*arrays, threads, True)
         warmup = 2 if first < _SLOW_MS else 1
         times = interleaved(candidates, count, warmup=warmup, block_ms=_BLOCK_MS, clock=clock)
         reference = dict(zip(_OUTPUTS, run_package(), strict=True))
@@ -311,39 +317,6 @@ def measure(
         yield row
 
 
-def draw(results: Path) -> None:
-    """A picture beside the results: the ratio against the number of features, a panel for each size."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    stored = json.loads(results.read_text())["rows"]
-    rows = [row for row in stored if row["dtype"] == "float32" and not row["cell"].startswith(ALLEGRO)]
-    if not rows:
-        return
-    found = {(row["cell"], row["atoms"]): row for row in rows}
-    sizes = sorted({row["atoms"] for row in rows})
-    models = [(order, parity) for order in (1, 2, 3) for parity in ("plain", "parity")]
-    figure, panels = plt.subplots(1, len(sizes), figsize=(3 * len(sizes), 3.4), sharey=True, squeeze=False)
-    for panel, size in zip(panels[0], sizes, strict=True):
-        for order, parity in models:
-            widths = [width for width in (16, 32, 64, 128) if (f"l{order}-{parity}-{width}", size) in found]
-            of_model = [found[f"l{order}-{parity}-{width}", size] for width in widths]
-            style = {"color": f"C{order}", "linestyle": "-" if parity == "plain" else "--"}
-            for kind, marker, label in (("fused", "o", f"l_max {order}, {parity}"), ("fused, exact radial", "x", None)):
-                panel.plot(widths, [row[kind]["ratio"] for row in of_model], marker=marker, label=label, **style)
-        panel.axhline(3, color="grey", linewidth=0.8)
-        panel.set(xscale="log", yscale="log", xticks=[16, 32, 64, 128], xticklabels=["16", "32", "64", "128"])
-        panel.minorticks_off()
-        panel.set(title=f"{size} atoms", xlabel="features")
-        panel.set_yticks([3, 10, 30, 100], ["3", "10", "30", "100"])
-    panels[0][0].set_ylabel("times faster than the package\n(o tables, x exact radial network)")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="lower center", ncols=6, frameon=False)
-    figure.tight_layout(rect=(0, 0.08, 1, 1))
-    figure.savefig(results.with_suffix(".png"), dpi=130)
-
-
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -368,6 +341,7 @@ def main() -> None:
             subprocess.run([*command, "--cells", cell], check=False)
         if not arguments.compile_only:
             draw(arguments.output / "kernels.json")
+            draw_allegro(arguments.output / "kernels.json", CELLS)
         return
     (cell,) = arguments.cells
     path = arguments.output / f"{cell}-{arguments.dtype}.nequip.pt2"

@@ -23,7 +23,7 @@ from toy import evaluate, make_topology, write_toy
 
 from openmm_nequip import KernelsError, load_model
 from openmm_nequip.cache import cache_dir, find, keep, scratch, shelf, sweep
-from openmm_nequip.errors import NotFusableError
+from openmm_nequip.errors import CompileError, NotFusableError
 from openmm_nequip.forces import saved
 from openmm_nequip.kernels.cpu import CPU
 from openmm_nequip.kernels.cpu.build import build, library_name, refusal
@@ -396,3 +396,24 @@ def test_damaged_embedded_bytes_are_told(cache, tmp_path):
     spoiled = openmm.XmlSerializer.deserialize(text.replace(content, content[:1000] + "ff" + content[1002:]))
     with pytest.raises(openmm.OpenMMException, match="the saved potential is damaged"):
         evaluate(spoiled, np.array([[0, 0, 0], [0.38, 0, 0]]))
+
+
+def test_a_compiled_file_of_the_users_is_that_of_the_cache(cache, tmp_path, monkeypatch):
+    """Compiled once, whoever comes first; for a CPU it carries what is needed to be fused, for LAMMPS it does not."""
+    calls = []
+
+    def compiled(source, device, target, options):
+        calls.append(list(options))
+        target.write_bytes(b"whole")
+
+    monkeypatch.setattr(aot, "compile_in_worker", compiled)
+    source, device, target = locate(DATA / "tiny-nequip.ckpt"), torch.device("cpu"), tmp_path / "mine.nequip.pt2"
+    aot.cached_package(source, device)
+    aot.write_package(source, device, target)
+    assert calls == [["--carry"]] and target.read_bytes() == b"whole"
+    aot.write_package(source, device, target, ("enable_A",))
+    aot.cached_package(source, device, ("enable_A",))
+    aot.cached_package(source, device, target="pair_nequip")
+    assert calls[1:] == [["--modifiers", "enable_A", "--carry"], ["--target", "pair_nequip"]]
+    with pytest.raises(CompileError, match="cannot be written"):
+        aot.write_package(source, device, tmp_path / "no folder" / "mine.nequip.pt2")

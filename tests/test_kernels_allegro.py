@@ -7,9 +7,10 @@ import torch
 from kernel_checks import ENERGY, EXACT, FORCE, Family, edges_of, fused, open_fused
 from nequip_models import eager, make_allegro, structure
 
+from openmm_nequip.kernels import pair_functions
 from openmm_nequip.kernels.cpu.library import Step
 from openmm_nequip.kernels.fuse import fuse
-from openmm_nequip.kernels.pair_functions import PairFunctions, tabulate_pairs
+from openmm_nequip.kernels.pair_functions import PairFunctions, interpolants, tabulate_pairs
 from openmm_nequip.kernels.read import read_model
 from openmm_nequip.kernels.tables import TOLERANCES, evaluate
 from openmm_nequip.upstream.nequip_state import default_dtype
@@ -94,6 +95,19 @@ def test_far_edges_and_kept_lists_change_no_bit():
     checks.check_far_edges(ALLEGRO, "l1, one layer")
 
 
+def test_every_number_of_rows():
+    """Clusters of 1 to 26 atoms: products of the rows of a tile with matrices take from one to twelve rows at once."""
+    positions, types, _ = structure(26, side=5.0, closest=0.8)
+    cell = np.eye(3) * 100
+    model, step = ALLEGRO.model("l1, linear"), ALLEGRO.step("l1, linear", False)
+    for count in range(1, len(types) + 1):
+        graph = positions[:count], types[:count], *edges_of(positions[:count], cell, False), cell
+        energy, forces = eager(model, *graph)[:2]
+        found = step(*graph, 1)
+        assert np.abs(found[0] - energy).max() < EXACT * max(1.0, np.abs(energy).max())
+        assert np.abs(found[1] - forces).max() < EXACT * max(1.0, np.abs(forces).max()) * 10
+
+
 def test_many_edges_of_one_atom():
     """More than the tiles of other atoms have: a dense ball."""
     positions, types, cell = structure(160, side=5.5, closest=0.5)
@@ -136,6 +150,43 @@ def test_tables_keep_their_promise():
             limits = TOLERANCES[program.dtype]
             assert np.abs(value - true).max() < 1.5 * limits[0] * np.abs(true).max()
             assert np.abs(slope - true_slope).max() < 1.5 * limits[1] * np.abs(true_slope).max()
+
+
+@pytest.mark.parametrize("degree", [3, 4, 7])
+def test_polynomials_meet_at_the_knots(degree):
+    """With the functions' values and as many derivatives as a degree promises; errors fall as it promises, too."""
+    with default_dtype(torch.float64):
+        functions = PairFunctions(read_model(ALLEGRO.model("l1, linear")), [(0, 0), (1, 2)])
+        coarse, fine = (interpolants(functions, knots, degree) for knots in (12, 24))
+        meeting = (degree + 1) // 2
+        at_end, knots = coarse, torch.linspace(0, 1, 13, dtype=torch.float64)
+        for derivative, values in enumerate(d.numpy() for d in functions.derivatives(knots, meeting - 1)):
+            left = at_end[:, :, 0] * 12**derivative
+            right = at_end.sum(axis=2) * 12**derivative
+            scale = np.abs(values).max()
+            assert np.abs(left.transpose(1, 0, 2) - values[:-1]).max() < EXACT * scale
+            assert np.abs(right.transpose(1, 0, 2) - values[1:]).max() < 10 * EXACT * scale
+            at_end = at_end[:, :, 1:] * np.arange(1, at_end.shape[2])[:, None]
+        x = np.linspace(0.0, 0.999, 777)
+        true, true_slope = (d.numpy()[:, 0] for d in functions.derivatives(torch.from_numpy(x), 1))
+        off = []
+        for table in (coarse, fine):
+            value, slope = evaluate(table[0], x)
+            off.append((np.abs(value - true).max(), np.abs(slope - true_slope).max()))
+    assert off[0][0] / off[1][0] > 2**degree and off[0][1] / off[1][1] > 2 ** (degree - 1)
+
+
+def test_tables_are_of_low_degree_where_they_are_small(monkeypatch):
+    with default_dtype(torch.float64):
+        program = read_model(ALLEGRO.model("l1, one layer"))
+        assert tabulate_pairs(program)[0].coefficients.shape[1] == 5
+        assert fuse(ALLEGRO.model("l1, one layer"), True).facts["degree"] == 4
+        small = {"float32": ((4, 1e4), (7, 1e9)), "float64": ((7, 1e9),)}
+        monkeypatch.setattr(pair_functions, "DEGREES", small)
+        assert tabulate_pairs(program)[0].coefficients.shape[1] == 8
+        monkeypatch.setattr(pair_functions, "MOST_KNOTS", 20)
+        with pytest.raises(ValueError, match="tables of 20 knots are not enough"):
+            tabulate_pairs(program)
 
 
 def test_models_of_many_elements_have_no_tables():

@@ -72,7 +72,7 @@ class Fused:
     weights, constants : numpy.ndarray, (n_weights,) and (n_constants,)
         What the code reads, see :class:`.backend.Generated`.
     facts : dict
-        ``tables`` (bool), and ``too_large`` where tables were wanted but would be; with tables ``knots``,
+        ``tables`` (bool), and ``too_large`` where tables were wanted but would be; with tables ``knots``, ``degree``,
         ``value_error`` and ``slope_error`` (relative to the largest value and slope of the radial functions) and
         ``table_bytes``.
     """
@@ -150,6 +150,7 @@ def fuse_program(program: Program, tables: bool, backend: CodeTarget = CPU) -> F
     facts = {
         "tables": True,
         "knots": max(table.knots for table in found),
+        "degree": found[0].coefficients.shape[1] - 1,
         "value_error": max(table.value_error for table in found),
         "slope_error": max(table.slope_error for table in found),
         "table_bytes": int(size),

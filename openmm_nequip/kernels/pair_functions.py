@@ -17,10 +17,13 @@ from .mixing_program import MixingProgram
 from .read.probing import ACTIVATIONS
 from .tables import MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives, deviation, probes
 
-#: Degree of the tables: of those up to 11 the one with the smallest tables that keep the promise of TOLERANCES.
-DEGREE = 7
 #: Tables above this size are not made: the functions are evaluated instead.
 MOST_TABLE_BYTES = 512e6
+#: Degrees that are tried one after another, each with the largest size of all its tables. A table costs the numbers
+#: that are read for an edge, of which a low degree has fewer; of all degrees up to 11, seven has the smallest tables
+#: that keep the promise of TOLERANCES (with four they are twice as large in float32, and several times in float64), so
+#: it is for what no cache holds.
+DEGREES = {"float32": ((4, 32e6), (7, MOST_TABLE_BYTES)), "float64": ((7, MOST_TABLE_BYTES),)}
 #: Knots to begin with, and the step in which their number grows.
 _FEWEST, _STEP = 16, 4
 #: Pairs that are tabulated together.
@@ -135,7 +138,10 @@ class PairFunctions:
 
 
 def _hermite_matrix(degree: int) -> np.ndarray:
-    """From derivatives at 0, then at 1, to coefficients of the polynomial that has them: (degree + 1, degree + 1)."""
+    """From derivatives at 0, then at 1, then (even degrees) the value at 1/2 to coefficients of the polynomial.
+
+    An array (degree + 1, degree + 1).
+    """
     order = (degree + 1) // 2
     conditions = np.zeros((degree + 1, degree + 1))
     for derivative in range(order):
@@ -144,11 +150,16 @@ def _hermite_matrix(degree: int) -> np.ndarray:
             conditions[order + derivative, power] = falling
             if power == derivative:
                 conditions[derivative, power] = falling
+    if degree % 2 == 0:
+        conditions[-1] = 0.5 ** np.arange(degree + 1)
     return np.linalg.inv(conditions)
 
 
-def hermite_of_degree(functions: PairFunctions, knots: int, degree: int) -> np.ndarray:
-    """Coefficients of the interpolants on [0, 1] of an odd degree.
+def interpolants(functions: PairFunctions, knots: int, degree: int) -> np.ndarray:
+    """Coefficients of polynomials on the intervals of [0, 1] with the functions' value and derivatives at both ends.
+
+    Odd degrees have (degree - 1) / 2 derivatives. Even ones have one less than the next odd degree, and instead the
+    value in the middle, which makes the largest error of the slope as small as it can be.
 
     Parameters
     ----------
@@ -157,25 +168,26 @@ def hermite_of_degree(functions: PairFunctions, knots: int, degree: int) -> np.n
     knots : int
         Number of intervals.
     degree : int
-        Of the polynomials.
+        Of the polynomials, three at least.
 
     Returns
     -------
     numpy.ndarray, (n_pairs, knots, degree + 1, n_row) float64
     """
     x = torch.linspace(0, 1, knots + 1, dtype=torch.float64)
-    found = [d.numpy() / knots**i for i, d in enumerate(functions.derivatives(x, (degree - 1) // 2))]
+    found = [d.numpy() / knots**i for i, d in enumerate(functions.derivatives(x, (degree + 1) // 2 - 1))]
     if np.abs(found[0][-1]).max() <= _ENDED * np.abs(found[0]).max():
         for values in found[:_ENDING]:  # they end at the cutoff, and beyond it all is zero
             values[-1] = 0.0
-    ends = np.stack([*(values[:-1] for values in found), *(values[1:] for values in found)])
-    flat = _hermite_matrix(degree) @ ends.reshape(degree + 1, -1)
+    middle = [] if degree % 2 else [functions.derivatives((x[:-1] + x[1:]) / 2, 0)[0].numpy()]
+    wanted = np.stack([*(values[:-1] for values in found), *(values[1:] for values in found), *middle])
+    flat = _hermite_matrix(degree) @ wanted.reshape(degree + 1, -1)
     return np.ascontiguousarray(flat.reshape(degree + 1, *found[0][1:].shape).transpose(2, 1, 0, 3))
 
 
-def _tabulate(functions: PairFunctions, knots: int) -> list[Table]:
+def _tabulate(functions: PairFunctions, knots: int, degree: int) -> list[Table]:
     """Tables of some pairs with so many knots, and their errors."""
-    coefficients = hermite_of_degree(functions, knots, DEGREE)
+    coefficients = interpolants(functions, knots, degree)
     points = torch.from_numpy(probes(knots))
     true_value, true_slope = (d.numpy() for d in functions.derivatives(points, 1))
     return [
@@ -189,15 +201,16 @@ def _finer(table: Table, promised: tuple[float, float]) -> float:
     if table.value_error <= promised[0] and table.slope_error <= promised[1]:
         return 1.0
     # An error falls with the power degree + 1 of the interval, that of a slope with one less.
-    value = (table.value_error / promised[0]) ** (1 / (DEGREE + 1))
-    slope = (table.slope_error / promised[1]) ** (1 / DEGREE)
+    count = table.coefficients.shape[1]
+    value = (table.value_error / promised[0]) ** (1 / count)
+    slope = (table.slope_error / promised[1]) ** (1 / (count - 1))
     return min(max(value, slope, _GROWTH[0]), _GROWTH[1])
 
 
-def table_bytes(program: AllegroProgram | MixingProgram, knots: int) -> float:
+def table_bytes(program: AllegroProgram | MixingProgram, knots: int, degree: int) -> float:
     """Size of all tables of a model with so many knots."""
     width = two_body_matrix(program).shape[1]
-    return program.n_types**2 * knots * (DEGREE + 1.0) * width * np.dtype(program.dtype).itemsize
+    return program.n_types**2 * knots * (degree + 1.0) * width * np.dtype(program.dtype).itemsize
 
 
 def tabulate_pairs(
@@ -222,30 +235,42 @@ def tabulate_pairs(
     ValueError
         If the promise cannot be kept.
     """
-    promised = TOLERANCES[program.dtype]
     # Splines are smooth between the ends of their supports, which are multiples of 1 / number of functions.
     step = program.basis.size if isinstance(program.basis, Splines) else _STEP
     wanted = list(pairs or [(a, b) for a in range(program.n_types) for b in range(program.n_types)])
     chunks = [PairFunctions(program, wanted[i : i + _TOGETHER]) for i in range(0, len(wanted), _TOGETHER)]
+    promised = TOLERANCES[program.dtype]
+    most = 0
+    for degree, most_bytes in DEGREES[program.dtype]:
+        most = int(most_bytes / table_bytes(program, 1, degree))
+        found = _tables_of_degree(chunks, degree, step, promised, min(most, MOST_KNOTS))
+        if found is not None:
+            return found
+    if most > MOST_KNOTS:
+        raise ValueError(
+            f"tables of {MOST_KNOTS} knots are not enough for errors of {promised[0]:.1e} in value and "
+            f"{promised[1]:.1e} in slope; use tables=False"
+        )
+    return None
+
+
+def _tables_of_degree(
+    chunks: list[PairFunctions], degree: int, step: int, promised: tuple[float, float], most: int
+) -> list[Table] | None:
+    """Tables of all pairs with one grid: a multiple of ``step`` knots; None if they would be more than ``most``."""
     knots = -(-_FEWEST // step) * step
     found: dict[int, list[Table]] = {}
     waiting = list(range(len(chunks)))
     while waiting:
-        if table_bytes(program, knots) > MOST_TABLE_BYTES:
+        if knots > most:
             return None
-        found[waiting[0]] = made = _tabulate(chunks[waiting[0]], knots)
+        found[waiting[0]] = made = _tabulate(chunks[waiting[0]], knots, degree)
         finer = max(_finer(table, promised) for table in made)
         if finer == 1.0:
             waiting.pop(0)
-            continue
-        if knots * finer > MOST_KNOTS:
-            raise ValueError(
-                f"a table of {knots} knots is still off by {max(table.value_error for table in made):.1e} in value and "
-                f"{max(table.slope_error for table in made):.1e} in slope (wanted {promised[0]:.1e} and "
-                f"{promised[1]:.1e}); use tables=False"
-            )
-        knots = max(-(-int(np.ceil(knots * finer)) // step) * step, knots + step)
+        else:
+            knots = max(-(-int(np.ceil(knots * finer)) // step) * step, knots + step)
     for i, chunk in enumerate(chunks):
         if found[i][0].knots < knots:
-            found[i] = _tabulate(chunk, knots)
+            found[i] = _tabulate(chunk, knots, degree)
     return [table for i in range(len(chunks)) for table in found[i]]

@@ -32,8 +32,8 @@
 
 namespace {
 
-// A candidate this close to the cutoff goes on to the square root, which decides: rounding of the squares may not.
-constexpr double BEYOND_CUTOFF = 1.0 + 1e-12;
+// Between these squares of x the square root decides whether an edge is within the cutoff: rounding of the squares may not.
+constexpr double WITHIN_CUTOFF = 1.0 - 1e-12, BEYOND_CUTOFF = 1.0 + 1e-12;
 
 struct Edges {
   Array<int> row, candidate, first, count, other, type, knot;
@@ -104,43 +104,61 @@ struct Edges {
 enum Role { CENTRE, NEIGHBOUR };
 
 // Geometry of the edges of an atom that are within the cutoff, written from place `next` on, which moves behind them. `role` is
-// what the atom is in this list. False if a length is zero or not a number.
+// what the atom is in this list. False if a length is zero or not a number. First candidates become vectors of edges, one by
+// one, then all of these are measured, several at once.
 static bool measure_edges(Edges& edges, long atom, Role role, const double* positions, const double* cell, const int* types,
                           const double* reciprocal_cutoffs, int& next) {
+  constexpr int MOST = 64;
   const double sign = role == CENTRE ? 1.0 : -1.0;
   bool good = true;
   edges.first[atom] = next;
-  for (int e = edges.row[atom]; e < edges.row[atom + 1]; e++) {
-    const int other = edges.candidate[e];
-    const float* shift = edges.shift + 3 * (long)e;
-    double v[3];
-    for (int d = 0; d < 3; d++)
-      v[d] = sign * (positions[3 * other + d] - positions[3 * atom + d]) + shift[0] * cell[d] + shift[1] * cell[3 + d] +
-             shift[2] * cell[6 + d];
-    const double reciprocal = role == CENTRE ? reciprocal_cutoffs[types[atom] * N_TYPES + types[other]]
-                                             : reciprocal_cutoffs[types[other] * N_TYPES + types[atom]];
-    const double square = v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
-    if (square * (reciprocal * reciprocal) > BEYOND_CUTOFF) continue;  // before the root: many candidates end here
-    const double r = std::sqrt(square), x = r * reciprocal;
-    if (x >= 1.0) continue;
-    if (!(r > 0)) { good = false; continue; }
-    edges.other[next] = other;
-    edges.type[next] = types[other];
-    edges.length[next] = r;
-    const double reciprocal_length = 1.0 / r;
-    for (int d = 0; d < 3; d++) edges.direction[d][next] = (real)(v[d] * reciprocal_length);
+  for (int e = edges.row[atom], stop = edges.row[atom + 1]; e < stop;) {
+    double v[3][MOST], square[MOST], reciprocal[MOST];
+    int n = 0;
+    for (; e < stop && n < MOST; e++) {
+      const int other = edges.candidate[e];
+      const float* shift = edges.shift + 3 * (long)e;
+      for (int d = 0; d < 3; d++)
+        v[d][n] = sign * (positions[3 * other + d] - positions[3 * atom + d]) + shift[0] * cell[d] + shift[1] * cell[3 + d] +
+                  shift[2] * cell[6 + d];
+      reciprocal[n] = role == CENTRE ? reciprocal_cutoffs[types[atom] * N_TYPES + types[other]]
+                                     : reciprocal_cutoffs[types[other] * N_TYPES + types[atom]];
+      square[n] = v[0][n] * v[0][n] + v[1][n] * v[1][n] + v[2][n] * v[2][n];
+      const double x_square = square[n] * (reciprocal[n] * reciprocal[n]);
+      if (x_square > BEYOND_CUTOFF) continue;
+      if (x_square > WITHIN_CUTOFF && std::sqrt(square[n]) * reciprocal[n] >= 1.0) continue;
+      if (!(square[n] > 0)) { good = false; continue; }
+      edges.other[next + n] = other;
+      edges.type[next + n] = types[other];
+      n++;
+    }
+    double *length = edges.length + next, *chain = edges.chain + next;
+    real* direction[3] = {edges.direction[0] + next, edges.direction[1] + next, edges.direction[2] + next};
+#pragma GCC ivdep
+    for (int i = 0; i < n; i++) {
+      length[i] = std::sqrt(square[i]);
+      const double reciprocal_length = 1.0 / length[i];
+      for (int d = 0; d < 3; d++) direction[d][i] = (real)(v[d][i] * reciprocal_length);
+    }
 #if TABULATED
-    const double place = x * N_KNOTS;
-    int knot = (int)place;
-    if (knot > N_KNOTS - 1) knot = N_KNOTS - 1;
-    edges.knot[next] = knot;
-    edges.fraction[next] = (real)(place - knot);
-    edges.chain[next] = reciprocal * N_KNOTS;
+    int* knots = edges.knot + next;
+    real* fraction = edges.fraction + next;
+#pragma GCC ivdep
+    for (int i = 0; i < n; i++) {
+      const double place = length[i] * reciprocal[i] * N_KNOTS;
+      const int knot = (int)place;
+      knots[i] = knot < N_KNOTS - 1 ? knot : N_KNOTS - 1;
+      fraction[i] = (real)(place - knots[i]);
+      chain[i] = reciprocal[i] * N_KNOTS;
+    }
 #else
-    radial_basis(x, edges.basis + (long)next * BASIS_WIDTH, edges.basis_slope + (long)next * BASIS_WIDTH);
-    edges.chain[next] = reciprocal;
+    for (int i = 0; i < n; i++) {
+      const long at = (long)(next + i) * BASIS_WIDTH;
+      radial_basis(length[i] * reciprocal[i], edges.basis + at, edges.basis_slope + at);
+      chain[i] = reciprocal[i];
+    }
 #endif
-    next++;
+    next += n;
   }
   edges.count[atom] = next - edges.first[atom];
   return good;

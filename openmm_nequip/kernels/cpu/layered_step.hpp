@@ -37,15 +37,23 @@ bool measure_share(Step& step, const Share& share) {
 // Forces and virial of the edges of which an atom is the neighbour.
 void add_edge_forces(const Step& step, long atom, double* forces, double* virial) {
   const Edges& edges = *step.incoming;
+  double own[3] = {}, parts[6] = {};
   for (int e = edges.first[atom]; e < edges.first[atom] + edges.count[atom]; e++) {
     const double sign = edges.sign, r = edges.length[e];
     const double u[3] = {sign * edges.direction[0][e], sign * edges.direction[1][e], sign * edges.direction[2][e]};
     const double h[3] = {(double)edges.direction_gradient[0][e], (double)edges.direction_gradient[1][e],
                          (double)edges.direction_gradient[2][e]};
-    double radial = edges.radial_gradient[e] * edges.chain[e];
+    double radial = edges.radial_gradient[e] * edges.chain[e], gradient[3];
     add_repulsion_slope(step, edges.type[e], step.types[atom], r, radial);
-    add_edge_force(radial, h, u, r, forces + 3 * edges.other[e], forces + 3 * atom, virial);
+    edge_gradient(radial, h, u, r, gradient, parts);
+    double* centre = forces + 3 * edges.other[e];
+    for (int d = 0; d < 3; d++) {
+      centre[d] += gradient[d];
+      own[d] -= gradient[d];
+    }
   }
+  for (int d = 0; d < 3; d++) forces[3 * atom + d] += own[d];
+  add_virial(parts, virial);
 }
 
 // False if an edge has no length.

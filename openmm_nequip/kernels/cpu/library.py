@@ -51,6 +51,24 @@ def aligned(array: np.ndarray, boundary: int = 64) -> np.ndarray:
     return result
 
 
+def address(array: np.ndarray) -> int:
+    """Where an array's values are; for a writeable one in a fifth of the time that ``array.ctypes.data`` takes.
+
+    Parameters
+    ----------
+    array : numpy.ndarray, (n, ...)
+        C-contiguous.
+
+    Returns
+    -------
+    int
+    """
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]  # arrays are buffers
+    except (TypeError, ValueError):  # it can only be read, or has no values
+        return array.ctypes.data
+
+
 class Library:
     """The compiled functions of a fused model, and its weights.
 
@@ -189,10 +207,8 @@ class Step:
         """
         n, edges = len(positions), edge_index.shape[1]
         energies, forces, virial = np.empty(n), np.empty((n, 3)), np.empty((3, 3))
-        code = self._evaluate(
-            self._handle, threads, int(keep), n, edges, types.ctypes.data, edge_index.ctypes.data, shifts.ctypes.data,
-            positions.ctypes.data, cell.ctypes.data, energies.ctypes.data, forces.ctypes.data, virial.ctypes.data,
-        )  # fmt: skip
+        arrays = types, edge_index, shifts, positions, cell, energies, forces, virial
+        code = self._evaluate(self._handle, threads, int(keep), n, edges, *(address(array) for array in arrays))
         if code:
             raise problem(code)
         return energies, forces, virial

@@ -52,22 +52,22 @@ INLINE void add_repulsion_slope(const StepState& step, int centre_type, int neig
 #endif
 }
 
-// What an edge with dE/dr = `radial` and dE/du = h gives to the forces on its centre and its neighbour, and to the virial.
-INLINE void add_edge_force(double radial, const double* h, const double* u, double r, double* centre, double* neighbour,
-                           double* virial) {
-  const double along = h[0] * u[0] + h[1] * u[1] + h[2] * u[2];
-  const double reciprocal_length = 1.0 / r;
-  double gradient[3];
-  for (int d = 0; d < 3; d++) {
-    gradient[d] = radial * u[d] + (h[d] - along * u[d]) * reciprocal_length;
-    neighbour[d] -= gradient[d];
-    centre[d] += gradient[d];
-  }
-  for (int a = 0; a < 3; a++)
-    for (int b = 0; b <= a; b++) {
-      const double part = 0.5 * r * (gradient[a] * u[b] + gradient[b] * u[a]);
-      virial[3 * a + b] -= part;
-      if (a != b) virial[3 * b + a] -= part;
+// dE/dv of an edge with dE/dr = `radial` and dE/du = h, and what it adds to the virial: its parts (a, b <= a) row by row. Of one
+// edge (double), or of one in each lane (wide).
+template <class Number>
+INLINE void edge_gradient(const Number& radial, const Number* h, const Number* u, const Number& r, Number* gradient,
+                          Number* virial) {
+  const Number along = h[0] * u[0] + h[1] * u[1] + h[2] * u[2], reciprocal_length = 1.0 / r;
+  for (int d = 0; d < 3; d++) gradient[d] = radial * u[d] + (h[d] - along * u[d]) * reciprocal_length;
+  for (int a = 0, part = 0; a < 3; a++)
+    for (int b = 0; b <= a; b++, part++) virial[part] -= 0.5 * r * (gradient[a] * u[b] + gradient[b] * u[a]);
+}
+
+INLINE void add_virial(const double* parts, double* virial) {
+  for (int a = 0, part = 0; a < 3; a++)
+    for (int b = 0; b <= a; b++, part++) {
+      virial[3 * a + b] += parts[part];
+      if (a != b) virial[3 * b + a] += parts[part];
     }
 }
 

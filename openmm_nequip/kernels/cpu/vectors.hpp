@@ -7,7 +7,7 @@
 // | symbol    | meaning                                                                                  |
 // | `real`    | float or double, as the model computes (model.inc)                                       |
 // | `LANES`   | numbers in a vector: the machine's, or fewer where the model's channels fill no more     |
-// | `vec`     | a vector of `real`, arithmetic lane by lane                                              |
+// | `vec`     | a vector of `real`, arithmetic lane by lane; `wide` is one of as many doubles              |
 // | `INLINE`  | a function that has no address and no call: what it holds stays in registers; INLINE_MEMBER of a class |
 // | ALIGNMENT | bytes: that of the widest vector there is, and of a cache line                           |
 #pragma once
@@ -29,6 +29,7 @@ typedef int32_t whole;
 typedef int64_t whole;
 #endif
 typedef whole whole_vec __attribute__((vector_size(sizeof(real) * LANES)));
+typedef double wide __attribute__((vector_size(sizeof(double) * LANES)));
 
 INLINE vec splat(real value) { return vec{} + value; }
 INLINE vec load(const real* from) { return *(const vec*)from; }
@@ -37,6 +38,12 @@ INLINE vec load_unaligned(const real* from) {
   std::memcpy(&value, from, sizeof value);
   return value;
 }
+INLINE wide load_wide(const double* from) {
+  wide value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+INLINE wide widened(vec value) { return __builtin_convertvector(value, wide); }
 INLINE void store(real* to, vec value) { *(vec*)to = value; }
 INLINE void clear(real* from, long count) { std::memset(from, 0, count * sizeof(real)); }
 
@@ -84,40 +91,54 @@ template <> struct Pairing<LANES> {
 INLINE vec sums_of_lanes(vec* values) { return Pairing<1>::sums(values); }
 
 
-// exp(x) = 2^n exp(f) with n = round(x / ln 2) and |f| <= ln(2) / 2. ln 2 is subtracted in two parts, the first of which has so
-// few digits that its product with n is exact; exp(f) is its Taylor polynomial, cut where it rounds to the same number. Adding
-// 1.5 times the number whose last digit is 1 rounds to whole numbers, and leaves n in the last bits; from there it is added to
-// the exponent of exp(f). Arguments beyond the range of `real` are clamped.
+// x between two numbers; what is no number stays none. GCC makes a comparison and a choice of the general form.
+INLINE vec between(real lowest, real highest, vec x) {
+#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__) && SINGLE_PRECISION && LANES == 16
+  x = __builtin_ia32_maxps512_mask(splat(lowest), x, x, (unsigned short)-1, 4);
+  return __builtin_ia32_minps512_mask(splat(highest), x, x, (unsigned short)-1, 4);
+#else
+  x = x < lowest ? splat(lowest) : x;
+  return x > highest ? splat(highest) : x;
+#endif
+}
+
+// exp(x) = 2^n 2^f with n = round(x / ln 2) and |f| <= 1/2, where x / ln 2 - n is one operation, so that f is not the difference
+// of two rounded numbers; 2^f is its Taylor polynomial, cut where it rounds to the same number and summed in pairs, then pairs
+// of pairs, because sums one after another wait for each other. Adding 1.5 times the number whose last digit is 1 rounds to
+// whole numbers, and leaves n in the last bits; from there it is added to the exponent of 2^f. Arguments beyond the range of
+// `real` are clamped.
 INLINE vec exp_lanes(vec x) {
 #if SINGLE_PRECISION
   const real lowest = -87.0f, highest = 88.0f, round = 12582912.0f;
-  const int fraction_bits = 23;
+  constexpr int FRACTION_BITS = 23, TERMS = 8;
 #else
   const real lowest = -708.0, highest = 709.0, round = 6755399441055744.0;
-  const int fraction_bits = 52;
+  constexpr int FRACTION_BITS = 52, TERMS = 14;
 #endif
-  x = x < lowest ? splat(lowest) : x;
-  x = x > highest ? splat(highest) : x;
-  const vec rounded = x * (real)1.4426950408889634 + round, n_real = rounded - round;
+  constexpr double LN_2 = 0.69314718055994530942;
+  x = between(lowest, highest, x);
+  const vec rounded = x * (real)(1 / LN_2) + round, f = x * (real)(1 / LN_2) - (rounded - round);
   whole_vec n;
   std::memcpy(&n, &rounded, sizeof n);
-#if SINGLE_PRECISION
-  vec f = x - n_real * 0.693359375f;
-  f = f + n_real * 2.12194440e-4f;
-  const real taylor[] = {1.0f, 1.0f, 0.5f, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720, 1.0f / 5040};
-  const int degree = 7;
-#else
-  vec f = x - n_real * 0.693147180369123816490;
-  f = f - n_real * 1.90821492927058770002e-10;
-  const real taylor[] = {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880,
-                         1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
-  const int degree = 13;
-#endif
-  vec result = splat(taylor[degree]);
-  for (int i = degree - 1; i >= 0; i--) result = result * f + taylor[i];
+  vec sums[TERMS / 2], power = f;
+  double coefficient = 1;
+#pragma GCC unroll 16
+  for (int i = 0; i < TERMS / 2; i++) {
+    const double next = coefficient * LN_2 / (2 * i + 1);
+    sums[i] = power * (real)next + (real)coefficient;
+    coefficient = next * LN_2 / (2 * i + 2);
+  }
+#pragma GCC unroll 4
+  for (int count = TERMS / 2; count > 1; count = (count + 1) / 2) {
+    power = power * power;
+#pragma GCC unroll 16
+    for (int i = 0; i < count / 2; i++) sums[i] = sums[2 * i + 1] * power + sums[2 * i];
+    if (count % 2) sums[count / 2] = sums[count - 1];
+  }
   whole_vec bits;
-  std::memcpy(&bits, &result, sizeof bits);
-  bits += n << fraction_bits;
+  std::memcpy(&bits, &sums[0], sizeof bits);
+  bits += n << FRACTION_BITS;
+  vec result;
   std::memcpy(&result, &bits, sizeof result);
   return result;
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from .cuda_toolkit import for_gpu
 logger = logging.getLogger(__name__)
 
 #: Raise when the compiled files of an older release must not be used any more.
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 SUFFIX = ".nequip.pt2"
 WORKER = "openmm_nequip.models.compiling.worker"
 
@@ -61,7 +62,7 @@ def cached_package(
     Returns
     -------
     pathlib.Path
-        A complete ``.nequip.pt2`` file in the cache folder.
+        A complete ``.nequip.pt2`` file in the cache folder. One of ours for a CPU carries what is needed to be fused.
 
     Raises
     ------
@@ -76,6 +77,7 @@ def cached_package(
         if found is not None:
             return found[0]
         options = _options(modifiers, optional, inputs) + ["--target", target] * bool(target)
+        options += ["--carry"] * (device.type == "cpu" and not target)
         with scratch(folder, "compile") as work:
             made = work / f"model{SUFFIX}"
             compile_in_worker(source, device, made, options)
@@ -87,7 +89,7 @@ def cached_package(
 def write_package(
     source: ModelSource, device: torch.device, target: Path, modifiers: tuple[str, ...] = (), inputs: InputValues = ()
 ) -> None:
-    """Compile a checkpoint or package into a file that carries, for a CPU, what is needed to be fused.
+    """Compile a checkpoint or package, unless that was done before, into a file of the user's.
 
     Parameters
     ----------
@@ -107,8 +109,11 @@ def write_package(
         raise CompileError(
             f"{source.path} is a {source.kind} file, compiled already; give the .ckpt or .nequip.zip it came from"
         )
-    options = _options(modifiers, False, inputs)
-    compile_in_worker(source, device, target, [*options, "--carry"] if device.type == "cpu" else options)
+    made = cached_package(source, device, modifiers, inputs=inputs)
+    try:
+        shutil.copyfile(made, target)
+    except OSError as error:
+        raise CompileError(f"{target} cannot be written: {error}") from error
 
 
 def _options(modifiers: tuple[str, ...], optional: bool, inputs: InputValues) -> list[str]:

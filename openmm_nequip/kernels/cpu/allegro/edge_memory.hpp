@@ -4,10 +4,11 @@
 //
 // Memory: `row` of an edge is ROW_WIDTH numbers behind one another: what follows of its length and types, and the inputs z of
 // its networks, each part padded to whole vectors; `row_slope` is its derivative with respect to the argument of the two-body
-// functions, and `row_gradient` that of the energy with respect to it. Harmonics lie component by component, `rows` numbers each.
+// functions. Harmonics lie component by component, `rows` numbers each.
 //
 // | symbol                | meaning                                                                                        |
-// | `harmonic`            | Y of every edge; `harmonic_gradient` dE/dY, vectors whose lanes are still to be summed         |
+// | `harmonic`            | Y of every edge; `harmonic_gradient` dE/dY from order 1 on, vectors whose lanes are still to be summed |
+// | `along`               | dE/d(argument of the two-body functions) of every edge, a vector whose lanes are still to be summed |
 // | `value[k][d]`, `slope[k][d]` | what activation d of network k gives for every edge, and its derivative                  |
 // | `first`, `second`     | two buffers of rows, WIDEST numbers each                                                       |
 // | `owner`               | the atom of every edge                                                                         |
@@ -20,7 +21,7 @@ namespace {
 
 struct EdgeMemory {
   int rows = 0;
-  real *row, *row_slope, *row_gradient, *harmonic, *harmonic_gradient;
+  real *row, *row_slope, *along, *harmonic, *harmonic_gradient;
   real *value[N_LAYERS + 1][MOST_HIDDEN], *slope[N_LAYERS + 1][MOST_HIDDEN];
   real *first, *second;
   Array<int> owner;
@@ -47,9 +48,10 @@ struct EdgeMemory {
   }
 
   virtual void place(real* from, long edges) {
-    for (real** part : {&row, &row_slope, &row_gradient}) take(*part, from, edges * ROW_WIDTH);
+    for (real** part : {&row, &row_slope}) take(*part, from, edges * ROW_WIDTH);
+    take(along, from, edges * LANES);
     take(harmonic, from, edges * N_HARMONICS);
-    take(harmonic_gradient, from, edges * N_HARMONICS * LANES);
+    take(harmonic_gradient, from, edges * (N_HARMONICS - 1) * LANES);
     for (int k = 0; k <= N_LAYERS; k++)
       for (int d = 0; d < NETWORKS[k].n_hidden; d++) {
         take(value[k][d], from, edges * NETWORKS[k].widths[d]);

@@ -42,10 +42,8 @@ static void activate_rows(int n, int width, const real* inputs, long stride, rea
 }
 
 // outputs = gradients times slopes, of n rows.
-static void scale_rows(int n, int width, const real* gradients, const real* slopes, real* outputs, long stride) {
-  for (int e = 0; e < n; e++)
-    for (int c = 0; c < width; c += LANES)
-      store(outputs + e * stride + c, load(gradients + (long)e * width + c) * load(slopes + (long)e * width + c));
+static void scale_rows(int n, int width, const real* gradients, const real* slopes, real* outputs) {
+  for (long i = 0; i < (long)n * width; i += LANES) store(outputs + i, load(gradients + i) * load(slopes + i));
 }
 
 // From z to the last hidden layer. `room` are rows of the widest layer.
@@ -60,15 +58,26 @@ static void network_forward(const EdgeNetwork& network, const real* weights, int
   }
 }
 
-// From the gradient of the last hidden layer, `gradients`, which is overwritten, to that of z, in rows of an edge.
+// From the gradient of the last hidden layer, `gradients`, which is overwritten, to that of z, which takes the place of z in the
+// row of an edge. What it gives to dE/d(argument of the two-body functions) is added to `along`.
 static void network_backward(const EdgeNetwork& network, const real* weights, int n, real* const* slopes, real* gradients,
-                             real* room, real* rows_gradient) {
+                             real* room, real* rows, const real* row_slopes, real* along) {
   for (int d = network.n_hidden - 1; d > 0; d--) {
     const DenseLayer& layer = network.between[d - 1];
-    scale_rows(n, layer.n_out, gradients, slopes[d], room, layer.n_out);
+    scale_rows(n, layer.n_out, gradients, slopes[d], room);
     multiply_panels<false>(n, layer.n_out, layer.n_in, room, layer.n_out, weights + layer.transposed, gradients, layer.n_in);
   }
-  scale_rows(n, network.widths[0], gradients, slopes[0], rows_gradient + network.input, ROW_WIDTH);
+  const int width = network.widths[0];
+  for (int e = 0; e < n; e++) {
+    const long row = (long)e * ROW_WIDTH + network.input;
+    vec sum = load(along + (long)e * LANES);
+    for (int c = 0; c < width; c += LANES) {
+      const vec gradient = load(gradients + (long)e * width + c) * load(slopes[0] + (long)e * width + c);
+      store(rows + row + c, gradient);
+      sum += gradient * load(row_slopes + row + c);
+    }
+    store(along + (long)e * LANES, sum);
+  }
 }
 
 }  // namespace

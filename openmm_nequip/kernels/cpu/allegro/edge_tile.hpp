@@ -33,8 +33,8 @@ static void tile_harmonics(const StepState& step, const EdgeMemory& tile, const 
   }
 }
 
-// Energies of the atoms, and the gradient of the inputs of the readout.
-static void readout_both(StepState& step, const EdgeMemory& tile, const EdgeTile& at) {
+// Energies of the atoms, and the gradient of the inputs of the readout, which goes into `rows`; `along` begins with it.
+static void readout_both(StepState& step, const EdgeMemory& tile, const EdgeTile& at, real* rows) {
   const EdgeNetwork& network = NETWORKS[N_LAYERS];
   network_forward<READOUT_ACTIVATION>(network, step.weights, at.n, tile.row, tile.value[N_LAYERS], tile.slope[N_LAYERS],
                                       tile.first);
@@ -51,54 +51,80 @@ static void readout_both(StepState& step, const EdgeMemory& tile, const EdgeTile
       }
     step.energies[a] = step.shifts()[step.types[a]] + scale * (double)sum_lanes(sum);
   }
-  network_backward(network, step.weights, at.n, tile.slope[N_LAYERS], tile.first, tile.second, tile.row_gradient);
+  for (int e = 0; e < at.n; e++) store(tile.along + (long)e * LANES, vec{});
+  network_backward(network, step.weights, at.n, tile.slope[N_LAYERS], tile.first, tile.second, rows, tile.row_slope,
+                   tile.along);
 }
 
-// dE/d(argument of the two-body functions) of an edge: lanes to be summed.
-static vec along_row(const real* gradient, const real* slope) {
-  vec even = vec{}, odd = vec{};
-  int c = 0;
-  for (; c + LANES < ROW_WIDTH; c += 2 * LANES) {
-    even += load(gradient + c) * load(slope + c);
-    odd += load(gradient + c + LANES) * load(slope + c + LANES);
+// Lanes behind the last edge of a tile: vectors without direction, which give no force.
+static void pad_tile(const Edges& edges, const EdgeTile& at) {
+  for (int e = at.base + at.n; e < at.base + at.n + LANES; e++) {
+    for (int d = 0; d < 3; d++) edges.direction[d][e] = 0;
+    edges.length[e] = 1;
+    edges.chain[e] = 0;
   }
-  if (c < ROW_WIDTH) even += load(gradient + c) * load(slope + c);
-  return even + odd;
 }
 
-// From gradients of rows and harmonics to forces and virial.
+// From gradients of rows and harmonics to forces and virial, LANES edges at once.
 static void tile_forces(const StepState& step, const EdgeMemory& tile, const EdgeTile& at, const Share& share) {
   const Edges& edges = step.by_centre;
-  double virial[9] = {};
+  wide virial[6] = {};
+  int owner = at.start;
+  double own[3] = {};  // gradient of the atom `owner`
+  const auto give = [&] {
+    for (int d = 0; d < 3; d++) share.forces[3L * owner + d] += own[d];
+  };
   for (int e = 0; e < at.n; e += LANES) {
-    const int n = at.n - e < LANES ? at.n - e : LANES;
-    alignas(ALIGNMENT) real gradient[N_HARMONICS][LANES], direction[3][LANES], along[LANES];
+    const int n = at.n - e < LANES ? at.n - e : LANES, edge = at.base + e;
+    alignas(ALIGNMENT) real gradient[N_HARMONICS][LANES], along[LANES], direction[3][LANES];
     vec lanes[LANES];  // those of edges behind the last are of no use, and do no harm
     for (int m = 1; m < N_HARMONICS; m++) {
-      for (int i = 0; i < LANES; i++) lanes[i] = load(tile.harmonic_gradient + ((long)(e + i) * N_HARMONICS + m) * LANES);
+      const real* from = tile.harmonic_gradient + ((long)e * (N_HARMONICS - 1) + m - 1) * LANES;
+      for (int i = 0; i < LANES; i++) lanes[i] = load(from + (long)i * (N_HARMONICS - 1) * LANES);
       store(gradient[m], sums_of_lanes(lanes));
     }
-    for (int i = 0; i < LANES; i++) {
-      const long row = (long)(e + (i < n ? i : 0)) * ROW_WIDTH;
-      lanes[i] = along_row(tile.row_gradient + row, tile.row_slope + row);
-    }
+    for (int i = 0; i < LANES; i++) lanes[i] = load(tile.along + (long)(e + i) * LANES);
     store(along, sums_of_lanes(lanes));
-    vec x = vec{}, y = vec{}, z = vec{};
-    harmonics_backward(load_unaligned(edges.direction[0] + at.base + e), load_unaligned(edges.direction[1] + at.base + e),
-                       load_unaligned(edges.direction[2] + at.base + e), gradient, x, y, z);
-    store(direction[0], x);
-    store(direction[1], y);
-    store(direction[2], z);
+    vec u[3], h[3] = {};
+    for (int d = 0; d < 3; d++) u[d] = load_unaligned(edges.direction[d] + edge);
+    harmonics_backward(u[0], u[1], u[2], gradient, h[0], h[1], h[2]);
+    for (int d = 0; d < 3; d++) store(direction[d], h[d]);
+    for (int i = n; i < LANES; i++) along[i] = direction[0][i] = direction[1][i] = direction[2][i] = 0;
+    const wide r = load_wide(edges.length + edge);
+    wide radial = widened(load(along)) * load_wide(edges.chain + edge);
+#if REPULSION
     for (int i = 0; i < n; i++) {
-      const int edge = at.base + e + i, centre = tile.owner[e + i];
-      const double u[3] = {edges.direction[0][edge], edges.direction[1][edge], edges.direction[2][edge]};
-      const double h[3] = {direction[0][i], direction[1][i], direction[2][i]}, r = edges.length[edge];
-      double radial = (double)along[i] * edges.chain[edge];
-      add_repulsion_slope(step, step.types[centre], edges.type[edge], r, radial);
-      add_edge_force(radial, h, u, r, share.forces + 3L * centre, share.forces + 3L * edges.other[edge], virial);
+      double slope = 0;
+      add_repulsion_slope(step, step.types[tile.owner[e + i]], edges.type[edge + i], r[i], slope);
+      radial[i] += slope;
+    }
+#endif
+    wide wide_u[3], wide_h[3], force[3];
+    for (int d = 0; d < 3; d++) {
+      wide_u[d] = widened(u[d]);
+      wide_h[d] = widened(load(direction[d]));
+    }
+    edge_gradient(radial, wide_h, wide_u, r, force, virial);
+    alignas(ALIGNMENT) double each[3][LANES];
+    for (int d = 0; d < 3; d++) std::memcpy(each[d], &force[d], sizeof each[d]);
+    for (int i = 0; i < n; i++) {
+      if (tile.owner[e + i] != owner) {
+        give();
+        owner = tile.owner[e + i];
+        own[0] = own[1] = own[2] = 0;
+      }
+      double* neighbour = share.forces + 3L * edges.other[edge + i];
+      for (int d = 0; d < 3; d++) {
+        neighbour[d] -= each[d][i];
+        own[d] += each[d][i];
+      }
     }
   }
-  for (int i = 0; i < 9; i++) share.virial[i] += virial[i];
+  give();
+  double parts[6] = {};
+  for (int part = 0; part < 6; part++)
+    for (int i = 0; i < LANES; i++) parts[part] += virial[part][i];
+  add_virial(parts, share.virial);
 }
 
 }  // namespace

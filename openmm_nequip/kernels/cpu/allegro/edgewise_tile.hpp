@@ -62,14 +62,14 @@ static void harmonics_gradient(const Step& step, const TileMemory& tile, const E
     const real* hidden = k ? tile.value[k - 1][NETWORKS[k - 1].n_hidden - 1] : nullptr;
     const real* hidden_gradient = k ? tile.hidden_sums_gradient[k - 1] + atom * N_HARMONICS * width : nullptr;
     for (int e = star.from; e < star.to; e++) {
-      real* to = tile.harmonic_gradient + (long)e * N_HARMONICS * LANES;
+      real* to = tile.harmonic_gradient + (long)e * (N_HARMONICS - 1) * LANES;
       HarmonicGradient gradient;
-      for (int m = 0; m < N_HARMONICS; m++) gradient.sum[m] = k + 1 < N_LAYERS ? load(to + m * LANES) : vec{};
+      for (int m = 0; m < N_HARMONICS - 1; m++) gradient.sum[m] = k + 1 < N_LAYERS ? load(to + m * LANES) : vec{};
       const real* row = tile.row + (long)e * ROW_WIDTH;
       gradient.add_weighted(tile.scalar[k] + (long)e * CHANNELS, row + TENSOR_WEIGHTS, rows.vector[k][0]);
       if (k == 0) gradient.add_weights(row + ENVIRONMENT_WEIGHTS, rows.sums_gradient[0]);
       else gradient.add_plain(hidden + (long)e * width, hidden_gradient, width);
-      for (int m = 0; m < N_HARMONICS; m++) store(to + m * LANES, gradient.sum[m]);
+      for (int m = 0; m < N_HARMONICS - 1; m++) store(to + m * LANES, gradient.sum[m]);
     }
   }
 }
@@ -77,22 +77,22 @@ static void harmonics_gradient(const Step& step, const TileMemory& tile, const E
 static void layer_backward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k) {
   const EdgeNetwork& network = NETWORKS[k];
   const int width = last_width(k);
-  multiply_panels<false>(at.n, network.later.n_out, width, tile.row_gradient + NETWORKS[k + 1].input, ROW_WIDTH,
+  multiply_panels<false>(at.n, network.later.n_out, width, tile.row + NETWORKS[k + 1].input, ROW_WIDTH,
                           step.weights + network.later.transposed, tile.first, width);
   if (k + 1 < N_LAYERS)
     for (int a = at.start; a < at.stop; a++)
       plain_gradient(at.star(step.by_centre, tile, a), tile.hidden_sums_gradient[k] + (long)(a - at.start) * N_HARMONICS * width,
                      width, tile.first);
-  network_backward(network, step.weights, at.n, tile.slope[k], tile.first, tile.second, tile.row_gradient);
-  multiply_panels<false>(at.n, network.scalars.n_out, CHANNELS, tile.row_gradient + network.input, ROW_WIDTH,
+  network_backward(network, step.weights, at.n, tile.slope[k], tile.first, tile.second, tile.row, tile.row_slope,
+                   tile.along);
+  multiply_panels<false>(at.n, network.scalars.n_out, CHANNELS, tile.row + network.input, ROW_WIDTH,
                           step.weights + network.scalars.transposed, tile.scalar[k], CHANNELS);
   for (int a = at.start; a < at.stop; a++) {
     const long atom = a - at.start;
     const AtomRows rows(tile, atom);
     const Star star = at.star(step.by_centre, tile, a);
-    const auto gradient = k + 1 == N_LAYERS ? scalars_gradient<false> : scalars_gradient<true>;
-    gradient(star, tile.row + TENSOR_WEIGHTS, rows.vector[k][0], tile.scalar[k], tile.row_gradient + TENSOR_WEIGHTS,
-             tile.vector_gradient);
+    scalars_gradient(star, tile.row + TENSOR_WEIGHTS, tile.row_slope + TENSOR_WEIGHTS, rows.vector[k][0], tile.scalar[k],
+                     tile.along, tile.vector_gradient);
     products_backward(k, step.weights, rows.sums, rows.vector[k], rows.sums_gradient, tile.vector_gradient,
                       tile.other_gradient);
     // The gradient of the sums of this layer is complete; from now on it is that of the sums without their factor.
@@ -100,7 +100,7 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
     for (int i = 0; i < N_HARMONICS * CHANNELS; i += LANES)
       store(rows.sums_gradient[k] + i, load(rows.sums_gradient[k] + i) * norm);
     if (k == 0) {
-      weights_gradient<false>(star, rows.sums_gradient[0], tile.row_gradient + ENVIRONMENT_WEIGHTS);
+      weights_gradient(star, tile.row_slope + ENVIRONMENT_WEIGHTS, rows.sums_gradient[0], tile.along);
       continue;
     }
     const int before = last_width(k - 1);
@@ -120,10 +120,11 @@ static void evaluate_tile(Step& step, const TileMemory& tile, const EdgeTile& at
     const Star star = at.star(step.by_centre, tile, a);
     for (int e = star.from; e < star.to; e++) tile.owner[e] = a;
   }
+  pad_tile(step.by_centre, at);
   tile_harmonics(step, tile, at);
   two_body(step, tile, at.base, at.n);
   for (int k = 0; k < N_LAYERS; k++) layer_forward(step, tile, at, k);
-  readout_both(step, tile, at);
+  readout_both(step, tile, at, tile.row);
   for (int k = 0; k < N_LAYERS; k++) clear(tile.sums_gradient[k], (long)(at.stop - at.start) * N_HARMONICS * CHANNELS);
   for (int k = N_LAYERS - 1; k >= 0; k--) layer_backward(step, tile, at, k);
   tile_forces(step, tile, at, share);

@@ -4,6 +4,7 @@
 //
 // Memory: the row of an edge is
 //     [w of T_{-1}: N_ORDERS x CHANNELS][w_0 of A_0: N_ORDERS x CHANNELS][inputs z_0 of network 0][z_1] ... [z of the readout]
+// In the backward pass the gradients of z take the place of z.
 //
 // | symbol                | meaning                                                                                        |
 // | `scalar[k]`           | s_k of every edge, in the backward pass its gradient                                           |

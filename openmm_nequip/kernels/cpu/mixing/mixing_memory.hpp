@@ -8,6 +8,7 @@
 // by side; raw results of a product block by block, component by component, paths into the block side by side.
 //
 // | symbol                | meaning                                                                                        |
+// | `row_gradient`        | gradient of the energy with respect to the row of every edge                                   |
 // | `tensor[k]`           | T_k of every edge                                                                              |
 // | `gradient`, `other`   | dE/dT of a layer and of the one before it, of every edge                                       |
 // | `raw`                 | raw results of a product, or their gradients, of CHUNK edges                                   |
@@ -19,13 +20,14 @@
 namespace {
 
 struct TileMemory : EdgeMemory {
-  real *tensor[N_LAYERS], *gradient, *other, *raw;
+  real *row_gradient, *tensor[N_LAYERS], *gradient, *other, *raw;
   real *sums[N_LAYERS], *sums_gradient[N_LAYERS], *own, *own_gradient;
 
  protected:
   void place(real* from, long edges) override {
     EdgeMemory::place(from, edges);
     const long environment = N_HARMONICS * CHANNELS;
+    take(row_gradient, from, edges * ROW_WIDTH);
     for (int k = 0; k < N_LAYERS; k++) {
       take(tensor[k], from, edges * EDGE_LAYERS[k].tensor_width);
       take(sums[k], from, TILE_ATOMS * environment);

@@ -35,19 +35,21 @@ static const real* environment_of(const Step& step, const TileMemory& tile, cons
 static void own_backward(const Step& step, const TileMemory& tile, int k, int e, real* sums_gradient) {
   const real norm = norm_of(step, k, tile.owner[e]);
   const long row = (long)e * ROW_WIDTH + ENVIRONMENTS[k];
-  real* harmonic_gradient = tile.harmonic_gradient + (long)e * N_HARMONICS * LANES;
+  real* harmonic_gradient = tile.harmonic_gradient + (long)e * (N_HARMONICS - 1) * LANES;
   for (int l = 0; l < N_ORDERS; l++)
     for (int m = first_of_order(l); m < first_of_order(l + 1); m++) {
       const real y = norm * tile.harmonic[(long)m * tile.rows + e];
-      vec along = load(harmonic_gradient + m * LANES);
+      vec along = vec{};
       for (int c = 0; c < CHANNELS; c += LANES) {
         const vec g = load(tile.own_gradient + m * CHANNELS + c);
         real *sum = sums_gradient + m * CHANNELS + c, *weight = tile.row_gradient + row + l * CHANNELS + c;
         store(sum, load(sum) + g);
         store(weight, load(weight) - g * y);
-        along -= norm * g * load(tile.row + row + l * CHANNELS + c);
+        along += norm * g * load(tile.row + row + l * CHANNELS + c);
       }
-      store(harmonic_gradient + m * LANES, along);
+      if (m == 0) continue;
+      real* to = harmonic_gradient + (m - 1) * LANES;
+      store(to, load(to) - along);
     }
 }
 
@@ -67,7 +69,7 @@ static void first_tensors_backward(const TileMemory& tile, const EdgeTile& at, c
   for (int e = 0; e < at.n; e++) {
     const long row = (long)e * ROW_WIDTH + TENSOR_WEIGHTS;
     const real* from = gradient + (long)e * N_HARMONICS * CHANNELS;
-    real* to = tile.harmonic_gradient + (long)e * N_HARMONICS * LANES;
+    real* to = tile.harmonic_gradient + (long)e * (N_HARMONICS - 1) * LANES;
     for (int l = 0; l < N_ORDERS; l++) {
       for (int c = 0; c < CHANNELS; c += LANES) {
         vec sum = vec{};
@@ -75,11 +77,38 @@ static void first_tensors_backward(const TileMemory& tile, const EdgeTile& at, c
         for (int m = first_of_order(l); m < first_of_order(l + 1); m++) {
           const vec g = load(from + m * CHANNELS + c);
           sum += g * tile.harmonic[(long)m * tile.rows + e];
-          store(to + m * LANES, load(to + m * LANES) + g * weight);
+          if (m > 0) store(to + (m - 1) * LANES, load(to + (m - 1) * LANES) + g * weight);
         }
         store(tile.row_gradient + row + l * CHANNELS + c, sum);
       }
     }
+  }
+}
+
+// Adds to gradients of weights w_k, on which later networks act as well.
+static void add_weights_gradient(const Star& star, const real* G, real* w_gradient) {
+  for (int e = star.from; e < star.to; e++)
+    for (int l = 0; l < N_ORDERS; l++)
+      for (int c = 0; c < CHANNELS; c += LANES) {
+        real* to = w_gradient + (long)e * ROW_WIDTH + l * CHANNELS + c;
+        vec sum = load(to);
+        for (int m = first_of_order(l); m < first_of_order(l + 1); m++) sum += load(G + m * CHANNELS + c) * star.y(m, e);
+        store(to, sum);
+      }
+}
+
+// dE/d(argument of the two-body functions) of every edge, from the gradient of its whole row: lanes to be summed.
+static void along_rows(const TileMemory& tile, int n) {
+  for (int e = 0; e < n; e++) {
+    const real *gradient = tile.row_gradient + (long)e * ROW_WIDTH, *slope = tile.row_slope + (long)e * ROW_WIDTH;
+    vec even = vec{}, odd = vec{};
+    int c = 0;
+    for (; c + LANES < ROW_WIDTH; c += 2 * LANES) {
+      even += load(gradient + c) * load(slope + c);
+      odd += load(gradient + c + LANES) * load(slope + c + LANES);
+    }
+    if (c < ROW_WIDTH) even += load(gradient + c) * load(slope + c);
+    store(tile.along + (long)e * LANES, even + odd);
   }
 }
 
@@ -137,7 +166,8 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
       }
       store(to, sum);
     }
-  network_backward(network, step.weights, at.n, tile.slope[k], tile.first, tile.second, tile.row_gradient);
+  network_backward(network, step.weights, at.n, tile.slope[k], tile.first, tile.second, tile.row_gradient, tile.row_slope,
+                   tile.along);
   for (int from = 0; from < at.n; from += CHUNK) {
     const int n = at.n - from < CHUNK ? at.n - from : CHUNK;
     multiply_panels<false>(n, network.scalars.n_out, network.scalars.n_in,
@@ -162,13 +192,13 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
     const real norm = norm_of(step, k, a);
     real* G = tile.sums_gradient[k] + (long)(a - at.start) * N_HARMONICS * CHANNELS;
     for (int i = 0; i < N_HARMONICS * CHANNELS; i += LANES) store(G + i, norm * load(G + i));
-    weights_gradient<true>(star, G, tile.row_gradient + ENVIRONMENTS[k]);
+    add_weights_gradient(star, G, tile.row_gradient + ENVIRONMENTS[k]);
     for (int e = star.from; e < star.to; e++) {
-      real* to = tile.harmonic_gradient + (long)e * N_HARMONICS * LANES;
+      real* to = tile.harmonic_gradient + (long)e * (N_HARMONICS - 1) * LANES;
       HarmonicGradient along;
-      for (int m = 0; m < N_HARMONICS; m++) along.sum[m] = load(to + m * LANES);
+      for (int m = 0; m < N_HARMONICS - 1; m++) along.sum[m] = load(to + m * LANES);
       along.add_weights(tile.row + (long)e * ROW_WIDTH + ENVIRONMENTS[k], G);
-      for (int m = 0; m < N_HARMONICS; m++) store(to + m * LANES, along.sum[m]);
+      for (int m = 0; m < N_HARMONICS - 1; m++) store(to + m * LANES, along.sum[m]);
     }
   }
 }
@@ -180,14 +210,15 @@ static void evaluate_tile(Step& step, const TileMemory& tile, const EdgeTile& at
     const Star star = at.star(step.by_centre, tile, a);
     for (int e = star.from; e < star.to; e++) tile.owner[e] = a;
   }
+  pad_tile(step.by_centre, at);
   tile_harmonics(step, tile, at);
   two_body(step, tile, at.base, at.n);
   first_tensors(tile, at);
   for (int k = 0; k < N_LAYERS; k++) layer_forward(step, tile, at, k);
   clear(tile.row_gradient, (long)at.n * ROW_WIDTH);
-  clear(tile.harmonic_gradient, (long)at.n * N_HARMONICS * LANES);
+  clear(tile.harmonic_gradient, (long)at.n * (N_HARMONICS - 1) * LANES);
   for (int k = 0; k < N_LAYERS; k++) clear(tile.sums_gradient[k], (long)(at.stop - at.start) * N_HARMONICS * CHANNELS);
-  readout_both(step, tile, at);
+  readout_both(step, tile, at, tile.row_gradient);
   real *gradient = tile.gradient, *other = tile.other;
   for (int k = N_LAYERS - 1; k >= 0; k--) {
     layer_backward(step, tile, at, k, gradient, other);
@@ -196,6 +227,7 @@ static void evaluate_tile(Step& step, const TileMemory& tile, const EdgeTile& at
     other = done;
   }
   first_tensors_backward(tile, at, gradient);
+  along_rows(tile, at.n);
   tile_forces(step, tile, at, share);
   for (int a = at.start; a < at.stop; a++) add_repulsion(step, a, step.energies[a]);
 }
