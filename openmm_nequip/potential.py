@@ -12,6 +12,7 @@ import openmm.app
 from openmmml.mlpotential import MLPotentialImpl
 
 from .choices import POTENTIAL_NAME
+from .errors import CommitteeError
 from .evaluate.placement import Placement
 from .forces import make_force
 from .forces.spec import PotentialSpec
@@ -31,6 +32,7 @@ from .models import (
     share_inputs,
     with_committee,
 )  # fmt: skip
+from .models.format import COMMITTEE
 from .models.units_in_force import log_units
 from .options import Options, check_keywords, check_precision, skin_in_nm
 from .topology import atom_types, charges_of, check_box, check_density, declare_molecules, is_periodic, topology_box
@@ -282,11 +284,23 @@ class NequIPPotentialImpl(MLPotentialImpl):
         Returns
         -------
         PotentialSpec
+
+        Raises
+        ------
+        CommitteeError
+            If a bias is asked for and this is no committee.
         """
         info, execution = self.read_info(options), self.execution(options)
         info.check_periodic(periodic, self.source.path)
         units = options.units_for(info)
         log_units(self.source.path, units, info)
+        if options.bias is not None and self.source.kind != COMMITTEE:
+            raise CommitteeError(
+                f"committeeBias={options.committeeBias!r}: {self.source.path} is no committee whose models answer one "
+                "by one; give further models with committee=, also in place of an archive of TorchMD-Net checkpoints, "
+                "or leave committeeBias out",
+                self.source.path,
+            )
         spec = PotentialSpec(
             source=self.source,
             units=units,
@@ -295,6 +309,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
             skin_nm=skin_in_nm(options.skin),
             execution=execution if execution.device is None else execution.on(parse_device(execution.device)),
             lambda_name=lambda_name,
+            bias=options.bias,
         )
         return spec.embed() if options.embedModel or self._bundled else spec
 
