@@ -24,7 +24,9 @@ def write_member(path, size=1.0, strength=1.0, reach=1.0, types="H C N O Ar", dt
     return str(path)
 
 
-def write_four(folder, **units):
+def write_four(folder, reach=1.0, **units):
     """Paths of four models in a folder."""
-    names = zip("abcd", FOUR, strict=True)
-    return [write_member(folder / f"{name}.nequip.pth", *facts, **units) for name, facts in names]
+    return [
+        write_member(folder / f"{name}.nequip.pth", size, strength, reach * cutoff, **units)
+        for name, (size, strength, cutoff) in zip("abcd", FOUR, strict=True)
+    ]
