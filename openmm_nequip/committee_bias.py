@@ -46,6 +46,10 @@ class CommitteeBias:
     above: float
     strength: float
 
+    def per(self, energy: float) -> CommitteeBias:
+        """The same in a unit of energy of ``energy`` kJ/mol, in which :meth:`acting` then takes and gives energies."""
+        return CommitteeBias(self.above / energy, self.strength * energy)
+
     def acting(self, energies: np.ndarray) -> tuple[float, np.ndarray] | None:
         """What it adds, if it does.
 

@@ -11,7 +11,6 @@ import openmm.unit as unit
 
 from .choices import BACKENDS
 from .committee_bias import CommitteeBias, parse_bias
-from .errors import CommitteeError
 from .graph.neighbors import DEFAULT_SKIN_NM
 from .models.base import ModelInfo
 from .models.committee_path import parse_drive
@@ -19,7 +18,7 @@ from .models.execution import Execution
 from .models.graph_inputs import parse_inputs
 from .models.modules.module_interface import parse_interface
 from .models.rebuilding import Settings, make_settings
-from .models.source import FIRST, digests_given
+from .models.source import digests_given
 from .models.units_in_force import units_of
 from .units import Units, resolve_units
 
@@ -134,17 +133,13 @@ class Options:
 
         Raises
         ------
-        ValueError, TypeError, CommitteeError, ModifierError, ModuleError, CudaGraphError
+        ValueError, TypeError, ModifierError, ModuleError, CudaGraphError
             With the option, its value and what may be given.
         """
         _ = self.execution, self.units, self.bias
         skin_in_nm(self.skin)
         digests_given(self.trusted)
-        if parse_drive(self.drive) == FIRST and self.bias is not None:
-            raise CommitteeError(
-                f"committeeBias={self.committeeBias!r} and drive={self.drive!r} exclude each other: the bias needs the "
-                "energies of all models at every step; drive by the mean, or leave one of them out"
-            )
+        parse_drive(self.drive)
         if self.moduleInputs is not None:
             parse_interface(self.moduleInputs)
         check_precision(self.precision)

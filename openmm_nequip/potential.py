@@ -12,7 +12,6 @@ import openmm.app
 from openmmml.mlpotential import MLPotentialImpl
 
 from .choices import POTENTIAL_NAME
-from .errors import CommitteeError
 from .evaluate.placement import Placement
 from .forces import make_force
 from .forces.spec import PotentialSpec
@@ -32,7 +31,7 @@ from .models import (
     share_inputs,
     with_committee,
 )  # fmt: skip
-from .models.format import COMMITTEE
+from .models.committee_path import check_biased
 from .models.units_in_force import log_units
 from .options import Options, check_keywords, check_precision, skin_in_nm
 from .topology import atom_types, charges_of, check_box, check_density, declare_molecules, is_periodic, topology_box
@@ -288,19 +287,14 @@ class NequIPPotentialImpl(MLPotentialImpl):
         Raises
         ------
         CommitteeError
-            If a bias is asked for and this is no committee.
+            If a bias is asked for and this is no committee whose mean drives.
         """
         info, execution = self.read_info(options), self.execution(options)
         info.check_periodic(periodic, self.source.path)
         units = options.units_for(info)
         log_units(self.source.path, units, info)
-        if options.bias is not None and self.source.kind != COMMITTEE:
-            raise CommitteeError(
-                f"committeeBias={options.committeeBias!r}: {self.source.path} is no committee whose models answer one "
-                "by one; give further models with committee=, also in place of an archive of TorchMD-Net checkpoints, "
-                "or leave committeeBias out",
-                self.source.path,
-            )
+        if options.bias is not None:
+            check_biased(self.source)
         spec = PotentialSpec(
             source=self.source,
             units=units,

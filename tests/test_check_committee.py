@@ -59,7 +59,7 @@ def test_the_structure_is_judged_by_the_deviation(folder):
 
     report = checked(committee_bias=(0.5 * spread, 10.0))
     verdict = report.of("committee")
-    assert (verdict.level, verdict.limit) == ("ok", USUAL_SELECT) and report.level == "ok", str(report)
+    assert (verdict.level, verdict.limit) == ("ok", USUAL_SELECT), str(report)
     assert verdict.value == pytest.approx(largest, abs=EXACT)
     assert report.facts["committee"]["energy_spread_ev"] == pytest.approx(spread, abs=EXACT)
     assert report.facts["committee"]["bias_ev"] == pytest.approx(0.5 * 10.0 * (0.5 * spread) ** 2, abs=EXACT)

@@ -240,14 +240,29 @@ def test_words_for_a_bias_that_cannot_be(four, given):
 
 def test_where_there_can_be_no_bias(four):
     topology = make_topology(["Ar"] * 2)
-    with pytest.raises(CommitteeError, match=r"committeeBias=.* and drive=0 exclude each other.*at every step"):
-        MLPotential("nequip", committee=four, drive=0, committeeBias=(0.1, 5))
-    with pytest.raises(CommitteeError, match=r"committeeBias=\(0.1, 5\).*a.nequip.pth is no committee"):
+    with pytest.raises(CommitteeError, match=r"committeeBias .* and drive=0 exclude each other.*at every step"):
+        MLPotential("nequip", committee=four, drive=0, committeeBias=(0.1, 5)).createSystem(topology)
+    with pytest.raises(CommitteeError, match=r"committeeBias .*a.nequip.pth is no committee"):
         MLPotential("nequip", modelPath=four[0]).createSystem(topology, committeeBias=(0.1, 5))
     with pytest.raises(CommitteeError, match="a.nequip.pth is no committee"):
         openmm_nequip.create_mixed_system(
             dipeptide()[0], vacuum_system(), [[*range(6)], [*range(16, 22)]], [four, four[0]], committeeBias=(0.1, 5)
         )
+
+
+def test_a_run_that_cannot_be_biased_is_not_begun(four, tmp_path, capsys):
+    structure = tmp_path / "argon.xyz"
+    structure.write_text("2\n\nAr 0 0 0\nAr 3.8 0 0\n")
+    run = ["run", "--structure", str(structure), "--output", str(tmp_path / "run"), "--committee-bias", "0.1"]
+    for more, words in (
+        (["5", "--committee", *four, "--drive", "0"], "and drive=0 exclude each other"),
+        (["5", "--model", four[0]], "is no committee whose models answer one by one"),
+        (["-5", "--committee", *four], "committee-bias=(0.1, -5.0): give two numbers"),
+        (["nan", "--committee", *four], "committee-bias=(0.1, nan): give two numbers"),
+        (["5", "--committee", *four, "--engine", "lammps"], "is a torchscript file"),
+    ):
+        assert main([*run, *more]) == 1
+        assert words in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

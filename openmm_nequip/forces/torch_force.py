@@ -16,6 +16,7 @@ import numpy as np
 import openmm
 import torch
 
+from ..committee_bias import CommitteeBias
 from ..errors import ModelFileError
 from ..graph.fields import model_inputs, vector_inputs
 from ..graph.geometry import forces_of_edges, minimum_image_reduced, near_origin
@@ -108,8 +109,8 @@ class ScriptedPotential(ScriptedParts):
 
         cutoff, skin = info.reach, spec.skin_nm / spec.units.length
         #: Of a bias, in model energies; without one the spread is never above.
-        self.bias_above = math.inf if spec.bias is None else spec.bias.above / spec.units.energy
-        self.bias_strength = 0.0 if spec.bias is None else spec.bias.strength * spec.units.energy
+        bias = CommitteeBias(math.inf, 0.0) if spec.bias is None else spec.bias.per(spec.units.energy)
+        self.bias_above, self.bias_strength = bias.above, bias.strength
         self.answers = torch.nn.ModuleList(_ScriptedAnswer(model, cutoff) for model in models)
         self.widest = WIDEST * cutoff
         self.gap = GAP * (cutoff + skin)

@@ -231,7 +231,7 @@ def biased(answer: Outputs, bias: CommitteeBias, unit: float) -> Outputs:
         Energy, forces and virial with the bias; energies of atoms are the mean's, of which a bias is no sum. The very
         answer where nothing is added.
     """
-    acting = bias.acting(np.array([float(each.energy) for each in answer.members]) * unit)
+    acting = bias.per(unit).acting(np.array([float(each.energy) for each in answer.members]))
     if acting is None:
         return answer
     weights = acting[1].tolist()
@@ -239,14 +239,14 @@ def biased(answer: Outputs, bias: CommitteeBias, unit: float) -> Outputs:
 
     def with_bias(name: str, value: torch.Tensor) -> torch.Tensor:
         if name == "energy":
-            return value + acting[0] / unit
+            return value + acting[0]
         if name == "atomic_energies":
             return value
         differences = ((each[name] - first[name]) * weight for weight, each in zip(weights[1:], others, strict=True))
         return sum(differences, value)
 
     found = answer.map(with_bias)
-    found.members, found.bias = answer.members, acting[0] / unit
+    found.members, found.bias = answer.members, acting[0]
     return found
 
 

@@ -124,12 +124,14 @@ def _set_masses(config: RunConfig, structure: Structure, system: openmm.System) 
 
 def _ranked_setup(config: RunConfig, done: int) -> Setup:
     """A run on ranks, which LAMMPS takes the steps of."""
+    from ..engines.lammps.ranked_deviation import RankedDeviation
     from ..engines.lammps.ranked_system import check_settings, ranked_system
 
     check_settings(config)
     structure, molecules = _whole_for_dynamics(config)
     system, ranks = ranked_system(config, structure, read_masses(structure.path, config.frame))
-    return replace(_complete(config, done, structure, molecules, system), ranks=ranks)
+    asked = RankedDeviation(ranks, system.getNumParticles()) if is_committee(config) else None
+    return replace(_complete(config, done, structure, molecules, system), ranks=ranks, asked=asked)
 
 
 def _whole_for_dynamics(config: RunConfig) -> tuple[Structure, Molecules]:
