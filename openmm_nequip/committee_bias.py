@@ -1,4 +1,4 @@
-"""A bias that keeps a simulation where the models of a committee agree: flat, then harmonic in the spread of the energy.
+"""A bias that keeps a simulation where a committee agrees: flat, then harmonic in the spread of its energy.
 
 With the energies E_k of M models and s their standard deviation (1/M),
 

@@ -7,7 +7,8 @@ from typing import Any
 from .units import KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM
 
 #: Where nobody says otherwise, eV/Å: beyond the first a frame is worth a label, beyond the second no model is to be
-#: believed. DP-GEN's examples have 0.05 to 0.2 and 0.15 to 0.35; good models err by 0.02 to 0.05, forces at 300 K are 1.
+#: believed. Good models err by 0.02 to 0.05, and forces at 300 K are about 1; DP-GEN's example for methane has 0.05 and
+#: 0.15 for what is worth a label.
 USUAL_SELECT, USUAL_STOP = 0.15, 0.5
 
 

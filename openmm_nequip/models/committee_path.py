@@ -152,8 +152,8 @@ def check_biased(source: ModelSource) -> None:
         )
     if source.drive == FIRST:
         raise CommitteeError(
-            "committeeBias (--committee-bias) and drive=0 exclude each other: the bias needs the energies of all models "
-            "at every step; drive by the mean, or leave one of them out",
+            "committeeBias (--committee-bias) and drive=0 exclude each other: the bias needs the energies of all "
+            "models at every step; drive by the mean, or leave one of them out",
             source.path,
         )
 

@@ -229,7 +229,7 @@ class RankProcesses:
         pair = None if pairs is None else pairs.write(self.facts["styles"], self.count, folder)
         self.facts |= self._ask(
             "open", pair=pair, models=[member._asdict() for member in self._model.members],
-            together={"drive": self._model.drive, "bias": None if self._model.bias is None else asdict(self._model.bias)},
+            together={"drive": self._model.drive, "bias": self._model.bias and asdict(self._model.bias)},
             rules=self._model.rules._asdict(), threads=self._model.threads,
         )  # fmt: skip
         return folder
