@@ -39,12 +39,15 @@ class Deviation:
         Standard deviation of the energy, kJ/mol.
     atomic_energy : float or None
         The largest standard deviation of an atom's energy, kJ/mol; None where models give none.
+    bias : float
+        What a bias adds to the energy, kJ/mol; 0 without one. A lambda parameter does not scale it here.
     """
 
     forces: np.ndarray
     atoms: np.ndarray
     energy: float
     atomic_energy: float | None = None
+    bias: float = 0.0
 
     @property
     def atom(self) -> int:
@@ -116,15 +119,16 @@ class DeviationCalculator:
         """
         if self._evaluators is None:
             self._evaluators = [spec.open_whole() for spec, _ in self._parts]
-        forces, energy = np.zeros(self._n_particles), 0.0
+        forces, energy, bias = np.zeros(self._n_particles), 0.0, 0.0
         atomic: list[float] = []
         for (spec, particles), evaluator in zip(self._parts, self._evaluators, strict=True):
             out = evaluator.evaluate(np.asarray(positions)[particles], box if spec.periodic else None)
             forces[particles] += out["forces_spread"] ** 2
             energy += out["energy_spread"] ** 2
+            bias += out.get("bias", 0.0)
             if "atomic_energies_spread" in out:
                 atomic.append(float(out["atomic_energies_spread"].max()))
-        return Deviation(np.sqrt(forces), self.atoms, float(np.sqrt(energy)), max(atomic) if atomic else None)
+        return Deviation(np.sqrt(forces), self.atoms, float(np.sqrt(energy)), max(atomic) if atomic else None, bias)
 
 
 def _committees(force: openmm.Force, count: int) -> list[tuple[PotentialSpec, np.ndarray]]:
@@ -133,16 +137,19 @@ def _committees(force: openmm.Force, count: int) -> list[tuple[PotentialSpec, np
         root = ElementTree.fromstring(openmm.XmlSerializer.serialize(force))
     except Exception:  # a function that pickle cannot store, or a force that nobody can serialise
         return []
-    pickled = root.get("function")
-    if pickled is None:
-        return []
-    try:
-        spec: Any = load_computation(bytes.fromhex(pickled)).spec
-    except SavedSystemError:  # a user's own function
-        return []
-    chosen = [int(node.get("index", "-1")) for node in root.iterfind("Particles/Particle")]
-    particles = np.array(chosen or range(count), dtype=np.int64)
-    return [(part, particles) for part in spec.parts if part.source.kind in _SEVERAL]
+    found: list[tuple[PotentialSpec, np.ndarray]] = []
+    for inside in root.iter():  # a lambda parameter has it within another force
+        pickled = inside.get("function")
+        if pickled is None:
+            continue
+        try:
+            spec: Any = load_computation(bytes.fromhex(pickled)).spec
+        except (SavedSystemError, ValueError):  # a user's own function, or none of Python
+            continue
+        chosen = [int(node.get("index", "-1")) for node in inside.iterfind("Particles/Particle")]
+        particles = np.array(chosen or range(count), dtype=np.int64)
+        found += [(part, particles) for part in spec.parts if part.source.kind in _SEVERAL]
+    return found
 
 
 def _atoms_of(spec: PotentialSpec) -> np.ndarray:

@@ -6,6 +6,11 @@ from typing import Any
 
 from .units import KJ_PER_MOL_NM_PER_EV_PER_ANGSTROM
 
+#: Where nobody says otherwise, eV/Å: beyond the first a frame is worth a label, beyond the second no model is to be
+#: believed. Good models err by 0.02 to 0.05, and forces at 300 K are about 1; DP-GEN's example for methane has 0.05 and
+#: 0.15 for what is worth a label.
+USUAL_SELECT, USUAL_STOP = 0.15, 0.5
+
 
 def in_ev_per_angstrom(name: str, limit: Any) -> float | None:
     """A limit of the deviation.
@@ -62,3 +67,21 @@ def check_limits(names: tuple[str, ...], select: float | None, stop: float | Non
             f"{names[0]}={select:g} and {names[1]}={stop:g} (eV/Å) stand in the wrong order: frames are kept above the "
             "first, and the simulation ends above the second, which must be the larger one"
         )
+
+
+def limits_in_force(select: float | None, stop: float | None) -> tuple[float, float]:
+    """Limits to judge a structure by: those that a user gave, else the usual ones.
+
+    Parameters
+    ----------
+    select, stop : float, optional
+        As of :func:`check_limits`, in the right order.
+
+    Returns
+    -------
+    tuple of float
+        Both, eV/Å; the usual one gives way where it would stand on the wrong side of the other.
+    """
+    if select is None:
+        select = USUAL_SELECT if stop is None else min(USUAL_SELECT, stop)
+    return select, max(USUAL_STOP, select) if stop is None else stop

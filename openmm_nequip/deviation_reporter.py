@@ -55,7 +55,7 @@ class DeviationReporter(CsvTable):
 
     columns = (
         "step", "time_ps", "deviation_ev_per_angstrom", "deviation_atom", "mean_deviation_ev_per_angstrom",
-        "energy_spread_ev", "atomic_energy_spread_ev",
+        "energy_spread_ev", "atomic_energy_spread_ev", "bias_ev",
     )  # fmt: skip
 
     def __init__(
@@ -118,7 +118,8 @@ class DeviationReporter(CsvTable):
         time = state.getTime().value_in_unit(unit.picosecond)
         atomic = math.nan if found.atomic_energy is None else found.atomic_energy / KJ_PER_MOL_PER_EV
         spread = found.energy / KJ_PER_MOL_PER_EV
-        self.write([simulation.currentStep, time, found.largest, found.atom, found.mean, spread, atomic])
+        bias = found.bias / KJ_PER_MOL_PER_EV
+        self.write([simulation.currentStep, time, found.largest, found.atom, found.mean, spread, atomic, bias])
         stops = self._stop is not None and found.largest > self._stop
         if stops or (self._select is not None and found.largest > self._select):
             self._keep(simulation, positions, box, found, time)

@@ -10,6 +10,7 @@ import numpy as np
 import openmm.unit as unit
 
 from .choices import BACKENDS
+from .committee_bias import CommitteeBias, parse_bias
 from .graph.neighbors import DEFAULT_SKIN_NM
 from .models.base import ModelInfo
 from .models.committee_path import parse_drive
@@ -40,6 +41,10 @@ class Options:
     committee : sequence of str or path-like, optional
         Several models as one: all of them, or those beside ``modelPath``, which then comes first (and may be left out
         where all are named). They are of the same types and units.
+    committeeBias : sequence of two, optional
+        Keeps a simulation by the mean of a committee where its models agree, see :mod:`openmm_nequip.committee_bias`:
+        standard deviation of the energy up to which nothing is added, and force constant beyond; eV and 1/eV if plain
+        numbers.
     compile : bool, optional
         See :func:`openmm_nequip.load_model`.
     coulombCutoff : float or openmm.unit.Quantity, optional
@@ -98,6 +103,7 @@ class Options:
     atomTypes: Sequence[int | str] | None = None
     backend: str = "auto"
     committee: Sequence[Any] | None = None
+    committeeBias: Any = None
     compile: bool | None = None
     coulombCutoff: Any = None
     cudaGraphs: bool | str = "auto"
@@ -130,7 +136,7 @@ class Options:
         ValueError, TypeError, ModifierError, ModuleError, CudaGraphError
             With the option, its value and what may be given.
         """
-        _ = self.execution, self.units
+        _ = self.execution, self.units, self.bias
         skin_in_nm(self.skin)
         digests_given(self.trusted)
         parse_drive(self.drive)
@@ -181,6 +187,17 @@ class Options:
             As :func:`openmm_nequip.models.rebuilding.make_settings`.
         """
         return make_settings(self.removeReferenceEnergy, self.maxNeighbors, self.coulombCutoff)
+
+    @property
+    def bias(self) -> CommitteeBias | None:
+        """What is added where the models of a committee disagree.
+
+        Raises
+        ------
+        ValueError
+            As :func:`openmm_nequip.committee_bias.parse_bias`.
+        """
+        return parse_bias(self.committeeBias)
 
     @property
     def units(self) -> Units:

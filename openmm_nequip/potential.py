@@ -31,6 +31,7 @@ from .models import (
     share_inputs,
     with_committee,
 )  # fmt: skip
+from .models.committee_path import check_biased
 from .models.units_in_force import log_units
 from .options import Options, check_keywords, check_precision, skin_in_nm
 from .topology import atom_types, charges_of, check_box, check_density, declare_molecules, is_periodic, topology_box
@@ -282,11 +283,18 @@ class NequIPPotentialImpl(MLPotentialImpl):
         Returns
         -------
         PotentialSpec
+
+        Raises
+        ------
+        CommitteeError
+            If a bias is asked for and this is no committee whose mean drives.
         """
         info, execution = self.read_info(options), self.execution(options)
         info.check_periodic(periodic, self.source.path)
         units = options.units_for(info)
         log_units(self.source.path, units, info)
+        if options.bias is not None:
+            check_biased(self.source)
         spec = PotentialSpec(
             source=self.source,
             units=units,
@@ -295,6 +303,7 @@ class NequIPPotentialImpl(MLPotentialImpl):
             skin_nm=skin_in_nm(options.skin),
             execution=execution if execution.device is None else execution.on(parse_device(execution.device)),
             lambda_name=lambda_name,
+            bias=options.bias,
         )
         return spec.embed() if options.embedModel or self._bundled else spec
 

@@ -2,8 +2,8 @@
 
     mpiexec -n 4 python rank_probe.py JOB.json
 
-The job names the model, its cutoff and rules, the data file, dynamics, the numbers of ranks, the steps to take, and the
-file for the answers.
+The job names the model, its cutoff and rules, or the models of a committee, the data file, dynamics, the numbers of
+ranks, the steps to take, and the file for the answers.
 """
 
 import json
@@ -15,6 +15,7 @@ import torch
 from lammps_with_allegro import LammpsWithAllegro
 from mpi4py import MPI
 
+from openmm_nequip.app.engines.lammps.domain_committee import DomainCommittee
 from openmm_nequip.app.engines.lammps.domain_model import DomainModel
 from openmm_nequip.app.engines.lammps.lammps_domain import LammpsDomain, Rules
 from openmm_nequip.app.engines.lammps.lammps_input import Dynamics
@@ -49,6 +50,17 @@ def gathered(comm, domain):
     return {"energy": domain.energy, "rows": rows[np.argsort(rows[:, 0])], "ranks": np.array(facts)}
 
 
+def deviation(comm, domain):
+    """How far models are from each other: of the force on each atom, in order, and of the energy; what a bias adds."""
+    tags, found = domain.deviation()
+    rows = comm.gather(np.stack([tags, found.forces], axis=1))
+    if comm.rank:
+        return {}
+    rows = np.concatenate(rows)
+    spreads = np.array([found.energy, found.atomic_energy, found.bias])
+    return {"deviation": rows[np.argsort(rows[:, 0]), 1], "spreads": spreads}
+
+
 def with_pair_style(comm, pair):
     """The atoms with a pair style, where the stand-in is LAMMPS."""
     import lammps
@@ -67,18 +79,21 @@ def main():
     world, kept = MPI.COMM_WORLD, {}
     for name, model in job["models"].items():
         pair = model.get("pair")
-        evaluator = None if pair else DomainModel(locate(model["path"]), model["cutoff"])
+        members = [] if pair else [DomainModel(locate(path), cutoff) for path, cutoff in model["members"]]
         for size in job["sizes"]:
             comm = world.Split(world.rank >= size, world.rank)
             if world.rank < size:
                 if pair:
                     domain = with_pair_style(comm, PairModel(**pair))
                 else:
+                    evaluator = DomainCommittee(comm, members, **model["together"]) if members[1:] else members[0]
                     domain = LammpsDomain(comm, evaluator, Rules(**model["rules"]), fail)
                 domain.load(job["data"], job["periodic"], 0, Dynamics(**job["dynamics"]))
                 pressure = domain.pressure
                 found = gathered(comm, domain)
                 found["pressure"] = pressure
+                if members[1:]:
+                    found |= deviation(comm, domain)
                 energies, seconds = [], []
                 for _ in range(job["blocks"]):
                     began = time.perf_counter()

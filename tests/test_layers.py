@@ -19,7 +19,7 @@ LAYERS = {
     "forces": 5,
     "options": 6, "topology": 6, "model_outputs": 6,
     "hybrid": 7, "stress": 7, "free_energy": 7, "lambda_state": 8,
-    "deviation": 6, "deviation_reporter": 8, "deviation_limits": 1, "distinct_frames": 7,
+    "deviation": 6, "deviation_reporter": 8, "deviation_limits": 1, "committee_bias": 1, "distinct_frames": 7,
     "potential": 8, "module_potential": 9, "reporters": 9, "reading": 8,
     "registration": 9, "nequip_extension": 9, "csvr": 10,
     "app": 11, "__main__": 12, "inputs": 12,

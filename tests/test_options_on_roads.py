@@ -20,6 +20,7 @@ WRONG = {
     "atomTypes": (["Xe"], "atomTypes"),
     "backend": ("Torch", "backend='Torch'"),
     "committee": ([], "the committee is empty"),
+    "committeeBias": ((0.1, -1.0), "committeeBias"),
     "compile": ("no", "compile='no'"),
     "coulombCutoff": (1.2, "coulombCutoff"),
     "cudaGraphs": ("perhaps", "cudaGraphs='perhaps'"),
@@ -135,6 +136,7 @@ def test_options_of_hybrid_systems_do_not_belong_to_pure_ones(option, toy):
 SETTINGS = {
     "backend": ("Torch", "backend = 'Torch'"),
     "committee": ("b.ckpt", "committee = 'b.ckpt'"),
+    "committee_bias": ([0.1], r"committee-bias=\(0.1,\): give two numbers"),
     "compile": ("no", "compile = 'no'"),
     "cuda_graphs": ("perhaps", "cuda-graphs = 'perhaps'"),
     "deviation_interval": (0, "deviation-interval = 0"),
@@ -166,12 +168,12 @@ def test_a_run_hands_every_setting_of_the_model_on():
     config = RunConfig(model="m", structure="s", output="o", units=("nm", "kJ/mol"), types=("0", "C"),
                        backend="PythonForce", compile=False, kernels="none", tables=False, modifiers=("enable_A",),
                        cuda_graphs="off", device="cpu", input=("charge=1",), remove_reference_energy=False,
-                       max_neighbors=99, coulomb_cutoff=12.0)  # fmt: skip
+                       max_neighbors=99, coulomb_cutoff=12.0, committee_bias=(0.1, 5.0))  # fmt: skip
     assert model_options(config) == {
         "lengthUnit": "nm", "energyUnit": "kJ/mol", "atomTypes": [0, "C"], "backend": "PythonForce", "compile": False,
         "kernels": "none", "tables": False, "modifiers": ("enable_A",), "cudaGraphs": False, "device": "cpu",
         "modelInputs": {"charge": 1}, "removeReferenceEnergy": False, "maxNeighbors": 99,
-        "coulombCutoff": pytest.approx(1.2),
+        "coulombCutoff": pytest.approx(1.2), "committeeBias": (0.1, 5.0),
     }  # fmt: skip
 
 

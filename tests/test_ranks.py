@@ -76,7 +76,7 @@ def shared(tmp_path_factory):
         info = read_info(locate(path))
         cutoffs = info.per_edge_type_cutoff or [[info.cutoff] * 4] * 4
         job["models"][name] = {
-            "path": str(path), "cutoff": info.cutoff, "rules": {"model_types": [0, 1, 2, 3], "cutoffs": cutoffs},
+            "members": [(str(path), info.cutoff)], "rules": {"model_types": [0, 1, 2, 3], "cutoffs": cutoffs},
         }  # fmt: skip
     pair = {"style": "allegro", "path": str(DATA / "tiny-allegro.nequip.pth"), "names": ["H", "C", "N", "O"]}
     job["models"][BY_PAIR_STYLE] = {"pair": pair}

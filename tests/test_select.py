@@ -20,9 +20,9 @@ import openmm_nequip
 from openmm_nequip.app.cli import main
 from openmm_nequip.app.run.run_config import make_config
 from openmm_nequip.app.select.candidate import Candidate
-from openmm_nequip.app.select.committee_deviation import deviation_of
 from openmm_nequip.app.select.distance_vectors import distance_vectors
 from openmm_nequip.choices import FORCE_NAME
+from openmm_nequip.evaluate.spread import force_spread
 
 PEPTIDE = str(Path(openmm_nequip.__file__).parent / "data" / "alanine-dipeptide.pdb")
 REGION = list(range(6, 16))  # the alanine: two cut bonds
@@ -164,8 +164,8 @@ def test_sorted_distances_see_images_and_turn_with_the_frame():
 def test_the_deviation_is_that_of_the_field():
     forces = np.zeros((4, 3, 3))
     forces[:, 1, 0], forces[:, 2, 1] = [1, -1, 1, -1], [3, 0, 0, -3]
-    assert abs(deviation_of(forces) - np.sqrt(18 / 4)) < FORCE
-    assert deviation_of(np.repeat(forces[:1], 3, axis=0)) == 0
+    assert abs(force_spread(forces).max() - np.sqrt(18 / 4)) < FORCE
+    assert not force_spread(np.repeat(forces[:1], 3, axis=0)).any()
 
 
 def committee_of(tmp_path, **types):
@@ -341,8 +341,8 @@ def test_words_for_what_cannot_be(tmp_path, capsys, monkeypatch):
         (["no.xtc", "--topology", PEPTIDE], "no whole frame"),
         (["t.dcd"], "give the structure of its atoms with --topology"),
         (["t.dcd", "--topology", "bare.extxyz"], "with 6 atoms .* --topology that belongs to it"),
-        ([bare, "--committee", pair[0]], "give two or more"),
-        ([bare, "--committee", *pair], "two.nequip.pth knows the types H, C, O and .* models of the same types"),
+        ([bare, "--committee", pair[0]], "a committee needs at least 2 models"),
+        ([bare, "--committee", *pair], r"two.nequip.pth are no committee: they differ in types .* H C O\)"),
         ([bare, "--committee", one, one], "frame 0 of .*C"),
     ):  # fmt: skip
         said = fails(capsys, *words, *([] if "--output" in words else ["--output", "o"]))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..committee_bias import CommitteeBias
 from ..cuda_driver import on_device
 from ..errors import NonFiniteError, SamePlaceError
 from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, Edges, Graph, Outputs, Surroundings
@@ -19,6 +20,7 @@ from ..graph.neighbors_cuda import DeviceCandidateList, DeviceNeighborList
 from ..graph.padding import PAD_DISTANCE, PaddedNeighborList
 from ..graph.staging import Staging
 from ..models.base import Model, StepFunction, StepRequest, open_cell
+from ..models.committee import biased
 from ..units import Units
 from ..upstream.nequip_state import tf32_allowed
 from .links import place_caps, spread_cap_forces
@@ -54,14 +56,20 @@ class Evaluator:
         Whether the box is used.
     skin_nm : float
         Verlet skin in nm, >= 0.
+    bias : CommitteeBias, optional
+        Of a committee whose mean drives: what is added where its models disagree.
     """
 
-    def __init__(self, model: Model, units: Units, placement: Placement, periodic: bool, skin_nm: float) -> None:
+    def __init__(
+        self, model: Model, units: Units, placement: Placement, periodic: bool, skin_nm: float,
+        bias: CommitteeBias | None = None,
+    ) -> None:  # fmt: skip
         model.info.check_periodic(periodic, "the model" if model.source is None else model.source.path)
         self.model = model
         self.units = units
         self.placement = placement
         self.periodic = periodic
+        self._bias = bias
         self._regions = placement.regions if len(placement.regions) > 1 else (None,)
         self._skin = skin_nm / units.length
         self.staging = Staging(model.device)
@@ -147,7 +155,7 @@ class Evaluator:
         if not self._plain or others or not isinstance(first, CandidateList):
             return None
         cell = None if self.periodic else self._open_cell
-        request = StepRequest(self.placement.types, first.find, first.reach(n_atoms), self.units, cell)
+        request = StepRequest(self.placement.types, first.find, first.reach(n_atoms), self.units, cell, self._bias)
         return self.model.stepper(request)
 
     def evaluate(self, positions: np.ndarray, box: np.ndarray | None) -> dict:
@@ -164,8 +172,9 @@ class Evaluator:
             ``energy`` float, kJ/mol; ``forces`` (n_particles, 3) float64, kJ/mol/nm; where the model gives them
             ``atomic_energies`` (n_nodes,), kJ/mol; of several models, their standard deviations ``energy_spread``
             float, kJ/mol, ``forces_spread`` (n_particles,), kJ/mol/nm, and of a committee ``atomic_energies_spread``
-            (n_nodes,), kJ/mol, see :mod:`.spread`; and, in a periodic box, ``stress`` (3, 3) in bar with the sign of
-            dE/d(strain)/V: positive under tension.
+            (n_nodes,), kJ/mol, see :mod:`.spread`; of a biased committee ``bias`` float, kJ/mol, which is a part of
+            the energy; and, in a periodic box, ``stress`` (3, 3) in bar with the sign of dE/d(strain)/V: positive under
+            tension.
 
         Raises
         ------
@@ -180,6 +189,8 @@ class Evaluator:
             except NonFiniteError as error:
                 raise self._explained(error, positions, box) from error
         result: dict = {"energy": energy, "forces": forces} | spreads
+        if self._bias is not None:
+            result["bias"] = out.bias * self.units.energy
         if out.atomic_energies is not None:
             result["atomic_energies"] = out.atomic_energies.cpu().numpy() * self.units.energy
         if out.virial is not None and box is not None:
@@ -214,7 +225,7 @@ class Evaluator:
         energy = float(out.energy) * self.units.energy
         forces *= self.units.force
         if not math.isfinite(energy + forces.sum()):
-            raise not_finite("the model's energy or forces", forces)
+            raise _not_finite("the model's energy or forces", forces)
         return energy, forces
 
     def _explained(self, error: NonFiniteError, positions: np.ndarray, box: np.ndarray | None) -> NonFiniteError:
@@ -244,7 +255,7 @@ class Evaluator:
         positions = np.divide(positions, self.units.length, dtype=np.float64)
         # The sum of squares is finite exactly if every coordinate is (up to 1e154).
         if not math.isfinite(np.vdot(positions, positions)):
-            raise not_finite("positions", positions)
+            raise _not_finite("positions", positions)
         cell = self._open_cell if box is None else np.divide(box, self.units.length, dtype=np.float64)
         particles = torch.from_numpy(positions)
         cell_tensor = torch.from_numpy(cell)
@@ -254,6 +265,8 @@ class Evaluator:
             box_cell = cell_tensor if self.periodic else None
             nodes, surroundings = place_charges(nodes, particles[self._charged], self._charges, box_cell)
         out = self._run(nodes, cell, cell_tensor, surroundings)
+        if self._bias is not None:
+            out = biased(out, self._bias, self.units.energy)
         return out, self._on_particles(out, particles, cell_tensor), cell
 
     def _on_particles(self, out: Outputs, particles: torch.Tensor, cell: torch.Tensor) -> np.ndarray:
@@ -374,18 +387,6 @@ def _no_edges(positions: np.ndarray, cell: np.ndarray) -> Edges:
     return Edges(np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3)))
 
 
-def not_finite(what: str, values: np.ndarray) -> NonFiniteError:
-    """The error that names the atoms whose values are not finite.
-
-    Parameters
-    ----------
-    what : str
-        What the values are.
-    values : numpy.ndarray, (n_atoms, 3)
-        Positions or forces.
-
-    Returns
-    -------
-    NonFiniteError
-    """
+def _not_finite(what: str, values: np.ndarray) -> NonFiniteError:
+    """The error that names the atoms of which a row of positions or forces (n_atoms, 3) is not finite."""
     return NonFiniteError(what, np.flatnonzero(~np.isfinite(values).all(axis=1)), len(values))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..cache import find, keep, shelf
+from ..committee_bias import CommitteeBias
 from ..cuda_driver import on_device
 from ..devices import choose_device
 from ..errors import ModelFileError
@@ -45,6 +46,9 @@ class PotentialSpec:
         The model file itself, where it was embedded; of a committee each of its files.
     lambda_name : str, optional
         Global parameter; where it is exactly 0 the model is not evaluated.
+    bias : CommitteeBias, optional
+        Of a committee whose mean drives: what is added where its models disagree. It is a part of the energy of this
+        force, so the parameter scales it as the rest.
     """
 
     source: ModelSource
@@ -55,6 +59,7 @@ class PotentialSpec:
     execution: Execution = Execution()
     content: bytes | tuple[bytes | None, ...] | None = None
     lambda_name: str | None = None
+    bias: CommitteeBias | None = None
 
     def __setstate__(self, state: dict) -> None:
         """Read what release 0.1 pickled; later ones pickle :mod:`openmm_nequip.forces.saved` alone."""
@@ -109,7 +114,7 @@ class PotentialSpec:
         with on_device(device):
             model = open_model(source, execution.on(device))
             model = with_graphs(model, execution.cuda_graphs, len(self.placement.types))
-            return Evaluator(model, self.units, self.placement, self.periodic, self.skin_nm)
+            return Evaluator(model, self.units, self.placement, self.periodic, self.skin_nm, self.bias)
 
     def present_source(self) -> ModelSource:
         """Where the model's file is now, or its files: at its path, or unpacked from the embedded bytes.
@@ -252,6 +257,7 @@ def to_plain(spec: PotentialSpec | SumSpec) -> list[dict[str, Any]]:
             "content": list(part.content) if isinstance(part.content, tuple) else part.content,
             "lambda_name": part.lambda_name,
         }
+        | ({} if part.bias is None else {"bias": dataclasses.asdict(part.bias)})
         for part in spec.parts
     ]
 
@@ -283,6 +289,7 @@ def from_plain(parts: Sequence[Mapping[str, Any]]) -> PotentialSpec | SumSpec:
             execution=Execution.from_dict(part["execution"]),
             content=tuple(part["content"]) if isinstance(part["content"], list) else part["content"],
             lambda_name=part["lambda_name"],
+            bias=CommitteeBias(**part["bias"]) if "bias" in part else None,
         )
         for part in parts
     )

@@ -16,6 +16,7 @@ import numpy as np
 import openmm
 import torch
 
+from ..committee_bias import CommitteeBias
 from ..errors import ModelFileError
 from ..graph.fields import model_inputs, vector_inputs
 from ..graph.geometry import forces_of_edges, minimum_image_reduced, near_origin
@@ -107,6 +108,9 @@ class ScriptedPotential(ScriptedParts):
         from vesin_torch import NeighborList
 
         cutoff, skin = info.reach, spec.skin_nm / spec.units.length
+        #: Of a bias, in model energies; without one the spread is never above.
+        bias = CommitteeBias(math.inf, 0.0) if spec.bias is None else spec.bias.per(spec.units.energy)
+        self.bias_above, self.bias_strength = bias.above, bias.strength
         self.answers = torch.nn.ModuleList(_ScriptedAnswer(model, cutoff) for model in models)
         self.widest = WIDEST * cutoff
         self.gap = GAP * (cutoff + skin)
@@ -131,7 +135,16 @@ class ScriptedPotential(ScriptedParts):
         # From the first, as openmm_nequip.models.committee has it: of equal answers exactly these.
         excess = torch.stack(energies) - energies[0]
         excess_forces = torch.stack(forces) - forces[0]
-        return energies[0] + excess.mean(), forces[0] + excess_forces.mean(0)
+        energy, mean_forces = energies[0] + excess.mean(), forces[0] + excess_forces.mean(0)
+        # As openmm_nequip.committee_bias has it.
+        excess = excess - excess.mean()
+        spread = excess.square().mean().sqrt()
+        beyond = spread - self.bias_above
+        if bool(beyond > 0.0):
+            weights = self.bias_strength * (beyond / spread) / len(energies) * excess
+            energy = energy + 0.5 * self.bias_strength * beyond.square()
+            mean_forces = mean_forces + (weights.view(-1, 1, 1) * excess_forces).sum(0)
+        return energy, mean_forces
 
 
 class StaticPotential(ScriptedParts):

@@ -150,7 +150,9 @@ class Outputs:
     surroundings_forces : torch.Tensor, (n_charges, 3), optional
         Forces on the charges around the structure.
     members : tuple of Outputs
-        What each model of a committee answers; beside what :meth:`as_dict` and :meth:`map` see.
+        What each model of a committee answers; beside what :meth:`as_dict` and :meth:`map` see, as the next one is.
+    bias : float
+        What a bias on the spread of a committee has added to the energy.
     """
 
     energy: torch.Tensor
@@ -161,6 +163,7 @@ class Outputs:
     energy_spread: torch.Tensor | None = None
     surroundings_forces: torch.Tensor | None = None
     members: tuple[Outputs, ...] = field(default=(), init=False)
+    bias: float = field(default=0.0, init=False)
 
     def as_dict(self) -> dict[str, torch.Tensor]:
         """The outputs that are there, by name."""

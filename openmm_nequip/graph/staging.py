@@ -71,23 +71,28 @@ class Staging:
         Parameters
         ----------
         outputs : Outputs
-            Float tensors on the device.
+            Float tensors on the device; of a committee with those of its members.
 
         Returns
         -------
         Outputs
             float64, in memory of their own.
         """
-        given = outputs.as_dict()
-        packed = torch.cat([value.detach().to(torch.float64).reshape(-1) for value in given.values()])
+        given = [each.as_dict() for each in (outputs, *outputs.members)]
+        values = [value for each in given for value in each.values()]
+        packed = torch.cat([value.detach().to(torch.float64).reshape(-1) for value in values])
         if self._answer.numel() != packed.numel():
             self._answer = self._buffer(packed.numel())
         self._answer.copy_(packed, non_blocking=True)
         self._wait()
         self.downloads += 1
-        parts = self._answer.clone().split([value.numel() for value in given.values()])
-        shaped = zip(given.items(), parts, strict=True)
-        return Outputs(**{name: part.view(value.shape) for (name, value), part in shaped})
+        parts = iter(self._answer.clone().split([value.numel() for value in values]))
+        fetched = [
+            Outputs(**{name: next(parts).view(value.shape) for name, value in each.items()}) for each in given
+        ]
+        answer = fetched[0]
+        answer.members = tuple(fetched[1:])
+        return answer
 
     def _wait(self) -> None:
         if self._locked:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..committee_bias import CommitteeBias
 from ..errors import ModelFileError, ModelInputError, ModuleError
 from ..graph.graph import EdgeNeeds, Edges, Graph, Outputs
 from ..graph.graph_checks import check_graph
@@ -242,6 +243,8 @@ class StepRequest(NamedTuple):
         The model's units.
     cell : numpy.ndarray, (3, 3) float64, optional
         The cell where nothing is periodic, in model lengths; None for a periodic system.
+    bias : CommitteeBias, optional
+        What is added where the models of a committee disagree; None for all other models.
     """
 
     types: np.ndarray
@@ -249,6 +252,7 @@ class StepRequest(NamedTuple):
     reach: float
     units: Units
     cell: np.ndarray | None
+    bias: CommitteeBias | None = None
 
 
 #: Positions (n_atoms, 3) and box (3, 3) in nm -> energy in kJ/mol and forces (n_atoms, 3) in kJ/mol/nm.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from ..committee_bias import CommitteeBias
 from ..errors import CommitteeError
 from ..graph.graph import CANDIDATE_EDGES, EXACT_EDGES, NO_EDGES, EdgeNeeds, Edges, Graph, Outputs
 from ..graph.graph_checks import check_graph
@@ -89,10 +90,10 @@ class CommitteeModel(Model):
     def stepper(self, request: StepRequest) -> StepFunction | None:
         """The mean of the members' own steps, on one neighbour list; see :meth:`Model.stepper`."""
         shared = _SharedList(request.find)
-        steps = [member.stepper(request._replace(find=shared)) for member in self.members]
+        steps = [member.stepper(request._replace(find=shared, bias=None)) for member in self.members]
         if any(step is None for step in steps):
             return None
-        return _MeanStep(steps, self.drive)  # type: ignore[arg-type]  # none of them is None
+        return _MeanStep(steps, self.drive, request.bias)  # type: ignore[arg-type]  # none of them is None
 
 
 class _SharedList:
@@ -113,7 +114,8 @@ class _SharedList:
 class _MeanStep:
     """Energy in kJ/mol and forces in kJ/mol/nm of a committee, see :data:`~.base.StepFunction`."""
 
-    def __init__(self, steps: Sequence[StepFunction], drive: str) -> None:
+    def __init__(self, steps: Sequence[StepFunction], drive: str, bias: CommitteeBias | None) -> None:
+        self._bias = bias
         self._first, *self._others = steps
         if drive == FIRST:
             self._others = []
@@ -123,15 +125,26 @@ class _MeanStep:
         energy, forces = self._first(positions, box)
         if not self._others:
             return energy, forces
-        more, excess = 0.0, np.zeros_like(forces)
+        excess = np.zeros_like(forces)
+        shifts, kept = [0.0], []
         for step in self._others:
             other, others = step(positions, box)
-            more += other - energy
+            shifts.append(other - energy)
             others -= forces
             excess += others
+            if self._bias is not None:
+                kept.append(others)
         excess *= self._share
+        energy += sum(shifts) * self._share
+        acting = None if self._bias is None else self._bias.acting(np.array(shifts))
+        if acting is not None:
+            energy += acting[0]
+            # Of weights that add up to zero the first model's forces drop out of the differences.
+            for weight, others in zip(acting[1][1:].tolist(), kept, strict=True):
+                others *= weight
+                excess += others
         forces += excess
-        return energy + more * self._share, forces
+        return energy, forces
 
 
 def _list_for(needs: Sequence[EdgeNeeds]) -> str:
@@ -198,6 +211,43 @@ def combined(found: Sequence[Outputs], drive: str) -> Outputs:
         )
     answer.members = tuple(found)
     return answer
+
+
+def biased(answer: Outputs, bias: CommitteeBias, unit: float) -> Outputs:
+    """The mean of a committee with what a bias on the spread of its energy adds.
+
+    Parameters
+    ----------
+    answer : Outputs
+        With ``members``.
+    bias : CommitteeBias
+        The bias.
+    unit : float
+        One model energy in kJ/mol.
+
+    Returns
+    -------
+    Outputs
+        Energy, forces and virial with the bias; energies of atoms are the mean's, of which a bias is no sum. The very
+        answer where nothing is added.
+    """
+    acting = bias.per(unit).acting(np.array([float(each.energy) for each in answer.members]))
+    if acting is None:
+        return answer
+    weights = acting[1].tolist()
+    first, *others = (each.as_dict() for each in answer.members)
+
+    def with_bias(name: str, value: torch.Tensor) -> torch.Tensor:
+        if name == "energy":
+            return value + acting[0]
+        if name == "atomic_energies":
+            return value
+        differences = ((each[name] - first[name]) * weight for weight, each in zip(weights[1:], others, strict=True))
+        return sum(differences, value)
+
+    found = answer.map(with_bias)
+    found.members, found.bias = answer.members, acting[0]
+    return found
 
 
 def committee_info(infos: Sequence[ModelInfo], paths: Sequence[str]) -> ModelInfo:

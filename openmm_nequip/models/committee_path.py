@@ -130,6 +130,34 @@ def _place(path: Any) -> str:
     return text if text.startswith((NEQUIP_NET, PYTHON)) else os.path.realpath(os.path.expanduser(text))
 
 
+def check_biased(source: ModelSource) -> None:
+    """Refuse a bias where it cannot act.
+
+    Parameters
+    ----------
+    source : ModelSource
+        What is to be biased.
+
+    Raises
+    ------
+    CommitteeError
+        If it is no committee, or its first model drives alone.
+    """
+    if source.kind != COMMITTEE:
+        raise CommitteeError(
+            f"committeeBias (--committee-bias) was given, and {source.path} is no committee whose models answer one by "
+            "one; give further models with committee=, also in place of an archive of TorchMD-Net checkpoints, or "
+            "leave committeeBias out",
+            source.path,
+        )
+    if source.drive == FIRST:
+        raise CommitteeError(
+            "committeeBias (--committee-bias) and drive=0 exclude each other: the bias needs the energies of all "
+            "models at every step; drive by the mean, or leave one of them out",
+            source.path,
+        )
+
+
 def committee_source(members: Sequence[ModelSource], drive: str) -> ModelSource:
     """Where a committee comes from.
 

@@ -30,7 +30,7 @@ EAGER_MEMORY, MUCH_MEMORY = 0.025, 2e9
 
 
 def load_for_frames(
-    path: str,
+    path: Any,
     device: str | None,
     compile: bool | None,
     trusted: str | None,
@@ -43,8 +43,8 @@ def load_for_frames(
 
     Parameters
     ----------
-    path : str
-        Model file or ``nequip.net:`` id.
+    path : str or path-like
+        Model file or ``nequip.net:`` id, or the :class:`openmm_nequip.models.CommitteePath` of several.
     device : str, optional
         Torch device, CPU by default.
     compile : bool or None

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import UsageError
 from ..answer import FAILED, OK, Answer
+from ..committee_option import lacking
 from ..model_options import add_model_options
 from ..run.run_command import add_settings, stated_settings
 
@@ -67,7 +68,9 @@ def check(arguments: argparse.Namespace) -> Answer:
     from .checking import check_run
 
     given = stated_settings(arguments)
-    missing = [name for name in ("model", "structure") if name not in given]
+    if len(given.get("committee", ())) > 1 and "structure" not in given and "model" in given:
+        given["structure"] = given.pop("model")  # the committee names all models
+    missing = lacking(given, ("model", "structure"))
     if missing:
         raise UsageError(f"check needs {' and '.join(missing)} (as arguments, or in the --config file)")
     picture = arguments.picture
@@ -82,6 +85,7 @@ def check(arguments: argparse.Namespace) -> Answer:
     if picture is not None:
         from .check_picture import write_picture
 
-        write_picture(report, picture, f"{given['model']} on {given['structure']}")
+        models = [given.get("model"), *given.get("committee", ())]
+        write_picture(report, picture, f"{' + '.join(filter(None, models))} on {given['structure']}")
         text.append(f"picture: {picture}")
     return Answer(report.as_json(), "\n".join(text), FAILED if report.level == "stop" else OK)

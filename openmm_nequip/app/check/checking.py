@@ -15,6 +15,7 @@ from ...errors import NonFiniteError
 from ..run.run_config import RunConfig, make_config
 from .checked_system import CheckedSystem
 from .chemistry_checks import check_isolated, check_neighbours, check_types, check_units
+from .committee_checks import check_committee
 from .dynamics_checks import check_dynamics
 from .force_checks import check_forces, check_symmetries
 from .setup_checks import check_box, check_structure, set_up
@@ -25,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 
 def check(
-    model: str | os.PathLike[str], structure: str | os.PathLike[str], *, dynamics: bool = True, **settings: Any
+    model: str | os.PathLike[str] | None, structure: str | os.PathLike[str], *, dynamics: bool = True, **settings: Any
 ) -> Report:
     """Whether a model is safe on a system, in a minute or two.
 
     Parameters
     ----------
-    model : str or os.PathLike
-        Model file.
+    model : str or os.PathLike or None
+        Model file; None where ``committee=`` names all models.
     structure : str or os.PathLike
         Structure file.
     dynamics : bool
@@ -52,7 +53,8 @@ def check(
         verdict, not an error.
     """
     given = {"output": os.path.join(tempfile.gettempdir(), "unused"), "seed": 1} | settings
-    return check_run(make_config(given, {"model": os.fspath(model), "structure": os.fspath(structure)}), dynamics)
+    named = {"model": None if model is None else os.fspath(model), "structure": os.fspath(structure)}
+    return check_run(make_config(given, named), dynamics)
 
 
 def check_run(config: RunConfig, dynamics: bool = True) -> Report:
@@ -90,6 +92,7 @@ def check_run(config: RunConfig, dynamics: bool = True) -> Report:
         lambda: check_isolated(subject),
         lambda: check_forces(subject),
         lambda: check_symmetries(subject),
+        lambda: check_committee(subject, report.facts),
     ]
     for make in checks:
         _made(report, make)

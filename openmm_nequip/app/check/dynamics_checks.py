@@ -19,6 +19,7 @@ from ..run.md_system import make_simulation
 from ..run.watch.finding import CERTAINTY
 from ..run.watch.vibration import check_time_step, fastest_vibration
 from .checked_system import CheckedSystem
+from .committee_checks import check_committee_run
 from .verdict import LOOK, OK, STOP, CheckVerdict, graded
 
 #: Time steps that are tried beside the one asked for, fs.
@@ -30,6 +31,8 @@ SCATTER_LOOK, SCATTER_STOP = 0.05, 0.25
 _FEWEST_STEPS = 15
 _RELAXATION = 100
 _TIMED_STEPS = 5
+#: Frames of the run with the time step asked for on which a committee is asked.
+_FRAMES = 8
 _KIB_PER_GIB = 1024.0**2
 
 
@@ -39,6 +42,8 @@ class _Nve(NamedTuple):
     times_fs: np.ndarray
     energies: np.ndarray  #: total, kJ/mol, from that of the start
     scatter: float  #: as a part of the kinetic energy
+    looks: list[int]  #: steps of which the positions were kept, from 0
+    frames: list[np.ndarray]  #: these positions (n_particles, 3), nm
 
 
 def check_dynamics(subject: CheckedSystem, facts: dict[str, Any]) -> Iterator[CheckVerdict]:
@@ -101,6 +106,7 @@ def _conserved(subject: CheckedSystem, relaxed: np.ndarray, facts: dict[str, Any
         f"{run.times_fs[-1]:.0f} fs; {best}"
     )
     yield CheckVerdict("energy conservation", level, text, run.scatter, SCATTER_LOOK)
+    yield from check_committee_run(subject, run.frames, run.times_fs[run.looks].tolist(), facts)
 
 
 def _integrated(subject: CheckedSystem, relaxed: np.ndarray, step_fs: float, platform: str | None = None) -> Any:
@@ -121,11 +127,15 @@ def _nve(subject: CheckedSystem, relaxed: np.ndarray, step_fs: float, count: int
     simulation = _integrated(subject, relaxed, step_fs)
     degrees = max(degrees_of_freedom(subject.setup.system), 1)
     thermal = 0.5 * degrees * GAS_CONSTANT * subject.config.temperature
-    energies = []
+    energies, frames = [], []
+    asked = subject.setup.asked is not None and step_fs == subject.config.timestep
+    looks = sorted(set(np.linspace(0, count - 1, _FRAMES).round().astype(int).tolist())) if asked else []
     try:
-        for _ in range(count):
+        for step in range(count):
             simulation.step(1)
-            state = simulation.context.getState(energy=True)
+            state = simulation.context.getState(energy=True, positions=step in looks)
+            if step in looks:
+                frames.append(np.asarray(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)))
             total = state.getPotentialEnergy() + state.getKineticEnergy()
             energies.append(total.value_in_unit(unit.kilojoule_per_mole))
             if not np.isfinite(energies[-1]) or abs(energies[-1] - energies[0]) > 10 * thermal:
@@ -133,7 +143,7 @@ def _nve(subject: CheckedSystem, relaxed: np.ndarray, step_fs: float, count: int
     except openmm.OpenMMException:
         return None
     values = np.array(energies) - energies[0]
-    return _Nve(step_fs * np.arange(1, count + 1), values, float(values.std()) / thermal)
+    return _Nve(step_fs * np.arange(1, count + 1), values, float(values.std()) / thermal, looks, frames)
 
 
 def _seconds_per_step(subject: CheckedSystem, relaxed: np.ndarray, platform: str | None = None) -> float:

@@ -119,6 +119,12 @@ def _of_committee(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     table = run_analysis.read_log(folder.deviation) if folder.deviation.exists() else {}
     deviations = table.get("deviation_ev_per_angstrom", ())
     largest = int(np.argmax(deviations)) if len(deviations) else None
+    bias = {}
+    if config.committee_bias is not None and len(deviations):
+        added = np.asarray(table["bias_ev"])
+        bias["bias"] = {
+            "acting": float((added > 0).mean()), "mean_ev": float(added.mean()), "largest_ev": float(added.max())
+        }  # fmt: skip
     return {
         "models": [file.path for file in locate(config.declared_model, config.trusted).files],
         "drive": config.drive or DRIVES[0],
@@ -127,6 +133,7 @@ def _of_committee(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
         "at_step": None if largest is None else int(table["step"][largest]),
         "mean_deviation_ev_per_angstrom": float(np.mean(deviations)) if len(deviations) else None,
         "frames_selected": frame_count(folder.selected),
+        **bias,
     }
 
 
@@ -195,5 +202,6 @@ def _draw_deviation(config: RunConfig, setup: Setup, folder: RunFolder, log: dic
     table = run_analysis.read_log(folder.deviation) if setup.asked is not None and folder.deviation.exists() else {}
     if len(table.get("time_ps", ())) < 2:
         return []
-    run_pictures.draw_deviation(table, folder.deviation_picture, config.deviation_select, config.deviation_stop)
+    limits = config.deviation_select, config.deviation_stop, (config.committee_bias or (None,))[0]
+    run_pictures.draw_deviation(table, folder.deviation_picture, *limits)
     return [folder.deviation_picture.name]

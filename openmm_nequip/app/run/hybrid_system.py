@@ -115,6 +115,7 @@ def model_options(config: RunConfig) -> dict[str, Any]:
         "energyUnit": config.energy_unit,
         "atomTypes": read_types(config.types),
         "backend": config.backend,
+        "committeeBias": config.committee_bias,
         "compile": config.compile,
         "kernels": config.kernels,
         "tables": config.tables,

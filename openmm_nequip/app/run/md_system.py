@@ -31,6 +31,7 @@ from .system_models import with_models_of
 
 if TYPE_CHECKING:
     from ..engines.lammps.rank_processes import RankProcesses
+    from ..engines.lammps.ranked_deviation import RankedDeviation
 
 __all__ = ["Setup", "make_integrator", "make_setup", "make_simulation"]
 
@@ -56,8 +57,8 @@ class Setup:
         The System's barostat.
     ranks : RankProcesses or None
         Who compute the forces that the System lacks, for the engine lammps.
-    asked : openmm.System or None
-        Where the models of a committee can be asked how far they are from each other; None for a single model.
+    asked : DeviationCalculator or RankedDeviation or None
+        Asks the models of a committee how far they are from each other; None for a single model.
     """
 
     structure: Structure
@@ -65,7 +66,7 @@ class Setup:
     system: openmm.System
     barostat: openmm.Force | None
     ranks: RankProcesses | None = None
-    asked: openmm.System | None = None
+    asked: DeviationCalculator | RankedDeviation | None = None
 
     def close(self) -> None:
         """End what was started for it."""
@@ -110,7 +111,7 @@ def make_setup(config: RunConfig, done: int = 0, folder: RunFolder | None = None
         system = make_system(config, structure)
         _set_masses(config, structure, system)
         made = _complete(config, done, structure, molecules, system)
-    return replace(made, asked=committee_system(config, made.structure, made.system))
+    return replace(made, asked=committee_of(config, made.structure, made.system))
 
 
 def _set_masses(config: RunConfig, structure: Structure, system: openmm.System) -> None:
@@ -123,12 +124,14 @@ def _set_masses(config: RunConfig, structure: Structure, system: openmm.System) 
 
 def _ranked_setup(config: RunConfig, done: int) -> Setup:
     """A run on ranks, which LAMMPS takes the steps of."""
+    from ..engines.lammps.ranked_deviation import RankedDeviation
     from ..engines.lammps.ranked_system import check_settings, ranked_system
 
     check_settings(config)
     structure, molecules = _whole_for_dynamics(config)
     system, ranks = ranked_system(config, structure, read_masses(structure.path, config.frame))
-    return replace(_complete(config, done, structure, molecules, system), ranks=ranks)
+    asked = RankedDeviation(ranks, system.getNumParticles()) if is_committee(config) else None
+    return replace(_complete(config, done, structure, molecules, system), ranks=ranks, asked=asked)
 
 
 def _whole_for_dynamics(config: RunConfig) -> tuple[Structure, Molecules]:
@@ -211,8 +214,8 @@ def make_system(config: RunConfig, structure: Structure) -> openmm.System:
     return potential.createSystem(structure.topology, **model_options(config))
 
 
-def committee_system(config: RunConfig, structure: Structure, system: openmm.System) -> openmm.System | None:
-    """Where the models of a run's committee can be asked.
+def committee_of(config: RunConfig, structure: Structure, system: openmm.System) -> DeviationCalculator | None:
+    """Who asks the models of a run's committee.
 
     Parameters
     ----------
@@ -225,30 +228,42 @@ def committee_system(config: RunConfig, structure: Structure, system: openmm.Sys
 
     Returns
     -------
-    openmm.System or None
-        The run's own, or one like it where a TorchForce holds the models; None for a single model.
+    DeviationCalculator or None
+        Of the run's own System, or of one like it where a TorchForce holds the models; None for a single model.
 
     Raises
     ------
     CommitteeError
         If the deviation of a single model is asked for, or models in a TorchForce cannot be asked.
     """
-    if locate(config.declared_model, config.trusted).kind not in (COMMITTEE, TORCHMDNET_ENSEMBLE):
-        if config.deviation_options:
-            raise CommitteeError(
-                f"{', '.join(config.deviation_options)}: {config.model} is a single model, which deviates from no "
-                "other; name further ones with --committee"
-            )
+    if not is_committee(config):
         return None
     if not has_plugin_force(system):
-        DeviationCalculator(system)
-        return system
+        return DeviationCalculator(system)
     if is_hybrid(config):
         raise CommitteeError(
             f"backend {config.backend}: the models of a committee in a TorchForce cannot be asked how far they are "
             "from each other, which a run does; choose --backend PythonForce"
         )
-    return make_system(replace(config, backend="PythonForce"), structure)
+    return DeviationCalculator(make_system(replace(config, backend="PythonForce"), structure))
+
+
+def is_committee(config: RunConfig) -> bool:
+    """Whether several models take part in a run.
+
+    Raises
+    ------
+    CommitteeError
+        If the deviation of a single model is asked for.
+    """
+    if locate(config.declared_model, config.trusted).kind in (COMMITTEE, TORCHMDNET_ENSEMBLE):
+        return True
+    if config.deviation_options:
+        raise CommitteeError(
+            f"{', '.join(config.deviation_options)}: {config.model} is a single model, which deviates from no other; "
+            "name further ones with --committee"
+        )
+    return False
 
 
 def has_plugin_force(system: openmm.System) -> bool:

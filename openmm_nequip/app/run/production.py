@@ -152,14 +152,14 @@ def _reporters(
 
 
 def _committee_watch(
-    config: RunConfig, folder: RunFolder, system: openmm.System, step: int, record: Record
+    config: RunConfig, folder: RunFolder, asked: Any, step: int, record: Record
 ) -> CommitteeWatch:
     """Looks at a committee, its files cut back to the present step."""
     every = config.deviation_interval or config.report_interval
     rows = run_analysis.truncate_log(folder.deviation, step // every)
     keep_until(folder.selected, step)
     return CommitteeWatch(
-        record, folder.deviation, every, config.deviation_select, config.deviation_stop, folder.selected, system,
+        record, asked, folder.deviation, every, config.deviation_select, config.deviation_stop, folder.selected,
         append=rows >= 0,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import UsageError
 from ..answer import FAILED, OK, PROGRAM, SUSPICIOUS, Answer
+from ..committee_option import lacking
 from ..inputs.engines import add_engine_options, read_engine_input
 from ..inputs.translation import Translation, python_of
 from .config_file import read_toml
@@ -121,7 +122,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         translation.override(given)
         given = translation.all_settings()
     required = ("output",) if arguments.restart else ("model", "structure", "output")
-    missing = [name for name in required if name not in given]
+    missing = lacking(given, required)
     if missing:
         options = ", ".join(f"--{name}" for name in missing)
         raise UsageError(f"run needs {options} (or {', '.join(missing)} in the --config file)")
@@ -184,6 +185,11 @@ def _words_for_committee(found: dict[str, Any]) -> list[str]:
     if not found["looks"]:
         return []
     kept = f"; {found['frames_selected']} frames in selected.extxyz" if found["frames_selected"] else ""
+    if (bias := found.get("bias")) is not None:
+        kept += (
+            f"; the bias acts in {bias['acting']:.0%} of the looks and adds {bias['mean_ev']:.4g} eV on average, at "
+            f"most {bias['largest_ev']:.4g} eV"
+        )
     names = ", ".join(Path(model).name for model in found["models"])
     return [
         f"committee ({names}): the force on an atom differs by at most "

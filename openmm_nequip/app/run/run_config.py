@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...choices import BACKENDS, DRIVES, KERNELS, RULES
-from ...deviation_limits import check_limits
+from ..committee_option import checked_committee
 from .setting_values import AUTO, checked, relative
 
 ENSEMBLES = ("nve", "nvt", "npt")
@@ -67,6 +67,10 @@ class RunConfig:
     deviation_stop: float | None = _option(
         None, "float", "stop above this deviation; more than --deviation-select", metavar="eV/Å", above=0.0
     )
+    committee_bias: tuple[float, ...] | None = _option(
+        None, "floats", "keep the run where a committee agrees: spread of the energy up to which nothing is added, and "
+        "force constant beyond it", metavar=("EV", "1/EV"),
+    )  # fmt: skip
     structure: str | None = _option(None, "path", "starting structure", metavar="FILE")
     velocities: str | None = _option(
         None, "path", "file with the velocities of the start, instead of drawn ones: .gro, "
@@ -351,6 +355,7 @@ def make_config(*layers: Mapping[str, Any]) -> RunConfig:
     merged: dict[str, Any] = {}
     for layer in layers:
         merged |= check_settings(layer)
+    merged = checked_committee(merged)
     missing = [name for name in ("model", "structure", "output") if merged.get(name) is None]
     if missing:
         options = ", ".join(f"--{name}" for name in missing)
@@ -363,8 +368,6 @@ def make_config(*layers: Mapping[str, Any]) -> RunConfig:
         raise ValueError("ewald-alpha and pme-spacing belong together; give both or neither")
     if merged.get("units") is not None and len(merged["units"]) != 2:
         raise ValueError(f"units={list(merged['units'])}: give two, length and energy, e.g. angstrom eV")
-    limits = ("deviation_select", "deviation_stop")
-    check_limits(tuple(map(option_name, limits)), *(merged.get(name) for name in limits))
     return RunConfig(**merged)
 
 

@@ -75,8 +75,9 @@ def draw_energies(
 
 
 def draw_deviation(
-    table: dict[str, np.ndarray], path: Path, select: float | None = None, stop: float | None = None
-) -> None:
+    table: dict[str, np.ndarray], path: Path, select: float | None = None, stop: float | None = None,
+    bias: float | None = None,
+) -> None:  # fmt: skip
     """How far the models of a committee are from each other, against time.
 
     Parameters
@@ -87,6 +88,8 @@ def draw_deviation(
         PNG to write.
     select, stop : float, optional
         Limits in eV/Å, drawn as lines.
+    bias : float, optional
+        Spread of the energy in eV above which a bias acts, drawn as a line.
     """
     time = table["time_ps"]
     figure, axes = _figure(2)
@@ -99,6 +102,9 @@ def draw_deviation(
     axes[0].set_ylim(bottom=0.0)
     axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes[1].plot(time, table["energy_spread_ev"], lw=1, color="black")
+    if bias is not None:
+        axes[1].axhline(bias, color="tab:orange", lw=1, ls="--", label="biased above")
+        axes[1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes[1].set_ylabel("spread of\nthe energy (eV)")
     axes[1].set_ylim(bottom=0.0)
     for axis in axes:

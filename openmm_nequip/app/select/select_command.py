@@ -108,11 +108,11 @@ def select(arguments: argparse.Namespace) -> Answer:
         raise StructureError(f"{', '.join(arguments.sources)}: no frames to choose from")
     if arguments.committee:
         from ..single_point import read_types
-        from .committee_deviation import Committee, with_deviations
+        from .committee_deviation import with_deviations
 
         how = arguments.device, arguments.kernels
-        committee = Committee(arguments.committee, arguments.units, read_types(arguments.types), how)
-        candidates = with_deviations(candidates, committee)
+        types = read_types(arguments.types)
+        candidates = with_deviations(candidates, arguments.committee, arguments.units, types, how)
     choice = choose(candidates, known, rule)
     return _written(arguments, choice, rule, sources, len(known))
 

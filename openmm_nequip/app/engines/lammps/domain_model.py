@@ -46,6 +46,7 @@ class DomainAnswer(NamedTuple):
     energies: torch.Tensor  #: (n_local,) float64, of its own atoms
     forces: torch.Tensor  #: (n_local + n_ghosts, 3) float64, of its edges on both of their atoms
     virial: np.ndarray  #: (3, 3) float64, minus the derivative of its energy by strain
+    bias: float = 0.0  #: what a bias adds to the energy of all ranks together
 
 
 class _Alone:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .border_exchange import BorderExchange
+from .domain_committee import DomainCommittee, DomainDeviation
 from .domain_edges import DomainEdges
 from .domain_model import DomainModel
 from .lammps_atoms import LammpsAtoms
@@ -45,7 +46,7 @@ class LammpsDomain(LammpsAtoms):
     ----------
     comm : mpi4py.MPI.Comm
         The ranks.
-    model : DomainModel
+    model : DomainModel or DomainCommittee
         Evaluates the part of a rank.
     rules : Rules
         Types, cutoffs and units.
@@ -56,7 +57,7 @@ class LammpsDomain(LammpsAtoms):
     """
 
     def __init__(
-        self, comm: Any, model: DomainModel, rules: Rules, fail: Callable[[BaseException], None],
+        self, comm: Any, model: DomainModel | DomainCommittee, rules: Rules, fail: Callable[[BaseException], None],
         alive: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(comm)
@@ -101,6 +102,32 @@ class LammpsDomain(LammpsAtoms):
         self._edges: DomainEdges | None = None
         self._exchange: BorderExchange | None = None
         self._forces = np.zeros((0, 3))
+        self._asked: tuple[np.ndarray, np.ndarray] | None = None
+
+    def deviation(self) -> tuple[np.ndarray, DomainDeviation]:
+        """How far the models of a committee are from each other on the present atoms.
+
+        Returns
+        -------
+        tags : numpy.ndarray, (n_local,) int64
+            Of the atoms of this rank.
+        found : DomainDeviation
+            eV and eV/Å.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing was loaded, or there is one model.
+        """
+        if self._asked is None or self._exchange is None or not isinstance(self._model, DomainCommittee):
+            raise RuntimeError("ranks without atoms or with one model have no deviation; this is an error of "
+                               "openmm-nequip")  # fmt: skip
+        found = self._model.deviation(*self._asked, self._types, self._exchange)
+        self.traffic.evaluations += 1
+        energy, force = self._rules.energy, self._rules.energy / self._rules.length
+        return self._tags[: self._n_local], DomainDeviation(
+            found.forces * force, found.energy * energy, found.atomic_energy * energy, found.bias * energy
+        )
 
     def _callback(self, lmp: Any, step: int, n_local: int, tags: Any, x: Any, f: np.ndarray) -> None:
         """LAMMPS' call at every step, on all ranks."""
@@ -120,7 +147,8 @@ class LammpsDomain(LammpsAtoms):
             raise RuntimeError("a rank has no list of its edges; this is an error of openmm-nequip")
         at = positions[edges.rows]
         edge_index, vectors = edges.within(at, self._types, self._cutoffs)
-        answer = self._model.evaluate(edge_index, vectors / self._rules.length, self._types, exchange)
+        self._asked = edge_index, vectors / self._rules.length
+        answer = self._model.evaluate(*self._asked, self._types, exchange)
         self.traffic.evaluations += 1
         forces = exchange.add_forces(answer.forces).numpy() * (self._rules.energy / self._rules.length)
         bad = np.flatnonzero(~np.isfinite(forces).all(axis=1))
@@ -129,7 +157,7 @@ class LammpsDomain(LammpsAtoms):
         self._comm.Allreduce(here, whole)
         if whole[0] or not math.isfinite(whole[1]):
             self._complain(tags[bad] - 1)
-        self.energy = float(whole[1]) * self._rules.energy
+        self.energy = (float(whole[1]) + answer.bias) * self._rules.energy
         # LAMMPS wants both from every rank, of all ranks together.
         lmp.fix_external_set_energy_global(MODEL_FIX, self.energy)
         lmp.fix_external_set_virial_global(MODEL_FIX, (whole[2:] * self._rules.energy).tolist())

@@ -12,14 +12,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from ....committee_bias import CommitteeBias
 from ....errors import NonFiniteError, RankError
-from ....models import ModelSource
 from .lammps_domain import Rules
 from .lammps_input import Dynamics, data_file
 from .mpi_programs import find_mpiexec, rank_environment
@@ -46,14 +47,24 @@ class Assembled(NamedTuple):
     forces: np.ndarray  #: (n_atoms, 3) float64, eV/Å
 
 
+class RankMember(NamedTuple):
+    """A model that every rank loads."""
+
+    path: str  #: of a checkpoint or package
+    sha256: str  #: of its content
+    cutoff: float  #: in its unit of length
+    cutoffs: Sequence[Sequence[float]] | None = None  #: of each two types, where these are not those of the list
+
+
 class RankModel(NamedTuple):
     """What every rank loads."""
 
-    source: ModelSource  #: a checkpoint or package
-    cutoff: float  #: of the model, in its unit of length
+    members: Sequence[RankMember]  #: one, or those of a committee
     rules: Rules  #: types, cutoffs and units
     threads: int = 1  #: of each rank
     pairs: PairFiles | None = None  #: the model for pair styles of LAMMPS, where these may be used
+    drive: str = ""  #: of a committee, as of :class:`openmm_nequip.models.ModelSource`
+    bias: CommitteeBias | None = None  #: of a committee, in model energies
 
 
 class RankAtoms(NamedTuple):
@@ -135,13 +146,30 @@ class RankProcesses:
 
     def assemble(self) -> Assembled:
         """All atoms; errors as of :meth:`load`."""
-        folder = self._start()
         self._ask("write")
-        whole = np.full((len(self._atoms.types), 9), np.nan)
+        return Assembled(*(np.ascontiguousarray(part) for part in np.split(self._parts(9), 3, axis=1)))
+
+    def deviation(self) -> tuple[np.ndarray, dict[str, float]]:
+        """How far the models of a committee are from each other on the present atoms; errors as of :meth:`load`.
+
+        Returns
+        -------
+        forces : numpy.ndarray, (n_atoms,) float64
+            Standard deviation of the force on each atom, eV/Å.
+        facts : dict of str to float
+            ``energy`` and ``atomic_energy``, their standard deviations (the largest of an atom), and ``bias``; eV.
+        """
+        facts = self._ask("deviation")["deviation"]
+        return self._parts(1)[:, 0], facts
+
+    def _parts(self, columns: int) -> np.ndarray:
+        """What the ranks have written of all atoms, (n_atoms, columns)."""
+        folder = self._start()
+        whole = np.full((len(self._atoms.types), columns), np.nan)
         for rank in range(self.count):
             rows = np.load(part_file(folder, rank))
             whole[rows[:, 0].astype(np.int64) - 1] = rows[:, 1:]
-        return Assembled(*(np.ascontiguousarray(part) for part in np.split(whole, 3, axis=1)))
+        return whole
 
     def summary(self) -> list[dict[str, Any]]:
         """What each rank holds, and what it received from others in an evaluation on average, in bytes.
@@ -200,8 +228,9 @@ class RankProcesses:
         self.facts = self._ask("begin", styles=pairs is not None)
         pair = None if pairs is None else pairs.write(self.facts["styles"], self.count, folder)
         self.facts |= self._ask(
-            "open", pair=pair, model=self._model.source.path, sha256=self._model.source.sha256,
-            cutoff=self._model.cutoff, rules=self._model.rules._asdict(), threads=self._model.threads,
+            "open", pair=pair, models=[member._asdict() for member in self._model.members],
+            together={"drive": self._model.drive, "bias": self._model.bias and asdict(self._model.bias)},
+            rules=self._model.rules._asdict(), threads=self._model.threads,
         )  # fmt: skip
         return folder
 

@@ -120,9 +120,10 @@ class RankWorker:
         }
 
     def _do_open(
-        self, model: str, sha256: str, cutoff: float, rules: dict[str, Any], threads: int, pair: list[Any] | None
-    ) -> dict[str, Any]:
-        """Load the model."""
+        self, models: list[dict[str, Any]], together: dict[str, Any], rules: dict[str, Any], threads: int,
+        pair: list[Any] | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Load the model, or the models of a committee."""
         import torch
 
         torch.set_num_threads(threads)
@@ -132,12 +133,15 @@ class RankWorker:
             self._domain = PairDomain(self._comm, PairModel(*pair), self.alive)
             return {"pair_style": self._domain.style}
         from ....models import locate
+        from .domain_committee import DomainCommittee
         from .domain_model import DomainModel
         from .lammps_domain import LammpsDomain, Rules
 
-        evaluator = DomainModel(locate(model, sha256), cutoff)
+        found = [DomainModel(locate(each["path"], each["sha256"]), each["cutoff"]) for each in models]
+        tables = [each["cutoffs"] for each in models]
+        evaluator = found[0] if len(found) == 1 else DomainCommittee(self._comm, found, tables, **together)
         self._domain = LammpsDomain(self._comm, evaluator, Rules(**rules), self.fail, self.alive)
-        return {"passes_messages": evaluator.passes_messages, "pair_style": ""}
+        return {"passes_messages": any(each.passes_messages for each in found), "pair_style": ""}
 
     def _do_load(self, data: str, periodic: bool, step: int, dynamics: dict[str, Any]) -> dict[str, Any]:
         """Atoms from a data file."""
@@ -164,6 +168,14 @@ class RankWorker:
             np.save(file, rows)
         self._comm.Barrier()
         return self._report()
+
+    def _do_deviation(self) -> dict[str, Any]:
+        """How far the models of a committee are from each other; that of the atoms of each rank to its file."""
+        tags, found = self._domain.deviation()
+        with open(part_file(self._folder, self._comm.rank), "wb") as file:
+            np.save(file, np.stack([tags, found.forces], axis=1))
+        self._comm.Barrier()
+        return {"deviation": {"energy": found.energy, "atomic_energy": found.atomic_energy, "bias": found.bias}}
 
     def _report(self) -> dict[str, Any]:
         """Where the ranks are."""

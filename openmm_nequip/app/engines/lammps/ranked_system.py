@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 import openmm
 import openmm.unit as unit
 
+from ....committee_bias import parse_bias
 from ....errors import EngineError
-from ....models import locate, read_info
+from ....models import ModelInfo, ModelSource, locate, read_info
+from ....models.committee_path import check_biased
 from ....models.units_in_force import units_of
 from ....topology import atom_types, check_density, declare_molecules
 from ....units import KJ_PER_MOL_PER_EV, NM_PER_ANGSTROM
@@ -24,14 +27,17 @@ from .lammps_domain import Rules
 from .lammps_input import SKIN
 from .mpi_programs import find_mpiexec, require_packages
 from .pair_files import PairFiles
-from .rank_processes import RankAtoms, RankModel, RankProcesses
+from .rank_processes import RankAtoms, RankMember, RankModel, RankProcesses
+
+logger = logging.getLogger(__name__)
 
 #: Settings that mean something to runs on ranks; any other that is not at its default is refused.
 _READ = (
     "model", "structure", "velocities", "output", "ensemble", "temperature", "start_temperature", "pressure",
     "timestep", "steps", "minimize", "equilibrate", "friction", "seed", "report_interval", "log_interval",
     "checkpoint_interval", "trajectory", "wrap", "reactive", "box", "periodic", "frame", "bonds", "units", "types",
-    "engine", "ranks", "pair_style", "rank_timeout", "threads", "trusted",
+    "engine", "ranks", "pair_style", "rank_timeout", "threads", "trusted", "committee", "drive", "committee_bias",
+    "deviation_interval", "deviation_select", "deviation_stop",
 )  # fmt: skip
 
 
@@ -85,8 +91,12 @@ def ranked_system(
     ModelFileError, AtomTypeError, EngineError, ValueError
         If the model cannot be used, or does not know the structure.
     """
-    source = locate(config.model or "", config.trusted)
-    check_divisible(source)
+    source = locate(config.declared_model, config.trusted)
+    for file in source.files:
+        check_divisible(file)
+    bias = parse_bias(config.committee_bias)
+    if bias is not None:
+        check_biased(source)
     info = read_info(source)
     if info.cutoff is None or info.inputs:
         lacks = "has no cutoff" if info.cutoff is None else "takes inputs beside the structure"
@@ -120,6 +130,22 @@ def ranked_system(
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.ranks)
     folder = Path(config.output or ".")
     stated = config.length_unit, config.energy_unit
-    pairs = PairFiles(source, stated, names) if config.pair_style == AUTO else None
-    model = RankModel(source, info.cutoff, rules, threads, pairs)
+    pairs = PairFiles(source, stated, names) if config.pair_style == AUTO and not source.members else None
+    if source.members:
+        logger.info("a pair style of LAMMPS evaluates one file: the committee is evaluated by nequip's modules")
+    inside = None if bias is None else bias.per(units.energy)
+    model = RankModel(_members(source, info), rules, threads, pairs, source.drive, inside)
     return system, RankProcesses(config.ranks, model, members, folder, config.rank_timeout)
+
+
+def _members(source: ModelSource, info: ModelInfo) -> list[RankMember]:
+    """What ranks load: the model, or those of a committee, each with its own cutoffs where the list reaches farther."""
+    found = []
+    for file in source.files:
+        own = read_info(file)
+        if own.cutoff is None:
+            raise EngineError(f"{file.path} has no cutoff, and ranks cannot share it; choose --engine openmm")
+        tables = [each.per_edge_type_cutoff or ((each.cutoff,) * len(info.type_names),) * len(info.type_names)
+                  for each in (own, info)]  # fmt: skip
+        found.append(RankMember(file.path, file.sha256, own.cutoff, None if tables[0] == tables[1] else tables[0]))
+    return found

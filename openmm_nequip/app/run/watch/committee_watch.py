@@ -20,15 +20,18 @@ class CommitteeWatch(DeviationReporter):
     ----------
     record : Record
         Gets the finding.
+    asked : DeviationCalculator or RankedDeviation
+        Asks the models.
     reporter
         Arguments of the reporter.
     more
         And its keywords.
     """
 
-    def __init__(self, record: Record, *reporter: Any, **more: Any) -> None:
+    def __init__(self, record: Record, asked: Any, *reporter: Any, **more: Any) -> None:
         super().__init__(*reporter, **more)
         self._record = record
+        self._calculator = asked
 
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Look, see :meth:`openmm_nequip.reporters.DeviationReporter.report`."""
