@@ -26,9 +26,9 @@ from openmm_nequip.inputs import start_run
 
 HERE = Path(__file__).resolve().parent
 #: Frames and epochs of the two forms; `every`: of the held-out set; `number`: labels of a round.
-SHORT = {"members": 2, "first": 32, "val": 4, "old_test": 12, "every": 10, "epochs": 40, "tuning": 30, "starts": 2,
-         "steps": 200, "interval": 10, "number": 12, "kernels": "none"}  # fmt: skip
-FULL = {"members": 3, "first": 200, "val": 20, "old_test": 60, "every": 1, "epochs": 60, "tuning": 40, "starts": 4,
+SHORT = {"members": 2, "first": 64, "val": 8, "old_test": 60, "every": 3, "epochs": 125, "tuning": 100, "starts": 6,
+         "steps": 200, "interval": 10, "number": 20, "kernels": "none"}  # fmt: skip
+FULL = {"members": 3, "first": 200, "val": 20, "old_test": 60, "every": 1, "epochs": 200, "tuning": 150, "starts": 8,
         "steps": 10000, "interval": 50, "number": 60, "kernels": "auto"}  # fmt: skip
 ROUNDS = 2
 TEMPERATURE = 300.0  # K
@@ -52,12 +52,12 @@ def execute(command):
     return done.stdout
 
 
-def train(generation, form):
+def train(generation, form, seed):
     """Train or fine-tune all members, two at a time; their packages."""
     names = [f"g{generation}m{k}" for k in range(form["members"])]
     commands = []
     for k, name in enumerate(names):
-        common = [HERE / "learn.py", "finetune" if generation else "train", name, f"seed={k + 1}"]
+        common = [HERE / "learn.py", "finetune" if generation else "train", name, f"seed={10 * seed + k}"]
         if generation:
             common += [f"package=g{generation - 1}m{k}.nequip.zip", f"epochs={form['tuning']}"]
         else:
@@ -69,7 +69,7 @@ def train(generation, form):
 
 
 def errors(generation, form):
-    """Mean absolute errors of a generation, averaged over its members, meV/Å and meV/atom."""
+    """Mean absolute errors of a generation, averaged over its members, meV/Å and meV/atom; and each member's."""
     found = {name: {} for name in SETS}
     for name, prefix in SETS.items():
         for what, (column, unit) in MEASURED.items():
@@ -79,6 +79,7 @@ def errors(generation, form):
                     rows = [row.get(f"{prefix}/{column}") for row in csv.DictReader(file)]
                 values.append(1000 * float(next(value for value in rows if value)))
             found[name][f"{what}_mae_{unit}"] = float(np.mean(values))
+            found[name][f"{what}_mae_{unit}_of_members"] = values
     return found
 
 
@@ -87,9 +88,10 @@ def run_and_select(round_, models, form, seed):
     runs = []
     for k in range(form["starts"]):
         start, folder = f"start{round_}-{k}.pdb", f"run{round_}-{k}"
-        start_of_run(start, seed + 100 * round_ + k)
+        each = 1000 * seed + 100 * round_ + k  # no two runs of any seed from one start
+        start_of_run(start, each)
         settings = {
-            "model": models[0], "structure": start, "output": folder, "temperature": TEMPERATURE, "seed": seed + k,
+            "model": models[0], "structure": start, "output": folder, "temperature": TEMPERATURE, "seed": each,
             "steps": form["steps"], "report-interval": form["interval"], "equilibrate": 0, "minimize": False,
             "platform": "Reference", "threads": 1, "compile": False, "kernels": form["kernels"],
         }  # fmt: skip
@@ -131,7 +133,7 @@ def say(generation, found):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="the full form; without it, one of a minute or two")
+    parser.add_argument("--full", action="store_true", help="the full form; without it, one of some minutes")
     parser.add_argument("--output", default="output", help="folder to work in")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -145,7 +147,7 @@ def main():
         ase.io.write(f"{name}.xyz", narrow(count, options.seed + 10 * i), format="extxyz")
     ase.io.write("held_out.xyz", held_out(form["every"]), format="extxyz")
     result = {"form": form, "generations": [], "rounds": []}
-    models = train(0, form)
+    models = train(0, form, options.seed)
     for round_ in range(1, ROUNDS + 2):
         result["generations"].append(errors(round_ - 1, form))
         say(round_ - 1, result["generations"][-1])
@@ -155,7 +157,7 @@ def main():
         row |= {"median_deviation": deviation["median"], "largest_deviation": deviation["largest"]}
         if round_ <= ROUNDS:
             row["labelled"] = learn_from(f"select{round_}", round_)
-            models = train(round_, form)
+            models = train(round_, form, options.seed)
         result["rounds"].append(row)
         print(f"run {round_}: {row}", flush=True)
     result["torsions"] = torsions("train.xyz")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import matplotlib
 
@@ -10,18 +11,19 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 LABELS = {"held_out": "held out: the whole map", "old": "old: the first conformer"}
 COLOURS = {"held_out": "#cc3311", "old": "#4477aa"}
+LINES = ("o-", "s--", "^:", "v-.")  # of the seeds
 ORIGINS = {"first": ("0.6", "first frames"), "round1": ("#ee9900", "round 1"), "round2": ("#aa3377", "round 2")}
 
 
-def draw(path, result):
+def draw(path, *results):
     """Draw what `loop.py` measured.
 
     Parameters
     ----------
     path : path-like
         File to write.
-    result : dict
-        As in `results.json`.
+    *results : dict
+        As in `results.json`, one for each seed. Where the frames lie is shown of the first.
     """
     figure, (forces, energies, spread, where) = plt.subplots(1, 4, figsize=(15, 3.8), layout="constrained")
     for panel, key, title in (
@@ -29,16 +31,19 @@ def draw(path, result):
         (energies, "energy_mae_mev_per_atom", "energies, mean error (meV/atom)"),
     ):
         for name, label in LABELS.items():
-            values = [row[name][key] for row in result["generations"]]
-            panel.plot(range(len(values)), values, "o-", color=COLOURS[name], label=label)
+            for result, line in zip(results, LINES, strict=False):
+                values = [row[name][key] for row in result["generations"]]
+                panel.plot(range(len(values)), values, line, color=COLOURS[name], label=label)
+                label = None  # one entry of the legend for all seeds
         panel.set(title=title, xlabel="rounds learnt from", ylim=(0, None), xticks=range(len(values)))
     forces.legend(fontsize="small")
-    deviations = [row["median_deviation"] for row in result["rounds"]]
-    spread.bar(range(1, len(deviations) + 1), deviations, color="#4477aa")
+    for result, line in zip(results, LINES, strict=False):
+        deviations = [row["median_deviation"] for row in result["rounds"]]
+        spread.plot(range(1, len(deviations) + 1), deviations, line, color="#4477aa")
     spread.set(title="models' disagreement on their run", xlabel="run", ylabel="median deviation (eV/Å)",
-               xticks=range(1, len(deviations) + 1))  # fmt: skip
+               ylim=(0, None), xticks=range(1, len(deviations) + 1))  # fmt: skip
     for origin, (colour, label) in ORIGINS.items():
-        points = result["torsions"].get(origin, [])
+        points = results[0]["torsions"].get(origin, [])
         where.plot(*zip(*points, strict=True) if points else ([], []), ".", color=colour, label=label)
     where.set(xlim=(-180, 180), ylim=(-180, 180), xlabel="φ (°)", ylabel="ψ (°)", title="training frames")
     where.legend(fontsize="small")
@@ -47,11 +52,10 @@ def draw(path, result):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", help="results.json")
-    parser.add_argument("output", help="picture to write")
+    parser.add_argument("results", nargs="+", help="results.json of each seed, at most four")
+    parser.add_argument("--output", required=True, help="picture to write")
     options = parser.parse_args()
-    with open(options.results) as file:
-        draw(options.output, json.load(file))
+    draw(options.output, *(json.loads(Path(path).read_text()) for path in options.results))
 
 
 if __name__ == "__main__":
