@@ -190,6 +190,46 @@ def test_the_stated_error_is_the_scatter():
     assert abs((values - exact).mean()) < SIGMAS * errors.mean() / math.sqrt(len(values))
 
 
+def two_wells(seed, count=3000, hop=0.01, height=3.0):
+    """Two states that hop seldom between two wells, a fast vibration in each, and a third that nobody samples.
+
+    The stiffness of the vibration tells the first two apart, and no energy between them knows the well. The third, which
+    lies `height` RT higher in one of the wells, is the second but for that. Reduced potentials (3, 2 count), the well of
+    each frame (2 count,), and the exact free energy of the third less the first in RT.
+    """
+    random = np.random.default_rng(seed)
+    wells = np.concatenate([np.cumsum(random.random(count) < hop) + random.integers(2) for _ in range(2)]) % 2
+    x = np.concatenate([random.normal(0.0, 1.0, count), random.normal(0.0, math.sqrt(0.5), count)])
+    reduced = np.array([0.5 * x**2, x**2, x**2 + height * wells])
+    return reduced, wells, 0.5 * math.log(2.0) - math.log(0.5 * (1.0 + math.exp(-height)))
+
+
+def test_what_hops_seldom_is_in_the_error_once_it_is_given():
+    """Stated errors cover the exact answer as often as they say; without the slow coordinate hardly ever."""
+    off = {"slow": [], "fast": []}
+    for seed in range(30):
+        reduced, wells, exact = two_wells(seed)
+        for name, slow in (("slow", wells[None]), ("fast", None)):
+            found = free_energy.estimate(reduced, [3000, 3000, 0], slow=slow)
+            value, error = found.between(0, 2)
+            off[name].append((value - exact) / error)
+            if name == "slow":
+                assert found.independent.max() < 150, "about one for every hundred frames"
+    assert np.std(off["slow"]) == pytest.approx(1.0, abs=0.35)
+    assert (np.abs(off["slow"]) < 2.0).mean() > 0.85
+    assert (np.abs(off["fast"]) < 2.0).mean() < 0.5
+
+
+def test_the_slowest_coordinate_decides_and_nothing_is_taken_for_unequilibrated():
+    random = np.random.default_rng(2)
+    fast = random.normal(size=400)
+    held = np.repeat(random.normal(size=8), 50)
+    kept = free_energy.independent_samples(fast, np.array([np.ones(400), held, random.normal(size=400)]))
+    assert kept[0] == 0 and kept[-1] > 300
+    assert 20 < np.diff(kept).mean() < 90
+    assert len(free_energy.independent_samples(fast, np.ones((1, 400)))) > 300, "what never moves says nothing"
+
+
 def add_bias(system):
     """Hold the peptide near C7eq: what turns slowly would need longer runs."""
     bias = openmm.CustomTorsionForce("50*off^2; off=min(d, 2*pi-d); d=abs(theta-centre); pi=3.141592653589793")
@@ -290,6 +330,12 @@ TABLE = np.zeros((2, 40)) + np.arange(40) * 1e-3
         (lambda e: free_energy.estimate(TABLE, [35, 5]), "the state 1 has 5 frames; give 10 or more"),
         (lambda e: free_energy.estimate(TABLE, [20, 20], ["a"]), "1 names were given for 2 states"),
         (lambda e: free_energy.estimate(TABLE * np.nan, [20, 20]), "frame 0 has the reduced potential nan"),
+        (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.zeros(40)), "slow has the shape"),
+        (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.zeros((0, 40))), "slow has the shape"),
+        (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.zeros((1, 39))), "a value for each frame"),
+        (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.full((1, 40), np.nan)), "nan in the slow coordinate 0"),
+        (lambda e: free_energy.estimate(TABLE, [20, 20], None, False, np.ones((1, 40))), "decorrelate=False says"),
+        (lambda e: free_energy.independent_samples(np.zeros(9), np.zeros((1, 8))), "slow has the shape"),
         (lambda e: free_energy.potential_of_mean_force([], np.zeros((0, 0)), np.arange(3.0), 300), "two or more"),
         (
             lambda e: free_energy.potential_of_mean_force([np.zeros(0)] * 2, np.zeros((2, 0)), np.arange(3.0), 300),

@@ -119,7 +119,11 @@ def _factor(temperature: Any) -> float:
 
 
 def estimate(
-    reduced: np.ndarray, counts: Sequence[int], names: Sequence[Any] | None = None, decorrelate: bool = True
+    reduced: np.ndarray,
+    counts: Sequence[int],
+    names: Sequence[Any] | None = None,
+    decorrelate: bool = True,
+    slow: np.ndarray | None = None,
 ) -> FreeEnergies:
     """Free energy differences from reduced potentials.
 
@@ -135,6 +139,10 @@ def estimate(
     decorrelate : bool
         Whether to leave out what is before equilibration and what is correlated, told by the difference of the reduced
         potentials of a state and the next, as the field does. False for samples that are independent.
+    slow : numpy.ndarray, (n_slow, n_frames) float64, optional
+        Coordinates of the frames that change more seldom than these differences and matter for the answer, such as the
+        cosine and sine of a torsion. One frame is then used for each correlation time of the slowest of all, from the
+        first on: leave out yourself what is not equilibrated. A coordinate that never changed its place is in no error.
 
     Returns
     -------
@@ -143,7 +151,8 @@ def estimate(
     Raises
     ------
     ValueError
-        If the table is empty or not finite, counts do not fit it, or a state has too few frames.
+        If the table or a slow coordinate is empty or not finite, counts do not fit it, a state has too few frames, or
+        slow coordinates are given for samples that are said to be independent.
     OverlapError
         If sampled states share no samples with the others; says which.
 
@@ -154,7 +163,8 @@ def estimate(
     """
     table, frames, labels = _checked(reduced, counts, names)
     sampled = np.flatnonzero(frames)
-    kept = _independent(table, frames, sampled) if decorrelate else [np.arange(n) for n in frames]
+    others = _checked_slow(slow, table.shape[1], decorrelate)
+    kept = _independent(table, frames, sampled, others) if decorrelate else [np.arange(n) for n in frames]
     starts = np.concatenate([[0], np.cumsum(frames)[:-1]])
     used = np.array([len(each) for each in kept])
     table = table[:, np.concatenate([start + each for start, each in zip(starts, kept, strict=True)])]
@@ -202,7 +212,24 @@ def _checked(
     return table, frames.astype(np.int64), labels
 
 
-def _independent(table: np.ndarray, frames: np.ndarray, sampled: np.ndarray) -> list[np.ndarray]:
+def _checked_slow(slow: np.ndarray | None, count: int, decorrelate: bool) -> np.ndarray | None:
+    """Slow coordinates (n_slow, n_frames), if they fit the table."""
+    if slow is None:
+        return None
+    if not decorrelate:
+        raise ValueError("slow coordinates tell what is correlated, and decorrelate=False says nothing is; give one")
+    values = np.asarray(slow, dtype=np.float64)
+    if values.ndim != 2 or not len(values) or values.shape[1] != count:
+        raise ValueError(f"slow has the shape {values.shape}; expected (coordinates, {count}), a value for each frame")
+    if not np.isfinite(values).all():
+        row, frame = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(f"frame {frame} has the value {values[row, frame]} in the slow coordinate {row}")
+    return values
+
+
+def _independent(
+    table: np.ndarray, frames: np.ndarray, sampled: np.ndarray, slow: np.ndarray | None
+) -> list[np.ndarray]:
     """Frames (n_used,) of each state that are equilibrated and independent, from a table (n_states, n_frames)."""
     kept, start = [], 0
     for state, count in enumerate(frames):
@@ -211,7 +238,8 @@ def _independent(table: np.ndarray, frames: np.ndarray, sampled: np.ndarray) -> 
             continue
         place = int(np.searchsorted(sampled, state))
         other = sampled[place + 1] if place + 1 < len(sampled) else sampled[place - 1]
-        kept.append(independent_samples(table[other, start : start + count] - table[state, start : start + count]))
+        own = slice(start, start + count)
+        kept.append(independent_samples(table[other, own] - table[state, own], None if slow is None else slow[:, own]))
         start += count
     return kept
 

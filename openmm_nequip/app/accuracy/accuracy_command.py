@@ -276,11 +276,11 @@ def _lines(document: dict[str, Any]) -> list[str]:
         named = ", ".join(f"{row['frame']} ({row[key]:.1f})" for row in document[part])
         if named:
             lines.append(f"worst frames, {text} ({unit}): {named}")
-    if document["deviation_rank_correlation"] is not None:
-        of_frames, of_atoms = document["deviation_rank_correlation"], document["deviation_rank_correlation_of_atoms"]
+    ranks = [document[f"deviation_rank_correlation{end}"] for end in ("", "_of_means", "_of_atoms")]
+    if None not in ranks:
         lines.append(
-            f"the spread of the models follows their error with a rank correlation of {of_frames:.2f} (largest of a "
-            f"frame) and {of_atoms:.2f} (atoms)"
+            "the spread of the models follows their error with a rank correlation of {:.2f} (largest of a frame), "
+            "{:.2f} (mean of a frame) and {:.2f} (atoms)".format(*ranks)
         )
     return [*lines, f"{document['output']}/{PICTURE}, {TABLE}, {DOCUMENT}"]
 

@@ -167,12 +167,14 @@ def _correlations(frames: Sequence[FrameErrors]) -> dict[str, float | None]:
         for each in frames
         if each.answer.forces_spread is not None and each.forces.size
     ]
-    names = "deviation_rank_correlation", "deviation_rank_correlation_of_atoms"
+    what = "deviation_rank_correlation"
+    names = what, f"{what}_of_means", f"{what}_of_atoms"
     if len(pairs) < _FEWEST_FOR_RANKS:
         return dict.fromkeys(names)
-    of_frames = [(spread.max(), error.max()) for spread, error in pairs]
-    of_atoms = [np.concatenate(values) for values in zip(*pairs, strict=True)]
-    ranks = [spearmanr(*zip(*of_frames, strict=True)).statistic, spearmanr(*of_atoms).statistic]
+    largest = [(spread.max(), error.max()) for spread, error in pairs]
+    means = [(spread.mean(), error.mean()) for spread, error in pairs]
+    atoms = np.column_stack([np.concatenate(values) for values in zip(*pairs, strict=True)])
+    ranks = [spearmanr(*np.transpose(values)).statistic for values in (largest, means, atoms)]
     return {name: float(rank) if np.isfinite(rank) else None for name, rank in zip(names, ranks, strict=True)}
 
 
