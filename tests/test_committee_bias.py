@@ -9,6 +9,7 @@ import numpy as np
 import openmm
 import openmm.unit as unit
 import pytest
+import torch
 from committees import KJ_PER_MOL_PER_EV, write_four
 from openmmml import MLPotential
 from test_mixed_standin import dipeptide, vacuum_system
@@ -22,6 +23,8 @@ from openmm_nequip.deviation import DeviationCalculator
 from openmm_nequip.errors import CommitteeError
 from openmm_nequip.evaluate.evaluator import Evaluator
 from openmm_nequip.evaluate.placement import Placement
+from openmm_nequip.graph.graph import Outputs
+from openmm_nequip.graph.staging import Staging
 from openmm_nequip.models.committee import _MeanStep
 from openmm_nequip.models.source import MEAN
 from openmm_nequip.units import Units, resolve_units
@@ -108,6 +111,21 @@ def test_nothing_changes_where_the_models_agree(four):
         assert found.pop("bias") == 0.0
         assert all(np.array_equal(found[name], mean[name]) for name in mean)
     assert bias.acting(np.array([3.0, 3.0, 3.0])) is None is bias.acting(np.array([3.0, np.nan, 3.0]))
+
+
+def test_the_models_of_a_device_come_back_with_the_answer():
+    """In one copy, since the bias needs them."""
+    random = torch.Generator().manual_seed(1)
+    first, second, mean = (
+        Outputs(torch.randn((), generator=random).double(), torch.randn((3, 3), generator=random).double())
+        for _ in range(3)
+    )
+    mean.members = first, second
+    staging = Staging(torch.device("cpu"))
+    fetched = staging.fetch(mean)
+    assert staging.downloads == 1 and len(fetched.members) == 2
+    for one, other in zip((fetched, *fetched.members), (mean, first, second), strict=True):
+        assert torch.equal(one.energy, other.energy) and torch.equal(one.forces, other.forces)
 
 
 def harmonic(k, centre, offset):

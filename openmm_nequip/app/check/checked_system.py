@@ -6,6 +6,7 @@ import numpy as np
 import openmm
 import openmm.unit as unit
 
+from ...deviation import Deviation
 from ...evaluate.evaluator import Evaluator
 from ...evaluate.placement import Placement
 from ...hybrid.selection_text import select_text
@@ -94,6 +95,25 @@ class CheckedSystem:
         state = context.getState(energy=True, forces=True)
         forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
         return state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole), np.asarray(forces)
+
+    def deviation(self, positions: np.ndarray) -> Deviation | None:
+        """How far the models of a committee are from each other.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray, (n_particles, 3) float64
+            nm.
+
+        Returns
+        -------
+        Deviation or None
+            None for a single model.
+        """
+        if self.setup.asked is None:
+            return None
+        if self.setup.ranks is not None:  # they answer for the atoms that they have
+            self.answer(positions)
+        return self.setup.asked.compute(positions, self.box)
 
     def model_answer(
         self,

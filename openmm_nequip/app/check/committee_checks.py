@@ -27,10 +27,9 @@ def check_committee(subject: CheckedSystem, facts: dict[str, Any]) -> Iterator[C
     ------
     CheckVerdict
     """
-    asked = subject.setup.asked
-    if asked is None:
+    found = subject.deviation(subject.positions)
+    if found is None:
         return
-    found = asked.compute(subject.positions, subject.box)
     spread = found.energy / KJ_PER_MOL_PER_EV
     facts["committee"] = {
         "deviation_ev_per_angstrom": found.largest, "deviation_atom": found.atom,
@@ -65,10 +64,9 @@ def check_committee_run(
     ------
     CheckVerdict
     """
-    asked = subject.setup.asked
-    if asked is None or not len(frames):
+    found = [each for each in map(subject.deviation, frames) if each is not None]
+    if not found:
         return
-    found = [asked.compute(frame, subject.box) for frame in frames]
     values = [each.largest for each in found]
     worst = int(np.argmax(values))
     facts["committee"]["run"] = {"time_fs": list(times_fs), "deviation_ev_per_angstrom": values}
