@@ -99,12 +99,41 @@ def test_a_time_step_that_is_too_large():
     assert report.facts["largest_time_step_fs"] in (1.0, 2.0)
 
 
-def test_a_missing_hydrogen(tmp_path):
+@pytest.mark.parametrize(
+    ("atom", "found"),
+    [
+        (1, "C1) has three neighbours that are not in a plane with it: a fourth is missing"),
+        (7, "N1) has 2 neighbours and no double bond: another is missing"),
+        (17, "N2) has 2 neighbours and no double bond: another is missing"),
+    ],
+)
+def test_a_missing_hydrogen(tmp_path, atom, found):
     atoms = ase.io.read(PEPTIDE)
-    del atoms[1]
+    del atoms[atom]
     verdict = quick(written(tmp_path, atoms)).of("hydrogens")
     assert verdict.level == "stop"
-    assert "a fourth is missing" in verdict.text
+    assert found in verdict.text and "77 electrons, an odd number" in verdict.text
+
+
+def test_hydrogens_of_oxygen(tmp_path):
+    atoms = ase.build.molecule("CH3OH")
+    assert quick(written(tmp_path, atoms)).of("hydrogens").level == "ok"
+    del atoms[3]
+    verdict = quick(written(tmp_path, atoms)).of("hydrogens")
+    assert verdict.level == "look"
+    assert "its hydrogen is missing" in verdict.text
+    water = ase.build.molecule("H2O")
+    del water[1]
+    assert "one hydrogen alone" in quick(written(tmp_path, water)).of("hydrogens").text
+
+
+def test_molecules_that_lack_nothing(tmp_path):
+    every = ase.Atoms()
+    for place, name in enumerate("NH3 HCN CH3CONH2 HCOOH CO2 CH3CN CH3NO2 C5H5N N2O H2CCO N2H4 C4H4NH".split()):
+        molecule = ase.build.molecule(name)
+        molecule.translate([15.0 * place, 0, 0])
+        every += molecule
+    assert quick(written(tmp_path, every)).of("hydrogens").level == "ok"
 
 
 def test_a_box_that_is_not_reduced_and_one_that_is_narrow(tmp_path):
@@ -122,6 +151,12 @@ def test_a_hydrogen_outside_the_region():
     report = quick(ml_atoms="resname ALA and not name HA", forcefield=FORCEFIELD)
     assert report.of("cut bonds").level == "stop"
     assert "leaves a hydrogen outside" in report.of("cut bonds").text
+
+
+def test_a_hydrogen_without_its_atom():
+    report = quick(ml_atoms="resname ALA or (resname ACE and name H1)", forcefield=FORCEFIELD)
+    assert report.of("cut bonds").level == "stop"
+    assert "takes a hydrogen in without its atom" in report.of("cut bonds").text
 
 
 def test_a_conjugated_cut_and_a_good_one():
@@ -245,6 +280,15 @@ def test_a_box_that_is_not_said(tmp_path):
     assert quick().of("periodicity").level == "ok"
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_molecules_without_a_box_and_in_too_large_a_one(cp2k):
+    water = cp2k / "waterscan-neq0.16.nequip.pth", cp2k / "water-bulk.xyz"
+    verdict = quick(water[1], water[0]).of("periodicity")
+    assert verdict.level == "look"
+    assert verdict.text.startswith("32 molecules and no box")
+    assert quick(water[1], water[0], box=(98.528,) * 3).of("density").level == "look"
+
+
 @pytest.mark.slow
 def test_water_of_cp2k_is_ok(cp2k):
     report = openmm_nequip.check(
@@ -274,3 +318,12 @@ def test_words_for_wrong_use(tmp_path, capsys):
         openmm_nequip.check(MODEL, PEPTIDE, tempature=300)
     with pytest.raises(ValueError, match="was not made"):
         quick().of("nonsense")
+
+
+@pytest.mark.parametrize(("factor", "name"), [(0.529177**-1, "bohr"), (0.1, "nm")])
+def test_positions_in_another_unit(tmp_path, factor, name):
+    atoms = ase.io.read(PEPTIDE)
+    atoms.positions *= factor
+    verdict = quick(written(tmp_path, atoms)).of("positions")
+    assert verdict.level == "stop"
+    assert f"numbers in {name} taken for Å" in verdict.text

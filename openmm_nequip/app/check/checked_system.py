@@ -41,6 +41,8 @@ class CheckedSystem:
         As the structure has them, nm.
     box : numpy.ndarray, (3, 3) float64, or None
         nm.
+    inputs : tuple of tuple of str and float
+        What the model takes beside the structure.
     """
 
     def __init__(self, config: RunConfig, setup: Setup) -> None:
@@ -56,6 +58,7 @@ class CheckedSystem:
         self.simulation.context.setPositions(self.positions)
         self.masses = np.array([setup.system.getParticleMass(i)._value for i in range(setup.system.getNumParticles())])
         execution = Options(**model_options(config)).execution
+        self.inputs = execution.inputs
         self.model = open_model(locate(config.declared_model, config.trusted), execution.on(execution.device or "cpu"))
         self.units = units_of(self.model.info, config.length_unit, config.energy_unit)
         self.types = np.asarray(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...errors import StructureError
+from ...units import NM_PER_ANGSTROM, NM_PER_BOHR
 from ..run.md_system import Setup, make_setup
 from ..run.run_config import RunConfig
 from ..run.watch.finding import CERTAINTY
@@ -16,9 +17,17 @@ from ..structures.structure_files import read_structure
 from .checked_system import CheckedSystem
 from .verdict import LOOK, OK, STOP, CheckVerdict
 
-#: Atoms that fill a rectangular block to its corners are a piece of a liquid or crystal, not a molecule.
-_FEWEST_IN_BULK = 60
+#: Atoms that fill a rectangular block to its corners are a piece of a liquid or crystal, not a molecule; and so are
+#: so many molecules, or atoms that are none.
+_FEWEST_IN_BULK, _FEWEST_MOLECULES, _FEWEST_ATOMS = 60, 8, 4
+#: Liquids and crystals have no gaps of so many nm.
+_GAP_NM = 1.0
 _CELLS = 4
+#: Median distance of a hydrogen from the nearest atom, in sums of covalent radii, in molecules; what it would be with
+#: positions in another unit; how near to that is near enough (the logarithm).
+_BONDED, _FEWEST_HYDROGENS = (0.7, 1.45), 2
+_SCALES = {"bohr": 1 / NM_PER_BOHR * NM_PER_ANGSTROM, "nm": 0.1, "pm": 100.0}
+_SURE = 0.25
 _LARGEST_SAME_PLACE = 1e-6
 
 
@@ -67,6 +76,7 @@ def check_structure(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     """
     atoms = Atoms.of(subject.setup.structure.topology)
     place = subject.positions, subject.box
+    yield from _scale(subject)
     contact = ContactCheck(atoms, subject.config.reactive, subject.box is not None).look(*place)
     if contact is None:
         yield CheckVerdict("contacts", OK, "no two atoms are closer than such atoms come")
@@ -78,6 +88,36 @@ def check_structure(subject: CheckedSystem) -> Iterator[CheckVerdict]:
         yield CheckVerdict("bonds", OK, f"{len(atoms.bonds())} bonds, none overstretched")
     else:
         yield CheckVerdict("bonds", STOP if bond.level == CERTAINTY else LOOK, bond.text, bond.value, bond.limit)
+
+
+def _scale(subject: CheckedSystem) -> Iterator[CheckVerdict]:
+    """Hydrogens that are at no bonding distance from anything: positions in another unit."""
+    from ase.data import atomic_numbers, covalent_radii
+    from scipy.spatial import KDTree
+
+    symbols = subject.setup.structure.symbols
+    known = [k for k, symbol in enumerate(symbols) if symbol]
+    if len(known) < 2:
+        return
+    near, who = KDTree(subject.positions[known]).query(subject.positions[known], k=2)
+    parts = [
+        length / (covalent_radii[1] + covalent_radii[atomic_numbers[symbols[known[other]]]]) / NM_PER_ANGSTROM
+        for k, length, other in zip(known, near[:, 1], who[:, 1], strict=True) if symbols[k] == "H"
+    ]  # fmt: skip
+    part = float(np.median(parts)) if len(parts) >= _FEWEST_HYDROGENS else 1.0
+    least, most = _BONDED
+    if least <= part <= most:
+        return
+    name = min(_SCALES, key=lambda unit: abs(np.log(part / _SCALES[unit])))
+    guess = f"; numbers in {name} taken for Å would look so" if abs(np.log(part / _SCALES[name])) < _SURE else ""
+    yield CheckVerdict(
+        "positions",
+        STOP,
+        f"hydrogens are {part:.2g} times as far from the nearest atom as a bond is long{guess}: give positions in Å "
+        "(in a .gro file: nm)",
+        part,
+        most,
+    )
 
 
 def check_box(subject: CheckedSystem) -> Iterator[CheckVerdict]:
@@ -108,6 +148,17 @@ def check_box(subject: CheckedSystem) -> Iterator[CheckVerdict]:
             f"{_text(subject.box)} nm, and coordinates turn with it: compare energies, not coordinates",
         )
     heights = 1.0 / np.linalg.norm(np.linalg.inv(subject.box), axis=0)
+    gaps = _gaps(subject.positions, subject.box) * heights
+    if subject.setup.molecules.count >= _FEWEST_MOLECULES and gaps.min() > _GAP_NM:
+        yield CheckVerdict(
+            "density",
+            LOOK,
+            f"{subject.setup.molecules.count} molecules with {10 * gaps.min():.1f} Å of empty space around them in a "
+            f"box of {' x '.join(f'{10 * height:.1f}' for height in heights)} Å: a droplet in its vapour. For a liquid "
+            "or crystal the box is another (--box is in Å)",
+            float(gaps.min()),
+            _GAP_NM,
+        )
     narrow = float(heights.min())
     if cutoff is not None and not subject.hybrid and narrow < 2 * cutoff:
         many = "several images of a neighbour" if narrow < cutoff else "some neighbours twice, by their images"
@@ -124,12 +175,19 @@ def check_box(subject: CheckedSystem) -> Iterator[CheckVerdict]:
         yield CheckVerdict("box and cutoff", OK, f"narrowest width {narrow:.3f} nm", narrow, None)
 
 
+def _gaps(positions: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The widest empty slab along each box vector, as a part of it, (3,) float64."""
+    places = np.sort((positions @ np.linalg.inv(box)) % 1.0, axis=0)
+    between = np.diff(np.vstack([places, places[:1] + 1.0]), axis=0)
+    return np.asarray(between.max(axis=0))
+
+
 def _text(box: np.ndarray) -> str:
     return str((np.round(box, 4) + 0.0).tolist())
 
 
 def _periodicity(subject: CheckedSystem) -> CheckVerdict:
-    """Atoms that fill a block to its corners, without a box."""
+    """Atoms that fill a block to its corners, or many molecules, without a box."""
     points = subject.positions[subject.masses > 0]
     span = np.ptp(points, axis=0) if len(points) else np.zeros(3)
     if len(points) >= _FEWEST_IN_BULK and span.min() > _LARGEST_SAME_PLACE:
@@ -143,4 +201,13 @@ def _periodicity(subject: CheckedSystem) -> CheckVerdict:
                 f"the atoms fill a block of {edges} Å to its corners, and there is no box: the run is a cluster in "
                 "vacuum. For a liquid or crystal give --box (Å), a little larger than the block",
             )
+    molecules = subject.setup.molecules
+    alone = int((np.bincount(molecules.labels) == 1).sum())
+    if molecules.count >= _FEWEST_MOLECULES or alone >= _FEWEST_ATOMS:
+        what = f"{molecules.count} molecules" if alone < molecules.count else f"{alone} atoms"
+        return CheckVerdict(
+            "periodicity",
+            LOOK,
+            f"{what} and no box: a cluster in vacuum that evaporates. For a liquid or crystal give --box (Å)",
+        )
     return CheckVerdict("periodicity", OK, "not periodic: atoms in open space")
