@@ -72,51 +72,62 @@ def mean_of(series: np.ndarray, discard: bool = True) -> Mean:
     return Mean(float(kept.mean()), float(kept.std()), float(kept.std() / np.sqrt(samples)), samples, int(start))
 
 
-def independent_samples(series: np.ndarray, slow: np.ndarray | None = None) -> np.ndarray:
+def independent_samples(series: np.ndarray) -> np.ndarray:
     """Which values of a correlated series count: from equilibration on, one for each correlation time.
 
     Parameters
     ----------
     series : numpy.ndarray, (n,) float64
         At equal intervals; n > 0.
-    slow : numpy.ndarray, (n_slow, n) float64, optional
-        Coordinates at the same times that may change more slowly. Then one value counts for each correlation time of the
-        slowest of all, and all are taken for equilibrated: the detection would take the last stay of a coordinate that
-        hops between places for the part in equilibrium.
 
     Returns
     -------
     numpy.ndarray, (n_independent,) int64
         Places, rising.
 
-    Raises
-    ------
-    ValueError
-        If a slow coordinate has not as many values as the series.
-
     References
     ----------
     J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016), by pymbar's ``timeseries``.
     """
     series = np.asarray(series, dtype=np.float64)
-    others = np.empty((0, len(series))) if slow is None else np.asarray(slow, dtype=np.float64)
-    if others.ndim != 2 or others.shape[1] != len(series):
-        raise ValueError(f"slow has the shape {others.shape}; expected (coordinates, {len(series)}), a value each time")
-    changing = [each for each in (series, *others) if len(each) >= 3 and not _is_constant(each)]
-    if not changing:
+    if len(series) < 3 or _is_constant(series):
         return np.arange(len(series))
     timeseries = quiet_pymbar().timeseries
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if slow is None:
-            start, inefficiency, _ = timeseries.detect_equilibration(series, nskip=max(1, len(series) // _STARTS))
-        else:
-            start, inefficiency = 0, max(timeseries.statistical_inefficiency(each) for each in changing)
+        start, inefficiency, _ = timeseries.detect_equilibration(series, nskip=max(1, len(series) // _STARTS))
         chosen = timeseries.subsample_correlated_data(series[int(start) :], g=float(inefficiency))
     return int(start) + np.asarray(list(chosen), dtype=np.int64)
 
 
+def slowest_inefficiency(series: np.ndarray) -> float:
+    """How many values of the slowest of several series are worth one that is independent.
+
+    Parameters
+    ----------
+    series : numpy.ndarray, (n_series, n) float64
+        At equal intervals, in equilibrium. Series that never change say nothing.
+
+    Returns
+    -------
+    float
+        1 or more.
+
+    References
+    ----------
+    J. D. Chodera et al., J. Chem. Theory Comput. 3, 26 (2007), by pymbar's ``timeseries.statistical_inefficiency``.
+    """
+    found = [1.0]
+    for each in np.asarray(series, dtype=np.float64):
+        if len(each) >= 3 and not _is_constant(each):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found.append(float(quiet_pymbar().timeseries.statistical_inefficiency(each)))
+    return max(found)
+
+
 def _is_constant(series: np.ndarray) -> bool:
+    """Whether a series (n,) does not change at all."""
     return float(np.ptp(series)) <= 1e-12 * max(abs(float(series[0])), 1e-300)
 
 

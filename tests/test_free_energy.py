@@ -220,16 +220,6 @@ def test_what_hops_seldom_is_in_the_error_once_it_is_given():
     assert (np.abs(off["fast"]) < 2.0).mean() < 0.5
 
 
-def test_the_slowest_coordinate_decides_and_nothing_is_taken_for_unequilibrated():
-    random = np.random.default_rng(2)
-    fast = random.normal(size=400)
-    held = np.repeat(random.normal(size=8), 50)
-    kept = free_energy.independent_samples(fast, np.array([np.ones(400), held, random.normal(size=400)]))
-    assert kept[0] == 0 and kept[-1] > 300
-    assert 20 < np.diff(kept).mean() < 90
-    assert len(free_energy.independent_samples(fast, np.ones((1, 400)))) > 300, "what never moves says nothing"
-
-
 def add_bias(system):
     """Hold the peptide near C7eq: what turns slowly would need longer runs."""
     bias = openmm.CustomTorsionForce("50*off^2; off=min(d, 2*pi-d); d=abs(theta-centre); pi=3.141592653589793")
@@ -335,7 +325,6 @@ TABLE = np.zeros((2, 40)) + np.arange(40) * 1e-3
         (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.zeros((1, 39))), "a value for each frame"),
         (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.full((1, 40), np.nan)), "nan in the slow coordinate 0"),
         (lambda e: free_energy.estimate(TABLE, [20, 20], None, False, np.ones((1, 40))), "decorrelate=False says"),
-        (lambda e: free_energy.independent_samples(np.zeros(9), np.zeros((1, 8))), "slow has the shape"),
         (lambda e: free_energy.potential_of_mean_force([], np.zeros((0, 0)), np.arange(3.0), 300), "two or more"),
         (
             lambda e: free_energy.potential_of_mean_force([np.zeros(0)] * 2, np.zeros((2, 0)), np.arange(3.0), 300),
