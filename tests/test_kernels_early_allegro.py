@@ -27,8 +27,8 @@ FIRST, SECOND = "early-allegro.pth", "early03-allegro.pth"
 SINGLE = 2e-5
 #: What CP2K publishes for its film of water on graphene, in the model's unit, and the edges of the box, Å.
 PUBLISHED, FILM = -2073.192819118499756, np.diag([12.8160, 12.3322, 55.0])
-#: Energies of atoms without neighbours, eV: shifts of the types times the global factor.
-SHIFTS = np.array([-1.0, -2.0, -3.0]) * 1.7
+#: Energies of atoms without neighbours, eV: shifts of the types, which the global factor leaves as they are.
+SHIFTS = np.array([-1.0, -2.0, -3.0])
 
 
 def read_file(name):
