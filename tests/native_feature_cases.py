@@ -19,7 +19,7 @@ from nequip_models import structure
 from openmm_nequip.evaluate.placement import Placement
 from openmm_nequip.forces import make_force
 from openmm_nequip.forces.native import gpu_description
-from openmm_nequip.forces.native.first_use import compare_kernels
+from openmm_nequip.forces.native.gpu_first_use import compare_kernels
 from openmm_nequip.forces.native.gpu_place import GpuPlace
 from openmm_nequip.forces.native.plugin import load_plugin
 from openmm_nequip.forces.spec import SumSpec

@@ -51,7 +51,7 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
     if requested == "PythonForce":
         return requested
     if requested == "auto" and platforms_with_gpu():
-        reason = _named_device(spec) or native_obstacle(spec) or first_use_obstacle(spec)
+        reason = _native_doubt(spec)
         if not reason:
             return "Native"
         logger.warning("no native force for %s on this machine's GPU: %s", spec.origin, reason)
@@ -79,10 +79,12 @@ def choose_backend(requested: str, spec: PotentialSpec | SumSpec, plugin: Plugin
     return requested
 
 
-def _named_device(spec: PotentialSpec | SumSpec) -> str:
-    """Why a device of torch's may be another than the Context's; empty where none is named."""
+def _native_doubt(spec: PotentialSpec | SumSpec) -> str:
+    """Why a native force is not taken by itself on this machine's GPU; empty if it is."""
     named = next((part.execution.device for part in spec.parts if part.execution.device is not None), None)
-    return "" if named is None else f"it runs on the device of its Context, and device={named!r} was given"
+    if named is not None:  # torch's device may be another than the Context's
+        return f"it runs on the device of its Context, and device={named!r} was given"
+    return native_obstacle(spec) or first_use_obstacle(spec)
 
 
 def _torch_force_obstacle(spec: PotentialSpec | SumSpec) -> str:

@@ -15,9 +15,9 @@ from ...choices import FORCE_NAME
 from ...errors import KernelsError
 from ..computation import Computation
 from ..spec import PotentialSpec, SumSpec
-from .first_use import check_first_use
 from .gpu_description import describe_potential, gpu_obstacle
 from .gpu_devices import fastest_platform
+from .gpu_first_use import check_first_use
 from .gpu_place import GpuPlace
 from .plugin import load_plugin
 

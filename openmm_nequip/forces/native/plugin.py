@@ -21,8 +21,8 @@ from ...upstream.openmm_addresses import address_of
 from ..computation import explain
 from ..live import LIVE
 from ..saved import load_computation
-from .first_use import check_first_use
 from .gpu_description import Description, describe_potential
+from .gpu_first_use import check_first_use
 from .gpu_place import GpuPlace
 from .plugin_build import GPU_PLATFORMS, build_force, build_obstacle, build_platform, platform_library
 from .plugin_probe import probe_libraries
@@ -56,7 +56,7 @@ class Plugin:
         Those of platforms, by OpenMM's name.
     check : callable
         Called with this object, the descriptions of a force and the place of its Context, before its kernels are used
-        there; see :func:`.first_use.check_first_use`.
+        there; see :func:`.gpu_first_use.check_first_use`.
     """
 
     def __init__(
