@@ -14,6 +14,9 @@ from .run_table import RunTable
 #: A worker that dies takes its run down; the run is blamed only after so many.
 _ALLOWED_FAILURES = 10
 _CONNECT_S = "15s"
+#: For processes that are started here, and have no other machine to blame: Dask's own limits of half a minute pass on a
+#: busy machine before a process of Python has read its modules.
+_START_S = "600s"
 _LOOPBACK = "tcp://127.0.0.1:0"
 
 
@@ -45,7 +48,9 @@ def client_of(table: RunTable, gpus: int) -> Iterator[Any]:
     import dask
     from distributed import Client
 
-    with dask.config.set({
+    here = table.scheduler == "local"
+    patience = {f"distributed.comm.timeouts.{name}": _START_S for name in ("connect", "tcp")} if here else {}
+    with dask.config.set(patience | {
         "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
         "distributed.worker.daemon": False,
         "logging.distributed": "error",
@@ -58,7 +63,7 @@ def client_of(table: RunTable, gpus: int) -> Iterator[Any]:
             with client:
                 yield client
             return
-        with _cluster(table, gpus) as cluster, Client(cluster, timeout=_CONNECT_S) as client:
+        with _cluster(table, gpus) as cluster, Client(cluster, timeout=_START_S if here else _CONNECT_S) as client:
             yield client
 
 

@@ -25,7 +25,7 @@ class RankedDeviation:
         self.atoms = np.arange(n_atoms)
 
     def compute(self, positions: np.ndarray, box: np.ndarray | None = None) -> Deviation:
-        """Ask.
+        """Ask, as :meth:`openmm_nequip.deviation.DeviationCalculator.compute` does.
 
         Parameters
         ----------

@@ -11,7 +11,7 @@ import numpy as np
 import openmm
 import openmm.unit as unit
 
-from ....committee_bias import parse_bias
+from ....committee_bias import CommitteeBias, parse_bias
 from ....errors import EngineError
 from ....models import ModelInfo, ModelSource, locate, read_info
 from ....models.committee_path import check_biased
@@ -91,12 +91,7 @@ def ranked_system(
     ModelFileError, AtomTypeError, EngineError, ValueError
         If the model cannot be used, or does not know the structure.
     """
-    source = locate(config.declared_model, config.trusted)
-    for file in source.files:
-        check_divisible(file)
-    bias = parse_bias(config.committee_bias)
-    if bias is not None:
-        check_biased(source)
+    source, bias = _what_is_run(config)
     info = read_info(source)
     if info.cutoff is None or info.inputs:
         lacks = "has no cutoff" if info.cutoff is None else "takes inputs beside the structure"
@@ -130,12 +125,22 @@ def ranked_system(
     threads = config.threads or max(1, (os.cpu_count() or 1) // config.ranks)
     folder = Path(config.output or ".")
     stated = config.length_unit, config.energy_unit
-    pairs = PairFiles(source, stated, names) if config.pair_style == AUTO and not source.members else None
+    pairs = None if config.pair_style != AUTO or source.members else PairFiles(source, stated, names)
+    model = RankModel(_members(source, info), rules, threads, pairs, source.drive, bias and bias.per(units.energy))
+    return system, RankProcesses(config.ranks, model, members, folder, config.rank_timeout)
+
+
+def _what_is_run(config: RunConfig) -> tuple[ModelSource, CommitteeBias | None]:
+    """The model or committee, which ranks can share, and its bias."""
+    source = locate(config.declared_model, config.trusted)
+    for file in source.files:
+        check_divisible(file)
     if source.members:
         logger.info("a pair style of LAMMPS evaluates one file: the committee is evaluated by nequip's modules")
-    inside = None if bias is None else bias.per(units.energy)
-    model = RankModel(_members(source, info), rules, threads, pairs, source.drive, inside)
-    return system, RankProcesses(config.ranks, model, members, folder, config.rank_timeout)
+    bias = parse_bias(config.committee_bias)
+    if bias is not None:
+        check_biased(source)
+    return source, bias
 
 
 def _members(source: ModelSource, info: ModelInfo) -> list[RankMember]:
