@@ -225,7 +225,7 @@ class Evaluator:
         energy = float(out.energy) * self.units.energy
         forces *= self.units.force
         if not math.isfinite(energy + forces.sum()):
-            raise _not_finite("the model's energy or forces", forces)
+            raise not_finite("the model's energy or forces", forces)
         return energy, forces
 
     def _explained(self, error: NonFiniteError, positions: np.ndarray, box: np.ndarray | None) -> NonFiniteError:
@@ -255,7 +255,7 @@ class Evaluator:
         positions = np.divide(positions, self.units.length, dtype=np.float64)
         # The sum of squares is finite exactly if every coordinate is (up to 1e154).
         if not math.isfinite(np.vdot(positions, positions)):
-            raise _not_finite("positions", positions)
+            raise not_finite("positions", positions)
         cell = self._open_cell if box is None else np.divide(box, self.units.length, dtype=np.float64)
         particles = torch.from_numpy(positions)
         cell_tensor = torch.from_numpy(cell)
@@ -387,6 +387,14 @@ def _no_edges(positions: np.ndarray, cell: np.ndarray) -> Edges:
     return Edges(np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3)))
 
 
-def _not_finite(what: str, values: np.ndarray) -> NonFiniteError:
-    """The error that names the atoms of which a row of positions or forces (n_atoms, 3) is not finite."""
+def not_finite(what: str, values: np.ndarray) -> NonFiniteError:
+    """The error that names atoms at fault.
+
+    Parameters
+    ----------
+    what : str
+        What the values are.
+    values : numpy.ndarray, (n_atoms, 3)
+        Some of them not finite.
+    """
     return NonFiniteError(what, np.flatnonzero(~np.isfinite(values).all(axis=1)), len(values))

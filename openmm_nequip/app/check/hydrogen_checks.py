@@ -61,33 +61,48 @@ def check_hydrogens(subject: CheckedSystem, bonds: BondVectors, names: list[str]
 
 def _of_atom(atom: int, symbols: list[str], bonds: BondVectors) -> Iterator[tuple[str, str]]:
     """What is wrong with the neighbours of an atom, with its level."""
-    symbol, near = symbols[atom], bonds.near[atom]
-    count = len(near)
+    symbol, count = symbols[atom], len(bonds.near[atom])
     if symbol in _MOST and count > _MOST[symbol]:
         yield STOP, f"has {count} neighbours"
-    elif symbol == "C" and count == 3 and sum(bonds.angles(atom)) < _PLANE:
-        yield STOP, "has three neighbours that are not in a plane with it: a fourth is missing"
-    elif symbol == "C" and count == 2 and bonds.angles(atom)[0] < _LINE:
-        yield STOP, "has two neighbours that are not in a line with it: others are missing"
-    elif symbol == "C" and count == 1 and all(symbols[n] not in ("C", "N", "O") for n in near):
-        yield STOP, "has one neighbour: others are missing"
+    elif symbol == "C":
+        yield from _of_carbon(atom, symbols, bonds)
     elif symbol == "N" and count in (1, 2):
-        limit = _N_DOUBLE_NM if count == 2 else _N_TRIPLE_NM
-        heavy = [n for n in near if symbols[n] in ("C", "N")]
-        # In a ring two neighbours are enough (pyridine, histidine), and so they are where a hydrogen is one of them
-        # and the other bond is a double one.
-        if heavy and all(bonds.length(atom, n) > limit and not bonds.in_ring(atom, n) for n in heavy):
-            imine = count == 1 and all(bonds.length(atom, n) < _N_DOUBLE_NM for n in heavy)
-            what = "another is missing, or it is an anion"
-            yield LOOK if imine else STOP, f"has {_neighbours(count)} and no double bond: {what}"
+        yield from _of_nitrogen(atom, symbols, bonds)
     elif symbol == "O" and count == 1:
-        (other,) = near
-        if symbols[other] == "H":
-            yield LOOK, "has one hydrogen alone: one is missing, or it is a hydroxide ion"
-        elif symbols[other] == "C" and bonds.length(atom, other) > _O_DOUBLE_NM:
-            yield LOOK, "has one neighbour at the distance of an alcohol: its hydrogen is missing, or it is an anion"
+        yield from _of_oxygen(atom, symbols, bonds)
     elif symbol in ("H", "Si", "Ge") and count < (1 if symbol == "H" else 4):
         yield LOOK, f"has {_neighbours(count)}: others are missing, or a box was not given"
+
+
+def _of_carbon(atom: int, symbols: list[str], bonds: BondVectors) -> Iterator[tuple[str, str]]:
+    """Carbons whose geometry has room for another neighbour."""
+    near = bonds.near[atom]
+    if len(near) == 3 and sum(bonds.angles(atom)) < _PLANE:
+        yield STOP, "has three neighbours that are not in a plane with it: a fourth is missing"
+    elif len(near) == 2 and bonds.angles(atom)[0] < _LINE:
+        yield STOP, "has two neighbours that are not in a line with it: others are missing"
+    elif len(near) == 1 and all(symbols[n] not in ("C", "N", "O") for n in near):
+        yield STOP, "has one neighbour: others are missing"
+
+
+def _of_nitrogen(atom: int, symbols: list[str], bonds: BondVectors) -> Iterator[tuple[str, str]]:
+    """Nitrogens with one or two neighbours and no multiple bond; in a ring two are enough (pyridine, histidine)."""
+    count = len(bonds.near[atom])
+    limit = _N_DOUBLE_NM if count == 2 else _N_TRIPLE_NM
+    heavy = [n for n in bonds.near[atom] if symbols[n] in ("C", "N")]
+    if heavy and all(bonds.length(atom, n) > limit and not bonds.in_ring(atom, n) for n in heavy):
+        imine = count == 1 and all(bonds.length(atom, n) < _N_DOUBLE_NM for n in heavy)
+        what = "another is missing, or it is an anion"
+        yield LOOK if imine else STOP, f"has {_neighbours(count)} and no double bond: {what}"
+
+
+def _of_oxygen(atom: int, symbols: list[str], bonds: BondVectors) -> Iterator[tuple[str, str]]:
+    """Oxygens with one neighbour, which is a hydrogen or at the distance of an alcohol."""
+    (other,) = bonds.near[atom]
+    if symbols[other] == "H":
+        yield LOOK, "has one hydrogen alone: one is missing, or it is a hydroxide ion"
+    elif symbols[other] == "C" and bonds.length(atom, other) > _O_DOUBLE_NM:
+        yield LOOK, "has one neighbour at the distance of an alcohol: its hydrogen is missing, or it is an anion"
 
 
 def _neighbours(count: int) -> str:

@@ -148,9 +148,10 @@ def _members(source: ModelSource, info: ModelInfo) -> list[RankMember]:
     found = []
     for file in source.files:
         own = read_info(file)
-        if own.cutoff is None:
+        if own.cutoff is None or info.cutoff is None:
             raise EngineError(f"{file.path} has no cutoff, and ranks cannot share it; choose --engine openmm")
-        tables = [each.per_edge_type_cutoff or ((each.cutoff,) * len(info.type_names),) * len(info.type_names)
-                  for each in (own, info)]  # fmt: skip
+        count = len(info.type_names)
+        tables = [table or ((cutoff,) * count,) * count for table, cutoff in (
+            (own.per_edge_type_cutoff, own.cutoff), (info.per_edge_type_cutoff, info.cutoff))]  # fmt: skip
         found.append(RankMember(file.path, file.sha256, own.cutoff, None if tables[0] == tables[1] else tables[0]))
     return found

@@ -2,13 +2,13 @@
 //
 // The formulas are those of edgewise_step.hpp and mixing_step.hpp. A tile has `rows` edges at most, and TILE_ATOMS atoms.
 //
-// Memory: `row` of an edge is ROW_WIDTH numbers behind one another: what follows of its length and types, and the inputs z of
-// its networks, each part padded to whole vectors; `row_slope` is its derivative with respect to the argument of the two-body
-// functions. Harmonics lie component by component, `rows` numbers each.
+// Memory: `row` of an edge is ROW_WIDTH numbers behind one another: what follows of its length and types, and the inputs z
+// of its networks, each part padded to whole vectors; `row_slope` is its derivative with respect to the argument of the
+// two-body functions. Harmonics lie component by component, `rows` numbers each.
 //
 // | symbol                | meaning                                                                                        |
-// | `harmonic`            | Y of every edge; `harmonic_gradient` dE/dY from order 1 on, vectors whose lanes are still to be summed |
-// | `along`               | dE/d(argument of the two-body functions) of every edge, a vector whose lanes are still to be summed |
+// | `harmonic`            | Y of every edge; `harmonic_gradient` dE/dY from order 1 on, vectors of lanes still to be summed |
+// | `along`               | dE/d(argument of the two-body functions) of every edge, a vector of lanes still to be summed   |
 // | `value[k][d]`, `slope[k][d]` | what activation d of network k gives for every edge, and its derivative                  |
 // | `first`, `second`     | two buffers of rows, WIDEST numbers each                                                       |
 // | `owner`               | the atom of every edge                                                                         |
