@@ -150,7 +150,20 @@ class CheckedSystem:
         return None if self.hybrid else self.box
 
     def rattled(self, size_nm: float, seed: int = 1) -> np.ndarray:
-        """The structure with every particle that has a mass moved at random, (n_particles, 3) in nm."""
+        """The structure with every particle that has a mass moved at random.
+
+        Parameters
+        ----------
+        size_nm : float
+            Standard deviation of a coordinate, nm.
+        seed : int
+            Of the random numbers.
+
+        Returns
+        -------
+        numpy.ndarray, (n_particles, 3) float64
+            nm.
+        """
         moves = np.random.default_rng(seed).normal(0.0, size_nm, self.positions.shape)
         return self.positions + moves * (self.masses > 0)[:, None]
 
