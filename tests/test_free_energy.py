@@ -193,9 +193,9 @@ def test_the_stated_error_is_the_scatter():
 def two_wells(seed, count=3000, hop=0.01, height=3.0):
     """Two states that hop seldom between two wells, a fast vibration in each, and a third that nobody samples.
 
-    The stiffness of the vibration tells the first two apart, and no energy between them knows the well. The third, which
-    lies `height` RT higher in one of the wells, is the second but for that. Reduced potentials (3, 2 count), the well of
-    each frame (2 count,), and the exact free energy of the third less the first in RT.
+    The stiffness of the vibration tells the first two apart, and no energy between them knows the well. The third is
+    the second but lies `height` RT higher in one of the wells. Reduced potentials (3, 2 count), the well of each frame
+    (2 count,), and the exact free energy of the third less the first in RT.
     """
     random = np.random.default_rng(seed)
     wells = np.concatenate([np.cumsum(random.random(count) < hop) + random.integers(2) for _ in range(2)]) % 2
@@ -206,7 +206,7 @@ def two_wells(seed, count=3000, hop=0.01, height=3.0):
 
 def test_what_hops_seldom_is_in_the_error_once_it_is_given():
     """Stated errors cover the exact answer as often as they say; without the slow coordinate hardly ever."""
-    off = {"slow": [], "fast": []}
+    off, stated = {"slow": [], "fast": []}, []
     for seed in range(30):
         reduced, wells, exact = two_wells(seed)
         for name, slow in (("slow", wells[None]), ("fast", None)):
@@ -214,8 +214,11 @@ def test_what_hops_seldom_is_in_the_error_once_it_is_given():
             value, error = found.between(0, 2)
             off[name].append((value - exact) / error)
             if name == "slow":
+                stated.append((value - exact, error))
                 assert found.independent.max() < 150, "about one for every hundred frames"
-    assert np.std(off["slow"]) == pytest.approx(1.0, abs=0.35)
+    scatter, errors = np.array(stated).T
+    # Each error is known to a quarter at best, so the mean square is compared, not each.
+    assert np.std(scatter) == pytest.approx(np.sqrt((errors**2).mean()), rel=0.35)
     assert (np.abs(off["slow"]) < 2.0).mean() > 0.85
     assert (np.abs(off["fast"]) < 2.0).mean() < 0.5
 
@@ -323,7 +326,7 @@ TABLE = np.zeros((2, 40)) + np.arange(40) * 1e-3
         (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.zeros(40)), "slow has the shape"),
         (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.zeros((0, 40))), "slow has the shape"),
         (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.zeros((1, 39))), "a value for each frame"),
-        (lambda e: free_energy.estimate(TABLE, [20, 20], slow=np.full((1, 40), np.nan)), "nan in the slow coordinate 0"),
+        (lambda e: free_energy.estimate(TABLE, [20, 20], slow=TABLE[:1] * np.nan), "nan in the slow coordinate 0"),
         (lambda e: free_energy.estimate(TABLE, [20, 20], None, False, np.ones((1, 40))), "decorrelate=False says"),
         (lambda e: free_energy.potential_of_mean_force([], np.zeros((0, 0)), np.arange(3.0), 300), "two or more"),
         (
