@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import ase.build
 import ase.io
@@ -18,7 +19,10 @@ from toy import write_toy
 
 import openmm_nequip
 from openmm_nequip import progress
+from openmm_nequip.app.accuracy.error_figures import FrameErrors, compare_all
+from openmm_nequip.app.accuracy.labelled_frames import LabelledFrame
 from openmm_nequip.app.cli import main
+from openmm_nequip.app.single_point import SinglePoint
 from openmm_nequip.models.fused import fused_model
 from openmm_nequip.units import KJ_PER_MOL_PER_EV
 
@@ -117,6 +121,22 @@ def test_errors_are_counted_by_hand(capsys, tmp_path, toy):
     assert "3 frames, 2 to 108 atoms, 1 of them periodic; units of the model angstrom, eV" in text
     compared = answer(capsys, "energy", toy, tmp_path / "data.extxyz", "--frames", "1:")
     assert [row["energy_error_mev_per_atom"] for row in compared["frames"]] == pytest.approx([2, -2], **close)
+
+
+def test_deviation_and_error_are_ranked_by_the_largest_the_mean_and_by_atom():
+    """Spearman's correlation by hand: 1 - 6 Σ d² / n(n² - 1)."""
+    frames = []
+    for index, (spread, error) in enumerate([((1, 1), 1.0), ((3, 0.2), 1.5), ((2, 2), 2.0), ((2.5, 2.5), 2.5)]):
+        structure = SimpleNamespace(symbols=["H", "H"], box_nm=None)
+        labelled = LabelledFrame(index, structure, None, np.zeros((2, 3)), None, {})
+        forces = np.array([[0.0, error, 0.0], [0.0, 0.0, -error]])
+        point = SinglePoint(0.0, forces, None, None, 1.0, np.array(spread, dtype=float))
+        frames.append(FrameErrors(labelled, point))
+    found = compare_all(frames, "config_type", 1)
+    assert found["deviation_rank_correlation"] == pytest.approx(1 - 6 * (0 + 4 + 1 + 1) / 60)
+    assert found["deviation_rank_correlation_of_means"] == pytest.approx(1.0)
+    assert 0.3 < found["deviation_rank_correlation_of_atoms"] < 0.6
+    assert compare_all(frames[:2], "config_type", 1)["deviation_rank_correlation_of_means"] is None
 
 
 def test_units_keys_and_virials(capsys, tmp_path, toy):

@@ -11,7 +11,8 @@ give the same answer.
 # cycle is another force field, amber03, from which a second such System leads to the same model.
 #
 # Turning φ and ψ takes longer than anything here, and what was not sampled is in no error bar. So all states share a
-# weak bias that holds both near the minimum C7eq; the next page is about the rest of the circle.
+# weak bias that holds both near the minimum C7eq; the next page is about the rest of the circle. The guide to free
+# energies tells how the free molecule is done: there ``benchmarks/two_routes.py`` takes the barriers away instead.
 from importlib.resources import files
 
 import matplotlib.pyplot as plt

@@ -17,8 +17,9 @@ from .shared_samples import SOLVERS, check_overlap, solving
 FEWEST_SAMPLES = 50
 #: Frames of a state below which nothing can be said about it.
 FEWEST_FRAMES = 10
-#: Correlation times that a part of a run is to last, and how many parts there are at least and at most, where errors come
-#: from leaving out one after the other. Parts of three times lose some 8 % of an error that has one correlation time.
+#: Where errors come from leaving out one part of each run after the other: independent samples that a part is to be
+#: worth, and how many parts there are at least and at most. Of an error with one correlation time parts of three
+#: samples, which are six such times, lose some 8 %.
 _PART, _FEWEST_PARTS, _MOST_PARTS = 3.0, 5, 20
 _CURE = "add states between them, or run longer"
 
@@ -37,7 +38,7 @@ class FreeEnergies:
         Share of the samples of the state of the row that could as well be of that of the column.
     frames, independent : numpy.ndarray, (n_states,) int64
         Samples given, and those that were used: from equilibration on, one for each correlation time. With slow
-        coordinates all are used, and this is how many correlation times of the slowest they last.
+        coordinates all are used, and this is what they are worth, told by the slowest.
     effective : numpy.ndarray, (n_states,) float64
         How many samples of its own each state's average is worth, all others counted in.
     names : tuple of str
@@ -145,9 +146,9 @@ def estimate(
         potentials of a state and the next, as the field does. False for samples that are independent.
     slow : numpy.ndarray, (n_slow, n_frames) float64, optional
         Coordinates of the frames that change more seldom than these differences and matter for the answer, such as the
-        cosine and sine of a torsion. All frames are then used, so leave out yourself what is not equilibrated, and errors
-        are a jackknife's: 5 to 20 parts of each run are left out one after the other, each three correlation times of
-        the slowest coordinate long where the run allows it. What never changed its place is in no error.
+        cosine and sine of a torsion. All frames are then used, so leave out yourself what is not equilibrated, and
+        errors are a jackknife's: 5 to 20 parts of each run are left out one after the other, each worth three
+        independent samples of the slowest coordinate where the run allows it. What never changed is in no error.
 
     Returns
     -------
@@ -164,7 +165,7 @@ def estimate(
     References
     ----------
     MBAR: M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008). BAR: C. H. Bennett, J. Comput. Phys. 22,
-    245 (1976). Equilibration: J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016). All by pymbar. Jackknife over parts of
+    245 (1976). Equilibration: J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016). All by pymbar. Jackknife of
     correlated series: H. R. Künsch, Ann. Stat. 17, 1217 (1989).
     """
     table, frames, labels = _checked(reduced, counts, names)
@@ -213,9 +214,7 @@ def _solved(table: np.ndarray, used: np.ndarray, sampled: np.ndarray) -> _Soluti
     return _Solution(mbar, differences, found["dDelta_f"], *_neighbours(pymbar, table, used, sampled))
 
 
-def _by_parts(
-    table: np.ndarray, used: np.ndarray, sampled: np.ndarray, parts: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _by_parts(table: np.ndarray, used: np.ndarray, sampled: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
     """Errors of differences (n_states, n_states) and of BAR (n_sampled - 1,): a jackknife over parts of each run."""
     parts = min(max(parts, _FEWEST_PARTS), _MOST_PARTS)
     part_of = np.concatenate([np.arange(count) * parts // max(count, 1) for count in used])
@@ -267,7 +266,7 @@ def _checked_slow(slow: np.ndarray, count: int, decorrelate: bool) -> np.ndarray
 
 
 def _own_differences(table: np.ndarray, frames: np.ndarray, sampled: np.ndarray) -> Iterator[tuple[int, slice, Any]]:
-    """Of each sampled state its number, its frames, and their difference (n,) to the next, in a (n_states, n_frames)."""
+    """Of each sampled state its number, its frames, and their difference (n,) to the next."""
     ends = np.cumsum(frames)
     for place, state in enumerate(sampled):
         own = slice(ends[state] - frames[state], ends[state])
@@ -276,7 +275,7 @@ def _own_differences(table: np.ndarray, frames: np.ndarray, sampled: np.ndarray)
 
 
 def _lasting(table: np.ndarray, frames: np.ndarray, sampled: np.ndarray, slow: np.ndarray) -> np.ndarray:
-    """Correlation times (n_states,) that the frames of each state last, of the slowest coordinate (n_slow, n_frames)."""
+    """What the frames of each state are worth in independent samples (n_states,), told by the slowest coordinate."""
     found = np.zeros(len(frames), dtype=np.int64)
     for state, own, difference in _own_differences(table, frames, sampled):
         found[state] = frames[state] / slowest_inefficiency(np.vstack([difference, slow[:, own]]))
