@@ -26,9 +26,9 @@ from openmm_nequip.inputs import start_run
 
 HERE = Path(__file__).resolve().parent
 #: Frames and epochs of the two forms; `every`: of the held-out set; `number`: labels of a round.
-SHORT = {"members": 2, "first": 64, "val": 8, "old_test": 60, "every": 3, "epochs": 125, "tuning": 100, "starts": 6,
+SHORT = {"members": 2, "first": 64, "val": 8, "old_test": 60, "every": 3, "epochs": 125, "tuning": 200, "starts": 6,
          "steps": 200, "interval": 10, "number": 20, "kernels": "none"}  # fmt: skip
-FULL = {"members": 3, "first": 200, "val": 20, "old_test": 60, "every": 1, "epochs": 200, "tuning": 150, "starts": 8,
+FULL = {"members": 3, "first": 200, "val": 20, "old_test": 60, "every": 1, "epochs": 200, "tuning": 300, "starts": 8,
         "steps": 10000, "interval": 50, "number": 60, "kernels": "auto"}  # fmt: skip
 ROUNDS = 2
 TEMPERATURE = 300.0  # K
