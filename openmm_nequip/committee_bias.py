@@ -24,11 +24,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .units import KJ_PER_MOL_PER_EV
+
+if TYPE_CHECKING:  # commands read settings without numpy
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class CommitteeBias:
         """
         excess = energies - energies[0]
         excess = excess - excess.mean()
-        spread = float(np.sqrt(np.square(excess).mean()))
+        spread = math.sqrt(float((excess * excess).mean()))
         if not spread > self.above:  # nor where an energy is not finite, which others complain about
             return None
         beyond = spread - self.above
@@ -124,6 +125,7 @@ def _number(value: Any, wanted: Any, plain: float) -> float:
     try:
         if unit.is_quantity(value):
             return float(value.value_in_unit(wanted))
-        return float("nan") if isinstance(value, (bool, np.bool_, str, bytes)) else float(value) * plain
+        no_number = isinstance(value, (bool, str, bytes)) or str(getattr(value, "dtype", "")) == "bool"
+        return float("nan") if no_number else float(value) * plain
     except (TypeError, ValueError):
         return float("nan")

@@ -289,6 +289,14 @@ def test_molecules_without_a_box_and_in_too_large_a_one(cp2k):
     assert quick(water[1], water[0], box=(98.528,) * 3).of("density").level == "look"
 
 
+def test_another_density_than_that_of_the_training_data(tmp_path):
+    verdict = quick().of("neighbours")
+    assert verdict.level == "ok" and "14 in the model's training data" in verdict.text
+    apart = ase.build.molecule("H2O")
+    verdict = quick(written(tmp_path, apart)).of("neighbours")
+    assert verdict.level == "look" and "another density or phase" in verdict.text
+
+
 @pytest.mark.slow
 def test_water_of_cp2k_is_ok(cp2k):
     report = openmm_nequip.check(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase.build import bulk
 from openmmml import MLPotential
+from toy import make_topology
 
 import openmm_nequip
 from openmm_nequip.app.cli import main
@@ -95,6 +96,33 @@ def test_atoms_at_rest_are_not_compared():
     system = openmm_nequip.potential_from(argon, given, units=("angstrom", "eV")).createSystem(crystal.topology)
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), REFERENCE)
     context.setPositions(crystal.positions)
+    assert context.getState(energy=True).getPotentialEnergy()._value < 0
+
+
+class Argon(torch.nn.Module):
+    """Pairs by the nearest image, smooth to zero at 5 Å."""
+
+    def forward(self, positions: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
+        """Energy () of positions (n, 3) in a box (3, 3)."""
+        pairs = torch.triu_indices(positions.shape[0], positions.shape[0], 1)
+        vectors = positions[pairs[1]] - positions[pairs[0]]
+        vectors = vectors - torch.round(vectors @ torch.linalg.inv(box)) @ box
+        x = 3.82 / torch.linalg.norm(vectors, dim=1)
+        end = (1 - (3.82 / 5.0 / x) ** 2) ** 2 * (x > 3.82 / 5.0).to(x.dtype)
+        return (0.01545 * (x**10.0 - 10.0 / 6.0 * x**6) * end).sum()
+
+
+def test_neighbours_that_come_in_are_no_wrong_derivative(tmp_path):
+    """At rest, with neighbours just beyond a cutoff: a long step sees these, and a short one tells the derivative."""
+    crystal = bulk("Ar", "fcc", 5.3, cubic=True) * (2, 2, 2)
+    topology = make_topology(crystal.get_chemical_symbols(), crystal.cell.array / 10)
+    path = str(tmp_path / "argon.pt")
+    torch.jit.script(Argon()).save(path)
+    potential = MLPotential(
+        "nequip", modelPath=path, moduleInputs=["atom-positions", "box"], lengthUnit="angstrom", energyUnit="eV"
+    )
+    context = openmm.Context(potential.createSystem(topology), openmm.VerletIntegrator(0.001), REFERENCE)
+    context.setPositions(crystal.positions / 10)
     assert context.getState(energy=True).getPotentialEnergy()._value < 0
 
 

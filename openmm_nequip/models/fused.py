@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..cache import find, keep, key_of, shelf
-from ..errors import KernelsError, NotFusableError
+from ..errors import KernelsError, ModelFileError, NotFusableError, UpstreamError
 from ..graph.graph import CANDIDATE_EDGES, EdgeNeeds, Edges, Graph, Outputs
 from ..kernels.backend import Backend, Code, CodeTarget, StepperSetup
 from ..kernels.cpu import CPU
@@ -21,12 +21,13 @@ from ..kernels.cpu.build import refusal
 from ..kernels.cpu.library import EDGES_PER_THREAD
 from ..kernels.fuse import Fused, backend_for, fuse, fuse_program, generator
 from ..kernels.gpu import gpu_target
+from ..kernels.read.mean_neighbors import mean_neighbors
 from ..upstream.nequip_state import default_dtype, preserved_global_state
 from .base import Model, ModelInfo, StepFunction, StepRequest
 from .carried_program import read_program
 from .compiling.aot import package_version
 from .eager import ALL_OUTPUTS, load_module
-from .format import AOTINDUCTOR, PACKAGE, TORCHSCRIPT
+from .format import AOTINDUCTOR, CHECKPOINT, PACKAGE, TORCHSCRIPT
 from .formats import can_fuse
 from .formats.aotinductor import read_metadata
 from .formats.torchscript import load_to_fuse
@@ -345,3 +346,27 @@ def _module_and_facts(source: ModelSource, inputs: InputValues) -> tuple[Any, di
         return load_to_fuse(source)
     module: Any = load_module(source, inputs)
     return module, {key: str(value) for key, value in module.metadata.items()}
+
+
+def training_neighbors(source: ModelSource, inputs: InputValues = ()) -> float | None:
+    """Mean number of neighbours within the cutoff in the data that a model was trained on.
+
+    Parameters
+    ----------
+    source : ModelSource
+        A checkpoint or package, whose code is run, or a TorchScript file.
+    inputs
+        What the model takes beside the structure.
+
+    Returns
+    -------
+    float or None
+        None where the file does not state it.
+    """
+    if source.kind not in (CHECKPOINT, PACKAGE, TORCHSCRIPT):
+        return None
+    try:
+        with preserved_global_state():
+            return mean_neighbors(_module_and_facts(source, inputs)[0])
+    except (NotFusableError, ModelFileError, UpstreamError):
+        return None

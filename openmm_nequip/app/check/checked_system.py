@@ -11,6 +11,7 @@ from ...evaluate.evaluator import Evaluator
 from ...evaluate.placement import Placement
 from ...hybrid.selection_text import select_text
 from ...models import locate
+from ...models.fused import training_neighbors
 from ...models.opening import open_model
 from ...models.units_in_force import units_of
 from ...options import Options
@@ -71,6 +72,12 @@ class CheckedSystem:
         """The model's cutoff in nm."""
         cutoff = self.model.info.cutoff
         return None if cutoff is None else cutoff * self.units.length
+
+    @property
+    def training_neighbors(self) -> float | None:
+        """Mean number of neighbours in the model's training data, where its file states it."""
+        source = locate(self.config.declared_model, self.config.trusted)
+        return training_neighbors(source, self.inputs)
 
     @property
     def symbols(self) -> list[str]:

@@ -35,6 +35,8 @@ _STEP_NM = 5e-4
 FORCE_LOOK, FORCE_STOP = 5.0, 30.0
 #: Binding energy per atom, eV: noble gases have next to none, tungsten 8.9.
 BINDING = (0.02, 12.0)
+#: Neighbours of an atom against those in the training data: a gas or a crystal for a model of a liquid.
+OTHER_DENSITY = 3.0
 #: Exchanging two types makes forces so many times smaller where they were the wrong way round.
 SWAP = 3.0
 _SWAP_FORCE = 1.0
@@ -270,9 +272,15 @@ def check_neighbours(subject: CheckedSystem) -> Iterator[CheckVerdict]:
     counts = np.bincount(np.asarray(first, dtype=np.int64), minlength=len(points))
     alone = np.flatnonzero(counts == 0)
     text = f"{counts.mean():.0f} neighbours an atom within {10 * cutoff:.2f} Å ({counts.min()} to {counts.max()})"
+    trained = subject.training_neighbors
+    strange = trained is not None and not 1 / OTHER_DENSITY < counts.mean() / trained < OTHER_DENSITY
+    if trained is not None:
+        text += f"; {trained:.0f} in the model's training data"
+    if strange:
+        text += ": another density or phase than it knows"
     if len(alone):
         text += (
             f"; {len(alone)} atoms have none, the first is atom {int(subject.atoms[alone[0]])}: no force of the model "
             "acts on them, and they will leave"
         )
-    yield CheckVerdict("neighbours", LOOK if len(alone) else OK, text, float(counts.mean()), None)
+    yield CheckVerdict("neighbours", LOOK if len(alone) or strange else OK, text, float(counts.mean()), None)

@@ -125,9 +125,12 @@ class _FirstUse:
             if scale * self._shortest() <= _AT_REST * abs(self.energy):
                 logger.info("%s: no forces on the first structure, none to compare", self.name)
                 return
-            if noise > _COARSE * scale:
+            agrees = abs(slope - stated) <= FORCE_TOLERANCE * scale + noise
+            # A longer step saw more than the derivative, such as neighbours that come in, and this one resolves it.
+            seen = found is not None and noise <= _COARSE * abs(found - stated)
+            if noise > _COARSE * scale and not seen:
                 continue
-            if abs(slope - stated) <= FORCE_TOLERANCE * scale + noise:
+            if agrees:
                 return
             found = slope
         if found is None:
