@@ -198,11 +198,13 @@ def summary(folder: Path, repeats: int) -> dict[str, Any]:
     routes: dict[str, list[tuple[float, float]]] = {"direct": [], "by amber03": []}
     legs: dict[str, list[tuple[float, float]]] = {name: [] for name in ("amber14", "amber03", "between")}
     seen: dict[str, list[Any]] = {name: [] for name in legs}
+    flat: dict[str, list[float]] = {name: [] for name in legs}
     for number in range(repeats):
         for name in legs:
             path = folder / f"{name}{number}.npz"
             found = analyse(path)
             legs[name].append(found.between(-2, -1, TEMPERATURE))
+            flat[name].append(found.between(0, len(found.names) - 3, TEMPERATURE)[0])
             seen[name].append(visits(path) | {"independent": found.independent[found.frames > 0].tolist(),
                                               "effective": found.effective[-2:].round(1).tolist()})  # fmt: skip
         routes["direct"].append(legs["amber14"][-1])
@@ -220,6 +222,8 @@ def summary(folder: Path, repeats: int) -> dict[str, Any]:
     found["difference"] = one["mean"] - two["mean"]
     found["error"] = math.hypot(one["error"], two["error"])
     found["chi"] = found["difference"] / found["error"]
+    closing = np.array(flat["amber14"]) - flat["between"] - flat["amber03"]
+    found["difference_with_bias"] = closing.mean(), closing.std(ddof=1) / math.sqrt(repeats)
     return found
 
 
@@ -253,6 +257,7 @@ def main() -> None:
     for name in ("direct", "by amber03"):
         print(f"{name}: {found[name]['mean']:.2f} ± {found[name]['error']:.2f} kJ/mol")
     print("difference {difference:.2f} ± {error:.2f}, chi {chi:.2f}".format(**found))
+    print("between the ends with their bias {:.2f} ± {:.2f}".format(*found["difference_with_bias"]))
 
 
 if __name__ == "__main__":
