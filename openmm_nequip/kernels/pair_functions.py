@@ -15,7 +15,7 @@ import torch
 from .allegro_program import AllegroProgram, Mlp, Splines
 from .mixing_program import MixingProgram
 from .read.probing import ACTIVATIONS
-from .tables import MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives, deviation, probes
+from .tables import KNOT_STEP, MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives, deviation, finer, probes
 
 #: Tables above this size are not made: the functions are evaluated instead.
 MOST_TABLE_BYTES = 512e6
@@ -24,12 +24,10 @@ MOST_TABLE_BYTES = 512e6
 #: that keep the promise of TOLERANCES (with four they are twice as large in float32, and several times in float64), so
 #: it is for what no cache holds.
 DEGREES = {"float32": ((4, 32e6), (7, MOST_TABLE_BYTES)), "float64": ((7, MOST_TABLE_BYTES),)}
-#: Knots to begin with, and the step in which their number grows.
-_FEWEST, _STEP = 16, 4
+#: Knots to begin with.
+_FEWEST = 16
 #: Pairs that are tabulated together.
 _TOGETHER = 16
-#: How much finer a grid becomes at least when it was too coarse, and at most.
-_GROWTH = (1.05, 4.0)
 #: Largest value at the cutoff, relative to the largest anywhere, that is rounding on a function that ends there.
 _ENDED = 1e-12
 #: Value, slope and curvature of a polynomial cutoff end there; further derivatives need not.
@@ -196,17 +194,6 @@ def _tabulate(functions: PairFunctions, knots: int, degree: int) -> list[Table]:
     ]
 
 
-def _finer(table: Table, promised: tuple[float, float]) -> float:
-    """How much finer the grid of a table that does not keep its promise has to be; 1 for one that does."""
-    if table.value_error <= promised[0] and table.slope_error <= promised[1]:
-        return 1.0
-    # An error falls with the power degree + 1 of the interval, that of a slope with one less.
-    count = table.coefficients.shape[1]
-    value = (table.value_error / promised[0]) ** (1 / count)
-    slope = (table.slope_error / promised[1]) ** (1 / (count - 1))
-    return min(max(value, slope, _GROWTH[0]), _GROWTH[1])
-
-
 def table_bytes(program: AllegroProgram | MixingProgram, knots: int, degree: int) -> float:
     """Size of all tables of a model with so many knots."""
     width = two_body_matrix(program).shape[1]
@@ -236,7 +223,7 @@ def tabulate_pairs(
         If the promise cannot be kept.
     """
     # Splines are smooth between the ends of their supports, which are multiples of 1 / number of functions.
-    step = program.basis.size if isinstance(program.basis, Splines) else _STEP
+    step = program.basis.size if isinstance(program.basis, Splines) else KNOT_STEP
     wanted = list(pairs or [(a, b) for a in range(program.n_types) for b in range(program.n_types)])
     chunks = [PairFunctions(program, wanted[i : i + _TOGETHER]) for i in range(0, len(wanted), _TOGETHER)]
     promised = TOLERANCES[program.dtype]
@@ -265,11 +252,11 @@ def _tables_of_degree(
         if knots > most:
             return None
         found[waiting[0]] = made = _tabulate(chunks[waiting[0]], knots, degree)
-        finer = max(_finer(table, promised) for table in made)
-        if finer == 1.0:
+        growth = max(finer(table, promised) for table in made)
+        if growth == 1.0:
             waiting.pop(0)
         else:
-            knots = max(-(-int(np.ceil(knots * finer)) // step) * step, knots + step)
+            knots = max(-(-int(np.ceil(knots * growth)) // step) * step, knots + step)
     for i, chunk in enumerate(chunks):
         if found[i][0].knots < knots:
             found[i] = _tabulate(chunk, knots, degree)

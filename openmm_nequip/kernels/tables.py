@@ -18,6 +18,10 @@ from .read.probing import ACTIVATIONS
 
 FIRST_KNOTS = 64
 MOST_KNOTS = 8192
+#: Knots are a multiple of it.
+KNOT_STEP = 4
+#: How much finer a grid becomes at least when it was too coarse, and at most.
+_GROWTH = (1.05, 4.0)
 #: Largest error of a table, relative to the largest value (and slope) of its network: rounding noise of float32, and
 #: what a float64 model may lose without anyone being able to tell.
 TOLERANCES = {"float32": (1e-7, 2e-6), "float64": (1e-10, 1e-9)}
@@ -227,6 +231,30 @@ def deviation(
     )
 
 
+def finer(table: Table, promised: tuple[float, float]) -> float:
+    """How much finer the grid of a table has to be to keep its promise.
+
+    Parameters
+    ----------
+    table : Table
+        The table.
+    promised : tuple of float
+        Largest relative error of value and slope.
+
+    Returns
+    -------
+    float
+        Factor for the number of knots; 1 if the promise is kept.
+    """
+    if table.value_error <= promised[0] and table.slope_error <= promised[1]:
+        return 1.0
+    # An error falls with the power degree + 1 of the interval, that of a slope with one less.
+    count = table.coefficients.shape[1]
+    value = (table.value_error / promised[0]) ** (1 / count)
+    slope = (table.slope_error / promised[1]) ** (1 / (count - 1))
+    return min(max(value, slope, _GROWTH[0]), _GROWTH[1])
+
+
 def tabulate(
     program: NequIPProgram, radial: Radial, tolerances: tuple[float, float] | None = None, fewest: int = FIRST_KNOTS
 ) -> Table:
@@ -261,11 +289,13 @@ def tabulate(
         errors = deviation(
             coefficients, points, *(d.numpy() for d in derivatives(network, torch.from_numpy(points), 1))
         )
-        if errors[0] <= promised[0] and errors[1] <= promised[1]:
-            return Table(coefficients, *errors)
-        if 2 * knots > MOST_KNOTS:
+        table = Table(coefficients, *errors)
+        growth = finer(table, promised)
+        if growth == 1:
+            return table
+        if knots >= MOST_KNOTS:
             raise ValueError(
                 f"a table of {knots} knots is still off by {errors[0]:.1e} in value and {errors[1]:.1e} in slope "
                 f"(wanted {promised[0]:.1e} and {promised[1]:.1e}); use tables=False"
             )
-        knots *= 2
+        knots = min(-int(-knots * growth // KNOT_STEP) * KNOT_STEP, MOST_KNOTS)

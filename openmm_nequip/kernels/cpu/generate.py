@@ -19,8 +19,9 @@ from ..program import NequIPProgram, Program
 from ..tables import Table
 from .allegro import ALLEGRO_STEP
 from .allegro.allegro_code import allegro_include
-from .convolution_code import Convolution, backward_code, forward_code
-from .harmonics_code import Couplings, harmonics_code
+from .convolution_code import backward_code, forward_code, room_code
+from .convolution_layout import Convolution
+from .harmonics_code import harmonics_code
 from .layer_code import array_code, first_features, layer_code, readout_code
 from .mixing import MIXING_STEP
 from .mixing.mixing_code import mixing_include
@@ -29,10 +30,14 @@ from .radial_code import COEFFICIENTS, basis_constants, network_code, repulsion_
 
 #: Atoms in a tile at most.
 _MOST_TILE_ATOMS = 16
-#: The rows of a tile share the cache with tables and features.
-_TILE_BYTES = 128 * 1024
+#: Of the results of the convolution in a tile: they share the cache with matrices, whose rows a large tile reads less often.
+_TILE_BYTES = 512 * 1024
+#: Atoms of a span, whose convolution is made in one go, and blocks of edges of a piece of it. What a group of paths reads
+#: of tables and of other atoms is then read for thousands of edges, as long as it is in the cache; a span of two
+#: hundred atoms or more would read no less of it.
+_SPAN_ATOMS, _PIECE = 128, 512
 #: Headers that the generated code is written in terms of, and the one that makes a step of them.
-_HEADERS = ("edges.hpp", "radial_weights.hpp", "network.hpp")
+_HEADERS = ("edge_blocks.hpp", "radial_weights.hpp", "network.hpp")
 NEQUIP_STEP = "layered_step.hpp"
 #: Folders of headers, beside this file.
 _FOLDERS = (".", "allegro", "mixing")
@@ -117,17 +122,21 @@ def _layers(program: NequIPProgram, rows: list[LayerRows], tables: list[Table] |
     """Harmonics, convolutions, maps and gates, and the table of the layers."""
     lines = [harmonics_code(program.harmonics)]
     y00 = float(program.harmonics[0][0, 0])
-    network = []
+    network, rooms = [], []
     for k, (layer, own) in enumerate(zip(program.layers, rows, strict=True)):
         if tables:
             lines.append(table_code(k, layer, own, tables[k], blob))
         else:
             lines.append(network_code(k, layer, own, len(program.bessel), blob))
-        convolution = Convolution(k, layer, own, Couplings(layer, y00), bool(tables), len(program.harmonics) ** 2)
-        lines += [forward_code(convolution), backward_code(convolution)]
+        knots = tables[k].knots if tables else 0
+        convolution = Convolution(k, layer, own, y00, knots, len(program.harmonics) ** 2, blob.lanes)
+        lines += [room_code(convolution), forward_code(convolution), backward_code(convolution)]
+        lines.append(f"const int PLACES_{k}[] = {{{', '.join(map(str, convolution.standard_places()))}}};")
+        rooms.append(f"sizeof(Room{k})")
         arrays, entry = layer_code(k, layer, own, blob)
         lines += arrays
         network.append(entry)
+    lines.append(f"constexpr size_t ROOM_BYTES = std::max({{{', '.join(rooms)}}});")
     return [*lines, array_code("Layer", "NETWORK", network)]
 
 
@@ -146,6 +155,9 @@ def _sizes(
         "COEFFICIENTS": COEFFICIENTS,
         "MOST_TILE_ATOMS": _MOST_TILE_ATOMS,
         "TILE_ATOMS": int(np.clip(tile, 2, _MOST_TILE_ATOMS)),
+        # Without tables the radial weights of a piece need room: it is a block then, and a span is a tile.
+        "SPAN_ATOMS": _SPAN_ATOMS if tables else _MOST_TILE_ATOMS,
+        "PIECE": _PIECE if tables else 1,
         "MOST_COMPONENTS": max(2 * block.l + 1 for block in blocks),
         "WIDEST_SUMS": widest,
         "WIDEST_FEATURES": max([own.inputs.width for own in rows] + readout_widths[:1]),

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..harmonics import coupling, monomials
-from ..program import Layer, Path
+from ..program import Path
 
 
 def literal(value: float) -> str:
@@ -79,22 +79,22 @@ def harmonics_code(harmonics: list[np.ndarray]) -> str:
 
 
 class Couplings:
-    """Elements of the matrices M of all paths of a layer; paths of the same three orders share theirs.
+    """Elements of the matrices M of some paths; paths of the same three orders share theirs.
 
     Parameters
     ----------
-    layer : Layer
-        Has the paths.
+    paths : sequence of Path
+        The paths.
     y00 : float
         The constant harmonic: with l2 = 0 an element is a number, and is written as such.
     """
 
-    def __init__(self, layer: Layer, y00: float) -> None:
+    def __init__(self, paths: Sequence[Path], y00: float) -> None:
         self.y00 = y00
         #: C++ of each element that depends on the edge.
         self.elements: list[str] = []
         self._texts: dict[tuple[int, int, int, int, int], str] = {}
-        for orders in dict.fromkeys((path.l1, path.l2, path.l3) for path in layer.paths):
+        for orders in dict.fromkeys((path.l1, path.l2, path.l3) for path in paths):
             table = coupling(*orders)
             for m3 in range(2 * orders[2] + 1):
                 for m1 in range(2 * orders[0] + 1):
@@ -119,7 +119,7 @@ class Couplings:
         Parameters
         ----------
         path : Path
-            A path of the layer.
+            One of the paths.
         m3 : int
             Component of the result.
 

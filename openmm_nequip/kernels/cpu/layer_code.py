@@ -65,7 +65,7 @@ def layer_code(number: int, layer: Layer, rows: LayerRows, blob: Blob) -> tuple[
     lines.append(array_code("GateBlock", f"GATE_{number}", _gate_entries(layer, rows.gate, outputs)))
     widths = f"{rows.inputs.width}, {rows.middle.width}, {rows.gate.width}, {outputs.width}"
     arrays = ", ".join(f"{name}_{number}, {len(entries)}" for name, entries in maps.items())
-    entry = f"convolution_{number}, convolution_backward_{number}, {widths}, {arrays}"
+    entry = f"convolution_{number}, convolution_backward_{number}, PLACES_{number}, {widths}, {arrays}"
     return lines, f"{entry}, GATE_{number}, {len(layer.gate.outputs)}"
 
 

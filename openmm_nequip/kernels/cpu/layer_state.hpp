@@ -2,7 +2,7 @@
 //
 // Memory: features[k] holds what the convolution of layer k reads, rows of features_width, for all atoms; gate_inputs[k] holds
 // y of layer k (network.hpp), and from the backward pass of that layer on its gradient. The gradients of A are needed for one
-// layer at a time, so two arrays take turns: sums_gradient[k % 2]. Each thread has scratch memory for a tile.
+// layer at a time, so two arrays take turns: sums_gradient[k % 2]; their rows are interleaved, see convolution_layout.py.
 //
 // | symbol             | meaning                                                                                         |
 // | `by_centre`, `by_neighbour` | the edges twice, see edges.hpp                                                         |
@@ -15,32 +15,41 @@ namespace {
 
 constexpr long TILE_SPARE = 64;
 
-// Rows of one tile while it goes through a layer, in a thread's scratch memory.
-struct TileRows {
-  real *sums;               // A
-  real *outputs;            // z', forward
-  real *features_gradient;  // g(x), backward, in the same place
-  real *outputs_gradient;   // g(z')
-  real *gate_gradient;      // g(y)
-  real *readout;            // of the readout network
+// A thread's scratch memory: edges and rows of a span while its convolution is made, and rows of one tile of it while it goes
+// through maps and gate.
+struct Scratch {
+  void *room;              // of the edges of a piece
+  real *span_sums;         // A, interleaved
+  real *span_gradient;     // g(x)
+  real *sums;              // A of a tile, then g(A)
+  real *outputs;           // z'
+  real *outputs_gradient;  // g(z')
+  real *gate_gradient;     // g(y)
+  real *readout;           // of the readout network
 
+  static constexpr long room_size() { return (ROOM_BYTES + ALIGNMENT - 1) / ALIGNMENT * (ALIGNMENT / (long)sizeof(real)); }
   static constexpr long size() {
-    return MOST_TILE_ATOMS * (WIDEST_SUMS + 2 * WIDEST_FEATURES + WIDEST_GATE + READOUT_ROOM) + TILE_SPARE;
+    const long span = SPAN_ATOMS * (long)(WIDEST_SUMS + WIDEST_FEATURES);
+    const long tile = MOST_TILE_ATOMS * (long)(WIDEST_SUMS + 2 * WIDEST_FEATURES + WIDEST_GATE + READOUT_ROOM);
+    const long line = ALIGNMENT / sizeof(real);
+    return room_size() + (span + tile + line - 1) / line * line + TILE_SPARE;
   }
-  explicit TileRows(real* from)
-      : sums(from),
-        outputs(sums + MOST_TILE_ATOMS * WIDEST_SUMS),
-        features_gradient(outputs),
-        outputs_gradient(outputs + MOST_TILE_ATOMS * WIDEST_FEATURES),
-        gate_gradient(outputs_gradient + MOST_TILE_ATOMS * WIDEST_FEATURES),
-        readout(gate_gradient + MOST_TILE_ATOMS * WIDEST_GATE) {}
+  explicit Scratch(real* from)
+      : room(from),
+        span_sums(from + room_size()),
+        span_gradient(span_sums + SPAN_ATOMS * (long)WIDEST_SUMS),
+        sums(span_gradient + SPAN_ATOMS * (long)WIDEST_FEATURES),
+        outputs(sums + MOST_TILE_ATOMS * (long)WIDEST_SUMS),
+        outputs_gradient(outputs + MOST_TILE_ATOMS * (long)WIDEST_FEATURES),
+        gate_gradient(outputs_gradient + MOST_TILE_ATOMS * (long)WIDEST_FEATURES),
+        readout(gate_gradient + MOST_TILE_ATOMS * (long)WIDEST_GATE) {}
 };
 
 struct Step : StepState {
   static constexpr bool ORDER_BY_TYPE = false;  // what an atom reads of its neighbours is near in memory
   Edges by_neighbour;
   Edges* incoming;
-  Array<real> features[N_LAYERS], gate_inputs[N_LAYERS], sums_gradient[2], scratch;
+  Array<real> features[N_LAYERS], gate_inputs[N_LAYERS], sums_gradient[2], thread_scratch;
 
   void take_edges(int64_t atoms, int64_t edges, const int64_t* centres, const int64_t* neighbours, const double* shifts) {
     by_centre.sort(atoms, edges, centres, neighbours, shifts, place);
@@ -57,7 +66,7 @@ struct Step : StepState {
     }
     for (int k = 0; k < 2; k++) sums_gradient[k].make_room(atoms * WIDEST_SUMS);
   }
-  void prepare_scratch(int n_threads) { scratch.make_room((long)n_threads * TileRows::size()); }
+  void prepare_scratch(int n_threads) { thread_scratch.make_room((long)n_threads * Scratch::size()); }
 };
 
 }  // namespace

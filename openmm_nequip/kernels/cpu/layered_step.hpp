@@ -1,14 +1,14 @@
-// The share of one thread in an evaluation of a NequIP model: layer by layer, tile by tile.
+// The share of one thread in an evaluation of a NequIP model: layer by layer, span by span.
 //
 // Between two layers all threads wait for each other, because a layer reads the features that the others have made.
 //
 //     1  edges within the cutoff, their geometry, gradients of edges set to zero       (all wait)
-//     2  for k = 0 .. N_LAYERS - 1: forward_tile                                       (all wait after each layer)
-//     3  for k = N_LAYERS - 1 .. 0: backward_tile                                      (all wait after each layer but the last)
+//     2  for k = 0 .. N_LAYERS - 1: forward_span                                       (all wait after each layer)
+//     3  for k = N_LAYERS - 1 .. 0: backward_span                                      (all wait after each layer but the last)
 //     4  forces of the thread's edges, repulsion
 //
 // | symbol          | meaning                                                                                           |
-// | TILE_ATOMS      | atoms in a tile (model.inc): their rows and the tables share the cache                             |
+// | SPAN_ATOMS      | atoms in a span (model.inc), whose convolution is made in one go                                   |
 #pragma once
 #include "layers.hpp"
 #include "pair_forces.hpp"
@@ -58,16 +58,16 @@ void add_edge_forces(const Step& step, long atom, double* forces, double* virial
 
 // False if an edge has no length.
 bool evaluate_share(Step& step, const Share& share) {
-  const auto stop_of = [&share](int start) { return start + TILE_ATOMS < share.to ? start + TILE_ATOMS : share.to; };
-  const TileRows rows(step.scratch + (long)share.thread * TileRows::size());
+  const auto stop_of = [&share](int start) { return start + SPAN_ATOMS < share.to ? start + SPAN_ATOMS : share.to; };
+  const Scratch scratch(step.thread_scratch + (long)share.thread * Scratch::size());
   const bool good = measure_share(step, share);
   step.threads->barrier();
   for (int k = 0; k < N_LAYERS; k++) {
-    for (int a = share.from; a < share.to; a += TILE_ATOMS) forward_tile(step, k, a, stop_of(a), rows, step.energies);
+    for (int a = share.from; a < share.to; a += SPAN_ATOMS) forward_span(step, k, a, stop_of(a), scratch, step.energies);
     step.threads->barrier();
   }
   for (int k = N_LAYERS - 1; k >= 0; k--) {
-    for (int a = share.from; a < share.to; a += TILE_ATOMS) backward_tile(step, k, a, stop_of(a), rows);
+    for (int a = share.from; a < share.to; a += SPAN_ATOMS) backward_span(step, k, a, stop_of(a), scratch);
     if (k) step.threads->barrier();
   }
   for (int a = share.from; a < share.to; a++) {

@@ -12,8 +12,10 @@
 //     g(z_j) = W_first^T g(x_j) + W_connection^T g(y_j)
 //
 // | symbol                 | meaning                                                                                    |
-// | `convolution`          | A of one atom, from its edges as centre                                                    |
-// | `convolution_backward` | g(x) of one atom, and gradients of the edges by which it is a neighbour                    |
+// | `convolution`          | A of atoms start .. stop - 1, from their edges as centres; rows of A are interleaved       |
+// | `convolution_backward` | g(x) of atoms, and gradients of the edges by which they are neighbours                     |
+// | `memory`               | room for the edges of a piece: ROOM_BYTES (model.inc)                                      |
+// | `places`               | where each vector of an interleaved row stands in one that maps read                       |
 // | `..._width`            | numbers in a row of z and x, of A, of y, and of z'                                         |
 // | `first`, `second`, `connection`, `gate` | maps and gate blocks, with their numbers                                  |
 #pragma once
@@ -24,9 +26,11 @@
 namespace {
 
 struct Layer {
-  void (*convolution)(const Edges& edges, const real* weights, const real* features, int atom, real* sums);
-  void (*convolution_backward)(Edges& edges, const real* weights, const real* sums_gradient, const real* features, int atom,
-                               real* features_gradient);
+  void (*convolution)(const Edges& edges, const real* weights, const real* features, int start, int stop, real* sums,
+                      void* memory);
+  void (*convolution_backward)(Edges& edges, const real* weights, const real* sums_gradient, const real* features,
+                               const int* types, int start, int stop, real* features_gradient, void* memory);
+  const int* places;
   int features_width, sums_width, gate_width, outputs_width;
   const LinearMap* first;
   int n_first;

@@ -8,7 +8,7 @@ from ..allegro_program import Splines
 from ..program import Bessel, Layer, Repulsion
 from ..tables import Table
 from .layer_code import ACTIVATION_KINDS
-from .packing import Blob, LayerRows, pack_table, pad_matrix, padded, radial_matrices
+from .packing import Blob, LayerRows, pack_slabs, pad_matrix, padded, radial_matrices
 
 #: Coefficients of a quintic table.
 COEFFICIENTS = 6
@@ -81,7 +81,7 @@ def table_code(number: int, layer: Layer, rows: LayerRows, table: Table, blob: B
     str
         The constant ``TABLE_<number>``, its place.
     """
-    return f"constexpr long TABLE_{number} = {blob.add(pack_table(layer, rows, table, blob.lanes))};"
+    return f"constexpr long TABLE_{number} = {blob.add(pack_slabs(layer, rows, table, blob.lanes))};"
 
 
 def network_code(number: int, layer: Layer, rows: LayerRows, n_basis: int, blob: Blob) -> str:
