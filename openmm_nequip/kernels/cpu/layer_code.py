@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..program import Layer, NequIPProgram
-from .packing import Blob, LayerRows, Rows, channel_places, pack_mix, pad_matrix, padded, rows_of
+from .packing import Blob, LayerRows, Rows, channel_places, in_panels, pack_mix, pad_matrix, padded, rows_of
 
 #: Activations in the order of their numbers in activations.hpp.
 ACTIVATION_KINDS = ("identity", "silu", "tanh", "abs", "ssp", "mish", "gelu", "sigmoid", "softplus")
@@ -54,9 +54,9 @@ def layer_code(number: int, layer: Layer, rows: LayerRows, blob: Blob) -> tuple[
     outputs = rows_of(layer.gate.outputs, blob.lanes)
     places = [channel_places(layer, rows, group) for group in range(len(layer.middle))]
     maps = {
-        "FIRST": pack_mix(blob, layer.first, rows.inputs, rows.inputs),
-        "SECOND": pack_mix(blob, layer.second, rows.middle, rows.gate, places),
-        "CONNECTION": pack_mix(blob, layer.connection, rows.inputs, rows.gate),
+        "FIRST": pack_mix(blob, layer.first, rows.inputs, rows.inputs, panels=True),
+        "SECOND": pack_mix(blob, layer.second, rows.middle, rows.gate, places, panels=True),
+        "CONNECTION": pack_mix(blob, layer.connection, rows.inputs, rows.gate, panels=True),
     }
     lines = [
         array_code("LinearMap", f"{name}_{number}", [", ".join(map(str, entry)) for entry in entries])
@@ -105,7 +105,8 @@ def readout_code(program: NequIPProgram, blob: Blob) -> tuple[list[str], list[in
     entries = []
     for matrix, n_in, n_out in zip(program.readout, widths, widths[1:], strict=False):
         filled = pad_matrix(matrix, list(range(matrix.shape[0])), n_in, n_out)
-        entries.append(f"{n_in}, {n_out}, {blob.add(filled)}, {blob.add(filled.T)}")
+        places = [blob.add(in_panels(each, blob.lanes)) for each in (filled, filled.T)]
+        entries.append(f"{n_in}, {n_out}, {places[0]}, {places[1]}")
     kind, factor = program.readout_activation
     lines = [
         f"constexpr int N_READOUT = {len(entries)}, READOUT_ACTIVATION = {ACTIVATION_KINDS.index(kind)};",

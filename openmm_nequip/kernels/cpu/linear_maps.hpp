@@ -6,7 +6,7 @@
 //     g_source[m, :] += g_target[m, :] W^T        the transposed matrix is stored as well, so both are the same product
 //
 // Memory: the features of an atom are one row of numbers, block by block, component by component, channels side by side and
-// padded with zeros to whole vectors. Matrices are row-major with both sides padded the same way.
+// padded with zeros to whole vectors.
 //
 // | symbol           | meaning                                                                                        |
 // | `LinearMap`      | one map: places in the rows, padded channels, and where its matrices are among the weights     |

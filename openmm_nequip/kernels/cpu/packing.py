@@ -75,23 +75,24 @@ def padded(count: int, lanes: int) -> int:
     return -(-count // lanes) * lanes
 
 
-def in_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """A matrix as ``multiply_panels`` of products.hpp reads it.
+def in_panels(matrices: np.ndarray, lanes: int) -> np.ndarray:
+    """Matrices as products.hpp reads them.
 
     Parameters
     ----------
-    matrix : numpy.ndarray, (n_in, n_out)
+    matrices : numpy.ndarray, (..., n_in, n_out)
         Padded on both sides.
     lanes : int
         Numbers of a vector.
 
     Returns
     -------
-    numpy.ndarray, (n_in * n_out,)
+    numpy.ndarray, (..., n_in * n_out)
         Two vectors of columns after another, each with all rows.
     """
-    width = 2 * lanes
-    return np.concatenate([matrix[:, start : start + width].ravel() for start in range(0, matrix.shape[1], width)])
+    width, rest = 2 * lanes, matrices.shape[:-2]
+    starts = range(0, matrices.shape[-1], width)
+    return np.concatenate([matrices[..., start : start + width].reshape(*rest, -1) for start in starts], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,7 +365,7 @@ def pack_slabs(layer: Layer, rows: LayerRows, table: Table, lanes: int) -> np.nd
 
 
 def pack_mix(
-    blob: Blob, maps: list[Mix], source: Rows, target: Rows, places: list[list[int]] | None = None
+    blob: Blob, maps: list[Mix], source: Rows, target: Rows, places: list[list[int]] | None = None, panels: bool = False
 ) -> list[tuple[int, ...]]:
     """Put linear maps into the blob, as they are and transposed.
 
@@ -378,6 +379,8 @@ def pack_mix(
         The rows.
     places : list of list of int, optional
         For each source block, where its channels stand among the padded ones; from 0 on by default.
+    panels : bool
+        Whether matrices are in panels, see :func:`in_panels`, instead of row by row.
 
     Returns
     -------
@@ -390,6 +393,9 @@ def pack_mix(
         k, m = source.channels[entry.source], target.channels[entry.target]
         rows = list(range(entry.weights.shape[1])) if places is None else places[entry.source]
         matrix = pad_matrix(entry.weights, rows, k, m)
+        both = [matrix, matrix.transpose(0, 2, 1)]
+        if panels:
+            both = [in_panels(each, blob.lanes) for each in both]
         components = 2 * source.blocks[entry.source].l + 1
         result.append(
             (
@@ -399,8 +405,7 @@ def pack_mix(
                 m,
                 components,
                 int(len(matrix) > 1),
-                blob.add(matrix),
-                blob.add(matrix.transpose(0, 2, 1)),
+                *(blob.add(each) for each in both),
             )  # fmt: skip
         )
     return result

@@ -8,7 +8,7 @@ from ..allegro_program import Splines
 from ..program import Bessel, Layer, Repulsion
 from ..tables import Table
 from .layer_code import ACTIVATION_KINDS
-from .packing import Blob, LayerRows, pack_slabs, pad_matrix, padded, radial_matrices
+from .packing import Blob, LayerRows, in_panels, pack_slabs, pad_matrix, padded, radial_matrices
 
 #: Coefficients of a quintic table.
 COEFFICIENTS = 6
@@ -106,7 +106,7 @@ def network_code(number: int, layer: Layer, rows: LayerRows, n_basis: int, blob:
         rows.weights,
     ]
     offsets = [
-        blob.add(pad_matrix(matrix, list(range(matrix.shape[0])), n_in, n_out))
+        blob.add(in_panels(pad_matrix(matrix, list(range(matrix.shape[0])), n_in, n_out), blob.lanes))
         for matrix, n_in, n_out in zip(matrices, widths, widths[1:], strict=False)
     ]
     hidden = max([*widths[1:-1], blob.lanes])
