@@ -25,6 +25,9 @@ _GROWTH = (1.05, 4.0)
 #: Largest error of a table, relative to the largest value (and slope) of its network: rounding noise of float32, and
 #: what a float64 model may lose without anyone being able to tell.
 TOLERANCES = {"float32": (1e-7, 2e-6), "float64": (1e-10, 1e-9)}
+#: Share of it that a radial network's table uses: errors of all its paths add up in a force, which is to differ by less
+#: than rounding does (float32), or by 1e-11 of its size (float64).
+_SHARE = {"float32": 0.4, "float64": 0.1}
 #: Points between two knots where the error is measured; none of them a knot.
 _PROBES = 5
 #: Below this argument sin(z)/z is a power series of so many terms.
@@ -267,7 +270,7 @@ def tabulate(
     radial : Radial
         The network.
     tolerances : tuple of float, optional
-        Largest relative error of value and slope; :data:`TOLERANCES` of the model's dtype by default.
+        Largest relative error of value and slope; a share of :data:`TOLERANCES` of the model's dtype by default.
     fewest : int
         Number of knots to begin with.
 
@@ -280,7 +283,8 @@ def tabulate(
     ValueError
         If the promise cannot be kept with :data:`MOST_KNOTS`.
     """
-    promised = tolerances or TOLERANCES[program.dtype]
+    value, slope = TOLERANCES[program.dtype]
+    promised = tolerances or (_SHARE[program.dtype] * value, _SHARE[program.dtype] * slope)
     network = radial_function(program, radial)
     knots = fewest
     while True:

@@ -11,12 +11,12 @@ Backward, for the neighbour j, with G = dE/dA::
     dE/dR argument = sum over p, c of R'_pc sum over m2 of Y[m2] P_p[m2, c]
     P_p[m2, c]     = sum over m1, m3 of C[m1, m2, m3] x_j[m1, c] G_i[m3, c]
 
-Edges are taken in pieces of many blocks, a block being up to a vector of edges of one atom. Harmonics are computed for
-all edges of a piece, edges in the lanes. Then, for every group of paths and every chunk of channels, the blocks are gone
-through: the matrices M of the group for all edges of the block at once, then edge by edge with the sums in registers,
-channels in the lanes. So the part of the tables that a group and a chunk need, and what they read of other atoms, is
-read for a whole piece before anything else takes its place in the cache. Backward runs over the edges by which the atoms
-are neighbours and reads the gradients of the centres, so that no two threads ever write to one place.
+Edges are taken in pieces of many blocks, a block being up to a vector of edges of one atom. Harmonics are computed
+for all edges of a piece, edges in the lanes. Then, for every group of paths and every chunk of channels, the blocks are
+gone through: the matrices M of the group for all edges of the block at once, then edge by edge with the sums in
+registers, channels in the lanes. So the part of the tables that a group and a chunk need, and what they read of other
+atoms, is read for a whole piece before anything else takes its place in the cache. Backward runs over the edges by
+which the atoms are neighbours and reads the gradients of the centres, so that no two threads ever write to one place.
 
 Names in the generated code: ``sum<p>_<m3>`` A, ``feature<m1>`` x, ``weight<p>`` and ``slope<p>`` R and R',
 ``gradient<p>_<m3>`` G, ``product<p>_<m1>_<m3>`` x G, ``pull<p>_<m2>`` P, ``feature_gradient<m1>`` dE/dx.
@@ -75,8 +75,10 @@ def _begin_piece(conv: Convolution, backward: bool) -> list[str]:
         "  while (pieces.next()) {",
         "    for (int b = 0; b < pieces.count; b++) {",
         "      const int at = pieces.block[b].at;",
-        f"      harmonics({sign}load_unaligned(edges.direction[0] + at), {sign}load_unaligned(edges.direction[1] + at),",
-        f"                {sign}load_unaligned(edges.direction[2] + at), room.harmonic[b]);",
+        f"      const vec x = {sign}load_unaligned(edges.direction[0] + at);",
+        f"      const vec y = {sign}load_unaligned(edges.direction[1] + at);",
+        f"      const vec z = {sign}load_unaligned(edges.direction[2] + at);",
+        "      harmonics(x, y, z, room.harmonic[b]);",
     ]
     if not conv.knots:
         arrays = f"room.weight[b], {'room.slope[b]' if backward else 'nullptr'}"
@@ -128,7 +130,8 @@ def _begin_edges(conv: Convolution, group: list[int]) -> list[str]:
         stride = COEFFICIENTS * len(paths_of(conv.layer, block))
         lines += [
             "          const vec fraction = splat(fractions[e]);",
-            f"          const real* const table = weights + {conv.table_start(block)} + (long)knots[e] * ({stride} * LANES);",
+            f"          const real* const table = weights + {conv.table_start(block)}",
+            f"                                  + (long)knots[e] * ({stride} * LANES);",
         ]
     return lines
 
@@ -161,8 +164,8 @@ def forward_code(conv: Convolution) -> str:
     width = conv.rows.middle.width
     lines = [
         f"static void convolution_{conv.number}(const Edges& edges, const real* __restrict__ weights,",
-        "                          const real* __restrict__ features, int start, int stop, real* __restrict__ all_sums,",
-        "                          void* __restrict__ memory) {",
+        "                          const real* __restrict__ features, int start, int stop,",
+        "                          real* __restrict__ all_sums, void* __restrict__ memory) {",
         f"  clear(all_sums, (long)(stop - start) * {width});",
         *_begin_piece(conv, False),
     ]
@@ -212,9 +215,10 @@ def backward_code(conv: Convolution) -> str:
     used, harmonics = conv.used_harmonics, conv.n_harmonics
     lines = [
         f"static void convolution_backward_{conv.number}(Edges& edges, const real* __restrict__ weights,",
-        "                                   const real* __restrict__ sums_gradient, const real* __restrict__ all_features,",
-        "                                   [[maybe_unused]] const int* types, int start, int stop,",
-        "                                   [[maybe_unused]] real* __restrict__ all_gradients, void* __restrict__ memory) {",
+        "                                   const real* __restrict__ sums_gradient,",
+        "                                   const real* __restrict__ all_features, [[maybe_unused]] const int* types,",
+        "                                   int start, int stop, [[maybe_unused]] real* __restrict__ all_gradients,",
+        "                                   void* __restrict__ memory) {",
     ]
     if not conv.first:
         lines.append(f"  clear(all_gradients, (long)(stop - start) * {conv.rows.inputs.width});")
@@ -265,11 +269,10 @@ def _backward_loop(conv: Convolution, group: list[int]) -> list[str]:
             if terms:
                 loop.append(f"          feature_gradient{m1} += weight{p} * ({' + '.join(terms)});")
     numbers, once = sorted(sums), _chunk(conv, block) == conv.lanes
-    add = "=" if once else "+="
+    add, row = "=" if once else "+=", "types[block.atom]" if conv.first else "block.atom"
     lines = [
         *_begin_blocks(conv, group, couplings, True),
-        f"      const real* const features = all_features + (long){'types[block.atom]' if conv.first else 'block.atom'} "
-        f"* {width};",
+        f"      const real* const features = all_features + (long){row} * {width};",
         f"      vec edge_sum[{len(numbers)}][LANES];",
         f"      for (int e = {'block.n' if once else '0'}; e < LANES; e++)",
         "        for (auto& sum : edge_sum) sum[e] = vec{};",
@@ -277,7 +280,8 @@ def _backward_loop(conv: Convolution, group: list[int]) -> list[str]:
         *(f"        const vec feature{m1} = load(features + {place});" for m1, place in enumerate(places)),
     ]
     if not conv.first:
-        lines.append(f"        real* const features_gradient = all_gradients + (long)(block.atom - start) * {width};")
+        lines.append("        real* const features_gradient =")
+        lines.append(f"            all_gradients + (long)(block.atom - start) * {width};")
         for m1, place in enumerate(places):
             lines.append(f"        vec feature_gradient{m1} = load(features_gradient + {place});")
     lines += [
@@ -288,9 +292,11 @@ def _backward_loop(conv: Convolution, group: list[int]) -> list[str]:
         "        }",
     ]
     if not conv.first:
-        lines += [f"        store(features_gradient + {place}, feature_gradient{m1});" for m1, place in enumerate(places)]
+        for m1, place in enumerate(places):
+            lines.append(f"        store(features_gradient + {place}, feature_gradient{m1});")
     lines.append("      }")
-    lines += [f"      room.gradient[b][{number}] += sums_of_lanes(edge_sum[{at}]);" for at, number in enumerate(numbers)]
+    for at, number in enumerate(numbers):
+        lines.append(f"      room.gradient[b][{number}] += sums_of_lanes(edge_sum[{at}]);")
     return [*lines, "    }", "    }"]
 
 

@@ -1,8 +1,8 @@
 """What the convolution of a layer is written from: which paths share a loop, and where its numbers lie.
 
 A convolution goes through its edges once for each group of paths and each chunk of channels. What it then reads of an
-atom should lie together, so rows of its results and of their gradients are *interleaved* here: block of features that is
-read, vector of channels, path of the block, component of the result, lane. The maps around the convolution want the
+atom should lie together, so rows of its results and of their gradients are *interleaved* here: block of features that
+is read, vector of channels, path of the block, component of the result, lane. The maps around the convolution want the
 channels of a component side by side, as in :class:`.packing.Rows`; between the two a row is copied vector by vector.
 """
 
@@ -135,7 +135,7 @@ class Convolution:
         return f"{self._results(self.layer.paths[p].block).index((p, m3))} * LANES"
 
     def table_start(self, block: int) -> str:
-        """C++ of where the slab of channel ``c`` begins among the tables of a layer, see :func:`.packing.pack_slabs`."""
+        """C++ of where the slab of channel ``c`` begins in the table of the layer, see :func:`.packing.pack_slabs`."""
         channels = self.rows.inputs.channels
         sizes = [COEFFICIENTS * self.knots * len(paths_of(self.layer, b)) for b in range(block + 1)]
         before = sum(channel * size for channel, size in zip(channels, sizes[:block], strict=False))

@@ -30,11 +30,10 @@ from .radial_code import COEFFICIENTS, basis_constants, network_code, repulsion_
 
 #: Atoms in a tile at most.
 _MOST_TILE_ATOMS = 16
-#: Of the results of the convolution in a tile: they share the cache with matrices, whose rows a large tile reads less often.
+#: Of the results of the convolution in a tile: they share the cache with matrices, which a large tile reads less often.
 _TILE_BYTES = 512 * 1024
-#: Atoms of a span, whose convolution is made in one go, and blocks of edges of a piece of it. What a group of paths reads
-#: of tables and of other atoms is then read for thousands of edges, as long as it is in the cache; a span of two
-#: hundred atoms or more would read no less of it.
+#: Atoms of a span, whose convolution is made in one go, and blocks of edges of a piece of it. What a group of paths
+#: needs of tables and of other atoms is then read for thousands of edges while it is in the cache.
 _SPAN_ATOMS, _PIECE = 128, 512
 #: Headers that the generated code is written in terms of, and the one that makes a step of them.
 _HEADERS = ("edge_blocks.hpp", "radial_weights.hpp", "network.hpp")
