@@ -7,6 +7,7 @@ each latent network and of the readout. All of it is one row of numbers, so it i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from .allegro_program import AllegroProgram, Mlp, Splines
 from .mixing_program import MixingProgram
+from .program import Bessel
 from .read.probing import ACTIVATIONS
 from .tables import MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives, deviation, probes
 
@@ -81,7 +83,7 @@ def _mixing_matrix(program: MixingProgram) -> np.ndarray:
     for environment, network in zip(program.environments, networks, strict=False):
         parts += [environment[:rows].reshape(rows, -1), network[:rows]]
     matrix = np.concatenate([*parts, networks[-1][:rows]], axis=1)
-    if not program.envelope:
+    if not program.tabulated_envelope:
         return matrix
     found = np.zeros((rows + 1, matrix.shape[1] + 1))
     found[0, 0], found[1:, 1:] = 1.0, matrix
@@ -98,6 +100,15 @@ def _spline_function(splines: Splines) -> Callable[[torch.Tensor], torch.Tensor]
     return functions
 
 
+def _bessel_functions(
+    basis: Bessel, pairs: Sequence[tuple[int, int]]
+) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+    """The basis, or that of each pair."""
+    if not basis.of_pairs:
+        return [bessel_function(basis)]
+    return [bessel_function(dataclasses.replace(basis, roots=basis.roots[pair])) for pair in pairs]
+
+
 class PairFunctions:
     """The rows of some pairs of types as functions of x = r / cutoff, in float64.
 
@@ -111,17 +122,22 @@ class PairFunctions:
 
     def __init__(self, program: AllegroProgram | MixingProgram, pairs: Sequence[tuple[int, int]]) -> None:
         basis = program.basis
-        self._envelope = isinstance(program, MixingProgram) and program.envelope
+        self._envelope = isinstance(program, MixingProgram) and program.tabulated_envelope
         self.count = len(pairs)
-        self._basis = _spline_function(basis) if isinstance(basis, Splines) else bessel_function(basis)
+        self._bases = [_spline_function(basis)] if isinstance(basis, Splines) else _bessel_functions(basis, pairs)
         self._first = torch.from_numpy(np.concatenate([program.pairs[pair] for pair in pairs], axis=1))
         self._matrices = [torch.from_numpy(matrix) for matrix in program.embedding.matrices]
         self._activation, self._factor = program.embedding.activation
         self._last = torch.from_numpy(two_body_matrix(program))
 
     def _embedding(self, x: torch.Tensor) -> torch.Tensor:
-        basis = self._basis(x)
-        hidden = (basis @ self._first).view(len(x), self.count, -1)
+        bases = [function(x) for function in self._bases]
+        basis = bases[0]
+        if len(bases) == 1:
+            hidden = (basis @ self._first).view(len(x), self.count, -1)
+        else:
+            own = self._first.split(self._first.shape[1] // self.count, dim=1)
+            hidden = torch.stack([each @ first for each, first in zip(bases, own, strict=True)], dim=1)
         for matrix in self._matrices:
             hidden = ACTIVATIONS[self._activation](hidden) * self._factor @ matrix
         if self._envelope:  # the last but one of the functions of the basis

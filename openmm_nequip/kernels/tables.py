@@ -66,7 +66,7 @@ def bessel_function(basis: Bessel) -> Callable[[torch.Tensor], torch.Tensor]:
     Parameters
     ----------
     basis : Bessel
-        The basis.
+        The basis, with the same roots for all pairs of types.
 
     Returns
     -------
@@ -77,7 +77,10 @@ def bessel_function(basis: Bessel) -> Callable[[torch.Tensor], torch.Tensor]:
     p = basis.power
 
     def functions(x: torch.Tensor) -> torch.Tensor:
-        envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+        if basis.ends:
+            envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+        else:
+            envelope = torch.ones_like(x)
         found = _sinc(torch.pi * x[:, None] * roots) * roots * envelope[:, None] * basis.factor
         if not basis.constants:
             return found

@@ -58,8 +58,15 @@ def lay_out_row(parts: list[int], lanes: int) -> tuple[list[int], int, list[int]
 
 
 def has_envelope(program: AllegroProgram | MixingProgram) -> bool:
-    """Whether the cutoff is a factor of what layers give, and stands first in the row."""
-    return isinstance(program, MixingProgram) and program.envelope
+    """Whether a cutoff that is among the two-body functions is a factor of what layers give, and stands first in the row."""
+    return isinstance(program, MixingProgram) and program.tabulated_envelope
+
+
+def n_envelopes(program: AllegroProgram | MixingProgram) -> int:
+    """How many cutoffs stand first in the row, each in a vector of its own: one for all layers, one for each, or none."""
+    if isinstance(program, MixingProgram) and program.envelopes:
+        return len(program.latents)
+    return int(has_envelope(program))
 
 
 def include_text(
@@ -99,6 +106,8 @@ def include_text(
         "TABULATED": int(bool(tables)),
         "REPULSION": int(program.repulsion is not None),
         "ENVELOPE": int(has_envelope(program)),
+        "LAYER_ENVELOPES": int(isinstance(program, MixingProgram) and bool(program.envelopes)),
+        "PAIR_SCALES": int(isinstance(program, MixingProgram) and program.pair_scales is not None),
     } | basis_macros
     sizes = sizes | {
         "N_TYPES": program.n_types,
@@ -156,11 +165,12 @@ def two_body_code(
 ) -> tuple[list[str], int]:
     """Tables, or the matrices of the exact functions; and room in a buffer that they need, in numbers of an edge."""
     lanes = blob.lanes
+    columns = row.places[n_envelopes(program) - has_envelope(program) :]  # those before are not among the functions
     if tables:
         shape = len(tables), tables[0].knots, tables[0].coefficients.shape[1], row.width
         filled = np.zeros(shape, dtype=program.dtype)
         for i, table in enumerate(tables):
-            filled[i][:, :, row.places] = table.coefficients
+            filled[i][:, :, columns] = table.coefficients
         if has_envelope(program):  # in every lane of its vector
             filled[..., 1:lanes] = filled[..., :1]
         packed = filled.reshape(*shape[:3], -1, lanes).transpose(0, 1, 3, 2, 4)
@@ -171,10 +181,10 @@ def two_body_code(
     if has_envelope(program):
         last = last[1:]  # what the step does by itself
     if matrices:
-        matrices[-1] = _in_places(matrices[-1] @ last, row)
+        matrices[-1] = _in_places(matrices[-1] @ last, columns, row.width)
         width = padded(pairs.shape[-1], lanes)
     else:
-        pairs, width = _in_places(pairs @ last, row), row.width
+        pairs, width = _in_places(pairs @ last, columns, row.width), row.width
     filled = np.zeros((*pairs.shape[:-1], width))
     filled[..., : pairs.shape[-1]] = pairs
     dense = Dense(blob)
@@ -188,8 +198,8 @@ def two_body_code(
     ], 2 * widest  # values and derivatives
 
 
-def _in_places(matrix: np.ndarray, row: EdgeRow) -> np.ndarray:
-    """A matrix (..., n, columns of a row) with its columns in their padded places."""
-    filled = np.zeros((*matrix.shape[:-1], row.width))
-    filled[..., row.places] = matrix
+def _in_places(matrix: np.ndarray, columns: list[int], width: int) -> np.ndarray:
+    """A matrix (..., n, n_columns) with its columns in their places of a row of some width."""
+    filled = np.zeros((*matrix.shape[:-1], width))
+    filled[..., columns] = matrix
     return filled
