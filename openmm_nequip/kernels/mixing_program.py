@@ -15,10 +15,11 @@ and in layer k = 0, 1, ..., with the sum over all edges of the centre::
     T_{k+1}[i, j, d]  = sum over s, c of R_k[o, s, j, c] M_k[i][s, c, d]  o: the block that i is made of
     V_{k+1}           = u_{k+1} MLP_k(V_0, ..., V_k, s_k)
 
-Where an edge is no part of its own environment, A_k is taken without its term; and where layers have cutoffs of their
-own, an edge beyond that of layer k has no term in A_k. The energy of the atom is the sum over its edges of
-readout(V_0, V_1, ...), times a scale of the types of both atoms if there is one, times a scale, plus a shift. Residual
-connections between the latent features of layers are in the matrices that read the V.
+Weights may come from networks with hidden layers h_k, ``weighters``: then w_k = h_k(V_0, ..., V_k) environment_k, and
+w = h_0(V_0) tensor. Where an edge is no part of its own environment, A_k is taken without its term; and where layers
+have cutoffs of their own, an edge beyond that of layer k has no term in A_k. The energy of the atom is the sum over its
+edges of readout(V_0, V_1, ...), times a scale of the types of both atoms if there is one, times a scale, plus a shift.
+Residual connections between the latent features of layers are in the matrices that read the V.
 
 References
 ----------
@@ -28,6 +29,7 @@ A. Musaelian et al., Nat. Commun. 14, 579 (2023), doi:10.1038/s41467-023-36329-y
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -125,9 +127,11 @@ class MixingProgram(Program):
     own_edge : bool
         Whether an edge is part of the environment it sees.
     tensor : numpy.ndarray, (n_embedding, n_blocks, n_channels) float64
-        From V_0 to the weights of the tensors, whose blocks are the sources of the first product.
+        From V_0 to the weights of the tensors, whose blocks are the sources of the first product; with weighters from
+        the last hidden layer of the first.
     environments : list of numpy.ndarray, (n_latents, n_orders, n_channels) float64
-        From all V so far, side by side, to the weights of each layer's environment.
+        From all V so far, side by side, to the weights of each layer's environment; with weighters from the last hidden
+        layer of that of the layer.
     norms : numpy.ndarray, (n_layers, n_types) float64
         What the environments are multiplied with.
     products : list of EdgeProduct
@@ -140,6 +144,9 @@ class MixingProgram(Program):
         Numbers in V_0, V_1, ...
     pair_scales : numpy.ndarray, (n_types, n_types) float64, optional
         Factor of the energy of an edge [centre type][neighbour type].
+    weighters : list of Mlp
+        For each layer the network from all V so far to its last hidden layer, all with one activation, which stands
+        behind the last matrix as well; empty where weights are linear in V.
     """
 
     basis: Bessel
@@ -156,6 +163,13 @@ class MixingProgram(Program):
     readout: Mlp
     features: list[int]
     pair_scales: np.ndarray | None = None
+    weighters: list[Mlp] = dataclasses.field(default_factory=list)
+
+    @property
+    def weights_of_layers(self) -> list[np.ndarray]:
+        """From the last hidden layer of each weighter to the weights that it gives: (n_hidden, n_weights, n_channels)."""
+        first, *others = self.environments
+        return [np.concatenate([self.tensor, first], axis=1), *others]
 
     @property
     def tabulated_envelope(self) -> bool:

@@ -58,8 +58,9 @@ def two_body_matrix(program: AllegroProgram | MixingProgram) -> np.ndarray:
     numpy.ndarray, (n_scalars, n_row) float64
         Columns: weights of the tensors (n_orders, n_channels), weights of the environment (n_orders, n_channels), then
         inputs of the first activation of every latent network, and of the readout. Where channels are mixed, the
-        weights of the other environments stand before the inputs of the network of their layer; and with an envelope
-        there is a row and a column more, the first, for the envelope itself.
+        weights of the other environments stand before the inputs of the network of their layer, or where weights come
+        from networks the inputs of these, without weights; and with an envelope there is a row and a column more, the
+        first, for the envelope itself.
     """
     if isinstance(program, MixingProgram):
         return _mixing_matrix(program)
@@ -79,9 +80,14 @@ def two_body_matrix(program: AllegroProgram | MixingProgram) -> np.ndarray:
 def _mixing_matrix(program: MixingProgram) -> np.ndarray:
     networks = [hidden_form(mlp).matrices[0] for mlp in (*program.latents, program.readout)]
     rows = program.features[0]
-    parts = [program.tensor.reshape(rows, -1)]
-    for environment, network in zip(program.environments, networks, strict=False):
-        parts += [environment[:rows].reshape(rows, -1), network[:rows]]
+    if program.weighters:  # what comes from them is not among the two-body functions
+        parts = []
+        for weighter, network in zip(program.weighters, networks, strict=False):
+            parts += [weighter.matrices[0][:rows], network[:rows]]
+    else:
+        parts = [program.tensor.reshape(rows, -1)]
+        for environment, network in zip(program.environments, networks, strict=False):
+            parts += [environment[:rows].reshape(rows, -1), network[:rows]]
     matrix = np.concatenate([*parts, networks[-1][:rows]], axis=1)
     if not program.tabulated_envelope:
         return matrix

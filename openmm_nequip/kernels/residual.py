@@ -1,10 +1,10 @@
 """Layers that add their input to their output (``resnet`` of nequip <= 0.6), written as layers that do not.
 
-With x the features, y the input of the gate and f its nonlinearity, such a layer gives x + f(y). Here it gives f(y) and x
-beside one another: x goes through the self-connection into blocks of its own, which the gate lets through (scalars by the
-identity, others by 2 sigmoid(0) = 1), and the next layer reads the sum of both. So features are twice as wide, however
-many layers there are. Behind the last layer a linear readout m follows, of which two channels more are enough: for
-silu and ssp, f(t) - f(-t) = t with t = m x.
+With x the features, y the input of the gate and f its nonlinearity, such a layer gives x + f(y). Here it gives f(y) and
+x beside one another: x goes through the self-connection into blocks of its own, which the gate lets through (scalars by
+the identity, others by 2 sigmoid(0) = 1), and the next layer reads the sum of both. So features are twice as wide,
+however many layers there are. Behind the last layer a linear readout m follows, of which two channels more are enough:
+for silu and ssp, f(t) - f(-t) = t with t = m x.
 """
 
 from __future__ import annotations
@@ -116,6 +116,6 @@ def _with_readout(layer: Layer, summands: list[int], block: int, readout: np.nda
         layer,
         second=widened(layer.second),
         connection=widened(layer.connection) + [Mix(k, block, through) for k in summands],
-        gate=Gate([wide if k == block else each for k, each in enumerate(gate.inputs)], gate.n_scalars, gate.activations),
+        gate=Gate([*gate.inputs[:block], wide, *gate.inputs[block + 1 :]], gate.n_scalars, gate.activations),
     )
     return changed, np.concatenate([readout, np.array([[1.0], [-1.0]]) / factor])

@@ -13,7 +13,7 @@ https://github.com/mir-group/allegro, versions 0.2 and 0.3.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ from ...upstream.early_allegro_modules import network_function, network_weights,
 from ..allegro_program import Mlp
 from ..mixing_program import Envelope, MixingProgram
 from .allegro import spread_columns
-from .early_networks import behind_first, over_latents, read_network, shares_of_latents
 from .early_nequip import deployed_network, scale_and_shift
+from .early_networks import behind_first, over_latents, read_network, shares_of_latents
 from .early_products import ProductReader, ReadProduct, first_weights, joined
 from .early_two_body import TwoBody, one_hot, products_of_types
 from .energy_model import Parts, expect_plain_sum, read_dtype, read_harmonics, read_repulsion
@@ -94,9 +94,9 @@ def read(model: Any) -> MixingProgram:
     readout = read_network("edge_eng", network_function(parts.one("ScalarMLP")), dtype)
     features = [each.matrices[-1].shape[1] for each in latents]
     shares = shares_of_latents(allegro, len(others), envelope)
-    tensor, environments, norms = _environments(allegro, envelope, len(harmonics), two_body.n_types, shares, features)
+    weights = _weights(allegro, envelope, len(harmonics), two_body.n_types, shares, features)
     padding = padded_components(allegro) if envelope else 0
-    products = _products(allegro, len(harmonics), tensor.shape[2], dtype, padding)
+    products = _products(allegro, len(harmonics), weights.tensor.shape[2], dtype, padding)
     networks = _latent_networks(others, products, shares, features, not envelope and not bool(allegro.latent_resnet))
     last = over_latents(readout.matrices[0], shares[-1], features)
     scales, shifts = scale_and_shift(parts, two_body.n_types)
@@ -117,9 +117,10 @@ def read(model: Any) -> MixingProgram:
         envelope=envelope,
         envelopes=_envelopes(allegro, two_body) if envelope else [],
         own_edge=envelope or bool(allegro.self_edge_tensor_product),
-        tensor=first_weights(tensor, products[0]),
-        environments=environments,
-        norms=norms,
+        tensor=first_weights(weights.tensor, products[0]),
+        environments=weights.environments,
+        weighters=weights.weighters,
+        norms=weights.norms,
         products=joined(products),
         latents=networks,
         readout=Mlp([last, *readout.matrices[1:]], readout.activation),
@@ -169,10 +170,18 @@ def _latent_networks(
     return found
 
 
-def _environments(
+class _Weights(NamedTuple):
+    """Maps onto weights of the tensors and of all environments, networks before them, and factors of the sums."""
+
+    tensor: np.ndarray
+    environments: list[np.ndarray]
+    weighters: list[Mlp]
+    norms: np.ndarray
+
+
+def _weights(
     allegro: Any, envelope: bool, orders: int, n_types: int, shares: list[np.ndarray], features: list[int]
-) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """Maps onto weights of the tensors and of all environments, and what environments are multiplied with."""
+) -> _Weights:
     weighter = environment_weighter(allegro)
     channels = int(weighter.multiplicity_out)
     n_layers = len(list(allegro.env_embed_mlps))
@@ -189,23 +198,22 @@ def _environments(
     else:
         own, first = weighted_orders(weighter), weighted_orders(tensor_weighter(allegro))
         norms = np.full((n_layers, n_types), float(weighter.alpha))
-    found = []
-    tensor = np.zeros(0)
+    found, weighters, tensor = [], [], np.zeros(0)
     for k, network in enumerate(allegro.env_embed_mlps):
         weights = network_weights(network)
         mlp = read_network(f"env_embed_mlps.{k}", network, weights[0].dtype)
-        if len(mlp.matrices) != 1:
-            raise NotFusableError("the weights of its environments come from networks with hidden layers")
-        matrix = mlp.matrices[0]
+        *before, matrix = mlp.matrices
+        if before:
+            weighters.append(Mlp([over_latents(before[0], shares[k], features), *before[1:]], mlp.activation))
+        else:
+            matrix = over_latents(matrix, shares[k], features)
         if k == 0:
             tensor = spread_columns(matrix[:, : channels * first], first, orders, channels)
             matrix = matrix[:, channels * first :]
         every = spread_columns(matrix, own, orders, channels)
-        through = mixed[k]
-        if through is not None:  # a map of the sum over edges is one of its terms
-            every = np.einsum("fls,lsd->fld", every, through)
-        found.append(over_latents(every.reshape(len(matrix), -1), shares[k], features).reshape(-1, orders, channels))
-    return tensor, found, norms
+        through = mixed[k]  # a map of the sum over edges is one of its terms
+        found.append(every if through is None else np.einsum("fls,lsd->fld", every, through))
+    return _Weights(tensor, found, weighters, norms)
 
 
 def _environment_map(

@@ -59,9 +59,10 @@ def allegro_include(
     return text, blob.array(), program.norms
 
 
-def _followers(program: AllegroProgram, table: NetworkTable, row: EdgeRow, blob: Blob) -> list[str]:
+def _followers(program: AllegroProgram, table: NetworkTable, row: EdgeRow, blob: Blob) -> dict[int, str]:
     """What reads each latent network, as members of ``EdgeNetwork``."""
-    dense, networks, found = Dense(blob), table.networks, []
+    dense, networks = Dense(blob), table.networks
+    found: dict[int, str] = {}
     features, count = program.n_features, len(program.latents)
     for k, network in enumerate(networks[:count]):
         scalars = dense(network.matrices[0][(k + 1) * features :])
@@ -76,7 +77,7 @@ def _followers(program: AllegroProgram, table: NetworkTable, row: EdgeRow, blob:
         if k + 1 < count:
             weights = network.matrices[-1][:, features:]
             environment = _environment(program, weights, table.widths[k][-1], row.channels, blob)
-        found.append(f"{{{scalars}}}, {{{dense(joined)}}}, {environment}")
+        found[k] = f"{{{scalars}}}, {{{dense(joined)}}}, {environment}"
     return found
 
 

@@ -11,7 +11,7 @@
 //
 // | symbol          | meaning                                                                                           |
 // | `EdgeNetwork`   | its place in the row of an edge, its matrices, and what becomes of its last hidden layer          |
-// | NETWORKS        | those of the layers, then the readout (model.inc)                                                 |
+// | NETWORKS        | those of the layers, then the readout, then what else the family has (model.inc)                  |
 // | LATENT, READOUT | kinds of activations (model.inc)                                                                  |
 #pragma once
 #include "activations.hpp"

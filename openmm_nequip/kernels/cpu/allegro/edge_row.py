@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +26,12 @@ class EdgeRow(NamedTuple):
     channels: int
     inputs: list[int]
     width: int
-    places: list[int]
+    places: list[int]  # of all two-body functions
 
 
-def lay_out_row(parts: list[int], lanes: int) -> tuple[list[int], int, list[int]]:
+def lay_out_row(
+    parts: list[int], lanes: int, others: Collection[int] = ()
+) -> tuple[list[int], int, list[int]]:
     """Places of parts behind one another, each padded to whole vectors.
 
     Parameters
@@ -37,6 +40,8 @@ def lay_out_row(parts: list[int], lanes: int) -> tuple[list[int], int, list[int]
         Numbers in each part.
     lanes : int
         Numbers of a vector.
+    others : collection of int
+        Parts that are no two-body functions.
 
     Returns
     -------
@@ -45,25 +50,25 @@ def lay_out_row(parts: list[int], lanes: int) -> tuple[list[int], int, list[int]
     width : int
         Of all.
     places : list of int
-        Of each number.
+        Of each number that is a two-body function.
     """
     starts: list[int] = []
     places: list[int] = []
     width = 0
-    for count in parts:
+    for i, count in enumerate(parts):
         starts.append(width)
-        places += range(width, width + count)
+        places += range(width, width + count if i not in others else width)
         width += padded(count, lanes)
     return starts, width, places
 
 
 def has_envelope(program: AllegroProgram | MixingProgram) -> bool:
-    """Whether a cutoff that is among the two-body functions is a factor of what layers give, and stands first in the row."""
+    """Whether a cutoff that is one of the two-body functions is a factor of what layers give; it stands first in the row."""
     return isinstance(program, MixingProgram) and program.tabulated_envelope
 
 
 def n_envelopes(program: AllegroProgram | MixingProgram) -> int:
-    """How many cutoffs stand first in the row, each in a vector of its own: one for all layers, one for each, or none."""
+    """How many cutoffs stand first in the row, each in its own vector: one for all layers, one for each, or none."""
     if isinstance(program, MixingProgram) and program.envelopes:
         return len(program.latents)
     return int(has_envelope(program))
@@ -106,9 +111,10 @@ def include_text(
         "TABULATED": int(bool(tables)),
         "REPULSION": int(program.repulsion is not None),
         "ENVELOPE": int(has_envelope(program)),
-        "LAYER_ENVELOPES": int(isinstance(program, MixingProgram) and bool(program.envelopes)),
         "PAIR_SCALES": int(isinstance(program, MixingProgram) and program.pair_scales is not None),
     } | basis_macros
+    if isinstance(program, MixingProgram):
+        macros |= {"LAYER_ENVELOPES": int(bool(program.envelopes)), "WEIGHTERS": int(bool(program.weighters))}
     sizes = sizes | {
         "N_TYPES": program.n_types,
         "N_ORDERS": program.n_orders,
@@ -165,12 +171,11 @@ def two_body_code(
 ) -> tuple[list[str], int]:
     """Tables, or the matrices of the exact functions; and room in a buffer that they need, in numbers of an edge."""
     lanes = blob.lanes
-    columns = row.places[n_envelopes(program) - has_envelope(program) :]  # those before are not among the functions
     if tables:
         shape = len(tables), tables[0].knots, tables[0].coefficients.shape[1], row.width
         filled = np.zeros(shape, dtype=program.dtype)
         for i, table in enumerate(tables):
-            filled[i][:, :, columns] = table.coefficients
+            filled[i][:, :, row.places] = table.coefficients
         if has_envelope(program):  # in every lane of its vector
             filled[..., 1:lanes] = filled[..., :1]
         packed = filled.reshape(*shape[:3], -1, lanes).transpose(0, 1, 3, 2, 4)
@@ -181,10 +186,10 @@ def two_body_code(
     if has_envelope(program):
         last = last[1:]  # what the step does by itself
     if matrices:
-        matrices[-1] = _in_places(matrices[-1] @ last, columns, row.width)
+        matrices[-1] = _in_places(matrices[-1] @ last, row)
         width = padded(pairs.shape[-1], lanes)
     else:
-        pairs, width = _in_places(pairs @ last, columns, row.width), row.width
+        pairs, width = _in_places(pairs @ last, row), row.width
     filled = np.zeros((*pairs.shape[:-1], width))
     filled[..., : pairs.shape[-1]] = pairs
     dense = Dense(blob)
@@ -198,8 +203,8 @@ def two_body_code(
     ], 2 * widest  # values and derivatives
 
 
-def _in_places(matrix: np.ndarray, columns: list[int], width: int) -> np.ndarray:
-    """A matrix (..., n, n_columns) with its columns in their places of a row of some width."""
-    filled = np.zeros((*matrix.shape[:-1], width))
-    filled[..., columns] = matrix
+def _in_places(matrix: np.ndarray, row: EdgeRow) -> np.ndarray:
+    """A matrix (..., n, two-body functions) with its columns in their places of a row."""
+    filled = np.zeros((*matrix.shape[:-1], row.width))
+    filled[..., row.places] = matrix
     return filled

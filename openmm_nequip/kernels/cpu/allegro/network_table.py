@@ -9,6 +9,16 @@ from ..packing import Blob, narrowest_lanes, pad_matrix, padded
 from .edge_row import Dense, EdgeRow, folded
 
 
+def _weighters(program: AllegroProgram | MixingProgram) -> list[Mlp]:
+    """Networks of weights of a model that mixes channels, each with its last matrix."""
+    if not isinstance(program, MixingProgram):
+        return []
+    return [
+        Mlp([*weighter.matrices, weights.reshape(len(weights), -1)], weighter.activation)
+        for weighter, weights in zip(program.weighters, program.weights_of_layers, strict=False)
+    ]
+
+
 class NetworkTable:
     """Networks of a model, with their factors in the matrices, and the width of the vectors that suits them.
 
@@ -24,7 +34,9 @@ class NetworkTable:
     Attributes
     ----------
     networks : list of Mlp
-        Latent networks, then the readout.
+        Latent networks, then the readout, then networks of weights if there are any.
+    readout : int
+        Which of them is the readout.
     lanes : int
         Numbers of a vector.
     widths : list of list of int
@@ -34,7 +46,8 @@ class NetworkTable:
     def __init__(
         self, program: AllegroProgram | MixingProgram, vector_bytes: int, parts: list[tuple[int, int]]
     ) -> None:
-        self.networks: list[Mlp] = [folded(mlp) for mlp in (*program.latents, program.readout)]
+        self.networks: list[Mlp] = [folded(mlp) for mlp in (*program.latents, program.readout, *_weighters(program))]
+        self.readout = len(program.latents)
         hidden = [[matrix.shape[1] for matrix in network.matrices[:-1]] for network in self.networks]
         every = [(width, 1) for widths in hidden for width in widths]
         self.lanes = narrowest_lanes(program.dtype, vector_bytes, [*parts, *every])
@@ -43,20 +56,21 @@ class NetworkTable:
     def sizes(self, widest: int) -> dict[str, int]:
         """Constants of model.inc; ``widest`` is the room in a buffer that the two-body functions need."""
         return {
-            "N_LAYERS": len(self.networks) - 1,
+            "N_LAYERS": self.readout,
+            "N_NETWORKS": len(self.networks),
             "MOST_HIDDEN": max(len(widths) for widths in self.widths),
             "WIDEST": max([widest, *(width for widths in self.widths for width in widths)]),
         }
 
-    def code(self, row: EdgeRow, followers: list[str], blob: Blob) -> list[str]:
+    def code(self, row: EdgeRow, followers: dict[int, str], blob: Blob) -> list[str]:
         """C++ of all networks.
 
         Parameters
         ----------
         row : EdgeRow
             Where their inputs are.
-        followers : list of str
-            Of each latent network: members of ``EdgeNetwork`` that say what reads it, from ``scalars`` on.
+        followers : dict of int to str
+            Of each network but the readout: members of ``EdgeNetwork`` that say what reads it, from ``scalars`` on.
         blob : Blob
             All weights; is added to.
 
@@ -72,15 +86,16 @@ class NetworkTable:
                 f"const int WIDTHS_{k}[] = {{{', '.join(map(str, widths))}}};",
                 array_code("DenseLayer", f"BETWEEN_{k}", between),
             ]
-            reads = followers[k] if k < len(followers) else "{}, {}, 0, 0"
+            reads = followers.get(k, "{}, {}, 0, 0")
             entries.append(f"{row.inputs[k]}, {len(widths)}, WIDTHS_{k}, BETWEEN_{k}, {reads}")
-        readout = self.networks[-1]
-        last = pad_matrix(readout.matrices[-1], list(range(len(readout.matrices[-1]))), self.widths[-1][-1], 1)
-        kinds = [ACTIVATION_KINDS.index(network.activation[0]) for network in (self.networks[0], readout)]
+        last = self.networks[self.readout].matrices[-1]
+        last = pad_matrix(last, list(range(len(last))), self.widths[self.readout][-1], 1)
+        kinds = [ACTIVATION_KINDS.index(self.networks[k].activation[0]) for k in (0, self.readout, -1)]
         return [
             *lines,
             f"constexpr long READOUT_LAST = {blob.add(last)};",
             f"constexpr int LATENT_ACTIVATION = {kinds[0]}, READOUT_ACTIVATION = {kinds[1]};",
+            f"[[maybe_unused]] constexpr int WEIGHTER_ACTIVATION = {kinds[2]};",
             array_code("EdgeNetwork", "NETWORKS", entries),
             "inline int last_width(int k) { return NETWORKS[k].widths[NETWORKS[k].n_hidden - 1]; }",
         ]

@@ -9,7 +9,7 @@ import numpy as np
 from ...allegro_program import Mlp
 from ...mixing_program import MixingProgram
 from ...tables import Table
-from ..allegro.edge_row import Dense, EdgeRow, include_text, lay_out_row, n_envelopes, two_body_code
+from ..allegro.edge_row import Dense, EdgeRow, has_envelope, include_text, lay_out_row, n_envelopes, two_body_code
 from ..allegro.network_table import NetworkTable
 from ..layer_code import array_code
 from ..packing import Blob, padded
@@ -22,7 +22,10 @@ _CHUNK_BYTES, _CHUNK_STEP, _CHUNK_MOST = 96 * 1024, 12, 48
 
 
 class _Layout(NamedTuple):
-    """Places in the row of an edge: the row itself, weights of tensors, and of the environment of each layer."""
+    """Places in the row of an edge: the row itself, weights of tensors, and of the environment of each layer.
+
+    Inputs of networks are those of the table of networks, one by one.
+    """
 
     row: EdgeRow
     tensors: int
@@ -32,14 +35,23 @@ class _Layout(NamedTuple):
 def _lay_out(program: MixingProgram, networks: list[Mlp], lanes: int) -> _Layout:
     orders, blocks = [program.n_channels] * program.n_orders, [program.n_channels] * len(program.products[0].sources)
     parts = [1] * n_envelopes(program) + blocks
-    tensors, environments, inputs = len(parts) - len(blocks), [], []
-    for k, network in enumerate(networks):
-        if k < len(program.latents):
+    tensors, count = len(parts) - len(blocks), len(program.latents)
+    environments, inputs, weighters = [], [], []
+    others = set(range(tensors - has_envelope(program)))  # cutoffs of layers
+    for k in range(count + 1):
+        if k < count:
             environments.append(len(parts))
             parts += orders
+        if k < len(program.weighters):
+            others.update(range(environments[-1], len(parts)))
+            weighters.append(len(parts))
+            parts.append(networks[count + 1 + k].matrices[0].shape[1])
         inputs.append(len(parts))
-        parts.append(network.matrices[0].shape[1])
-    starts, width, places = lay_out_row(parts, lanes)
+        parts.append(networks[k].matrices[0].shape[1])
+    if program.weighters:
+        others.update(range(tensors, tensors + len(blocks)))
+    inputs += weighters
+    starts, width, places = lay_out_row(parts, lanes, others)
     row = EdgeRow(padded(program.n_channels, lanes), [starts[i] for i in inputs], width, places)
     return _Layout(row, starts[tensors], [starts[i] for i in environments])
 
@@ -72,8 +84,10 @@ def mixing_include(
     layout = _lay_out(program, table.networks, table.lanes)
     row = layout.row
     two_body, widest = two_body_code(program, tables, row, blob)
-    laters = [*layout.environments[1:], row.inputs[-1]]
-    networks = table.code(row, _followers(program, table.networks, layout, laters, blob), blob)
+    laters = [*layout.environments[1:], row.inputs[table.readout]]
+    followers = _followers(program, table.networks, layout, laters, blob)
+    followers |= _weights(program, table, row.channels, blob)
+    networks = table.code(row, followers, blob)
     raw = max(raw_places(product)[1] for product in program.products) * row.channels
     chunk = _CHUNK_BYTES // (raw * np.dtype(program.dtype).itemsize) // _CHUNK_STEP * _CHUNK_STEP
     sizes = table.sizes(widest) | {
@@ -115,13 +129,25 @@ def _envelopes(program: MixingProgram) -> list[str]:
 
 def _followers(
     program: MixingProgram, networks: list[Mlp], layout: _Layout, laters: list[int], blob: Blob
-) -> list[str]:
+) -> dict[int, str]:
     """What reads each latent network, as members of ``EdgeNetwork``."""
     dense = Dense(blob)
-    found = []
+    found = {}
     for k, later in enumerate(laters):
         scalars = dense(_of_scalars(program, networks[k], k, layout.row.channels))
-        found.append(f"{{{scalars}}}, {{{dense(_of_later(program, networks, k, layout, later))}}}, 0, 0")
+        found[k] = f"{{{scalars}}}, {{{dense(_of_later(program, networks, k, layout, later))}}}, 0, 0"
+    return found
+
+
+def _weights(program: MixingProgram, table: NetworkTable, channels: int, blob: Blob) -> dict[int, str]:
+    """The same of networks of weights: their last matrix, with channels padded."""
+    dense = Dense(blob)
+    found = {}
+    for k, network in enumerate(table.networks[table.readout + 1 :], table.readout + 1):
+        last = network.matrices[-1].reshape(len(network.matrices[-1]), -1, program.n_channels)
+        filled = np.zeros((*last.shape[:2], channels))
+        filled[..., : program.n_channels] = last
+        found[k] = f"{{}}, {{{dense(filled.reshape(len(last), -1))}}}, 0, 0"
     return found
 
 
@@ -140,11 +166,15 @@ def _of_later(program: MixingProgram, networks: list[Mlp], k: int, layout: _Layo
     first = sum(program.features[: k + 1])
     rows = slice(first, first + program.features[k + 1])
     joined = np.zeros((len(own), row.width - start))
-    for j in range(k + 1, len(networks)):
-        part = own @ networks[j].matrices[0][rows]
-        place = row.inputs[j] - start
-        joined[:, place : place + part.shape[1]] = part
-        if j < len(program.environments):
+    count = len(program.latents)
+    inputs = [(networks[j].matrices[0], row.inputs[j]) for j in range(k + 1, count + 1)]
+    if program.weighters:
+        inputs += [(networks[count + 1 + j].matrices[0], row.inputs[count + 1 + j]) for j in range(k + 1, count)]
+    for matrix, at in inputs:
+        part = own @ matrix[rows]
+        joined[:, at - start : at - start + part.shape[1]] = part
+    if not program.weighters:
+        for j in range(k + 1, count):
             for order in range(program.n_orders):
                 place = layout.environments[j] + order * row.channels - start
                 joined[:, place : place + program.n_channels] = own @ program.environments[j][rows, order]

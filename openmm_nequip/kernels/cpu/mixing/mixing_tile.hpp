@@ -114,10 +114,36 @@ static void along_rows(const TileMemory& tile, int n) {
   }
 }
 
+#if WEIGHTERS
+// Weights of the environment of layer k, and with those of the first layer those of the tensors: from a network of their own.
+static const EdgeNetwork& weighter_of(int k) { return NETWORKS[N_LAYERS + 1 + k]; }
+static int weights_place(int k) { return k ? ENVIRONMENTS[k] : TENSOR_WEIGHTS; }
+
+static void weights_forward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k) {
+  const EdgeNetwork& network = weighter_of(k);
+  const int number = N_LAYERS + 1 + k, width = last_width(number);
+  network_forward<WEIGHTER_ACTIVATION>(network, step.weights, at.n, tile.row, tile.value[number], tile.slope[number], tile.first);
+  multiply_panels<false>(at.n, width, network.later.n_out, tile.value[number][network.n_hidden - 1], width,
+                         step.weights + network.later.matrix, tile.row + weights_place(k), ROW_WIDTH);
+}
+
+static void weights_backward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k) {
+  const EdgeNetwork& network = weighter_of(k);
+  const int number = N_LAYERS + 1 + k, width = last_width(number);
+  multiply_panels<false>(at.n, network.later.n_out, width, tile.row_gradient + weights_place(k), ROW_WIDTH,
+                         step.weights + network.later.transposed, tile.first, width);
+  network_backward<false>(network, step.weights, at.n, tile.slope[number], tile.first, tile.second, tile.row_gradient,
+                          tile.row_slope, tile.along);
+}
+#endif
+
 // Layer k: environments, products, scalars, and the latent network with what follows from it.
 static void layer_forward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k) {
   const EdgeNetwork& network = NETWORKS[k];
   const EdgeLayer& layer = EDGE_LAYERS[k];
+#if WEIGHTERS
+  if (k > 0) weights_forward(step, tile, at, k);
+#endif
 #if LAYER_ENVELOPES
   leave_out_far(tile, at, k, tile.row);
 #endif
@@ -209,12 +235,18 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
 #if LAYER_ENVELOPES
   leave_out_far(tile, at, k, tile.row_gradient);
 #endif
+#if WEIGHTERS
+  if (k > 0) weights_backward(step, tile, at, k);
+#endif
 }
 
 static void evaluate_tile(Step& step, const TileMemory& tile, const EdgeTile& at, const Share& share) {
   if (!begin_tile(step, tile, at)) return;
 #if LAYER_ENVELOPES
   take_envelopes(step, tile, at);
+#endif
+#if WEIGHTERS
+  weights_forward(step, tile, at, 0);
 #endif
   first_tensors(tile, at);
   for (int k = 0; k < N_LAYERS; k++) layer_forward(step, tile, at, k);
@@ -230,6 +262,9 @@ static void evaluate_tile(Step& step, const TileMemory& tile, const EdgeTile& at
     other = done;
   }
   first_tensors_backward(tile, at, gradient);
+#if WEIGHTERS
+  weights_backward(step, tile, at, 0);
+#endif
   along_rows(tile, at.n);
   tile_forces(step, tile, at, share);
   for (int a = at.start; a < at.stop; a++) add_repulsion(step, a, step.energies[a]);
