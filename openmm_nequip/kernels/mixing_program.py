@@ -167,7 +167,7 @@ class MixingProgram(Program):
 
     @property
     def weights_of_layers(self) -> list[np.ndarray]:
-        """From the last hidden layer of each weighter to the weights that it gives: (n_hidden, n_weights, n_channels)."""
+        """From the last hidden layer of each weighter to what it gives: (n_hidden, n_weights, n_channels)."""
         first, *others = self.environments
         return [np.concatenate([self.tensor, first], axis=1), *others]
 

@@ -106,15 +106,6 @@ def _spline_function(splines: Splines) -> Callable[[torch.Tensor], torch.Tensor]
     return functions
 
 
-def _bessel_functions(
-    basis: Bessel, pairs: Sequence[tuple[int, int]]
-) -> list[Callable[[torch.Tensor], torch.Tensor]]:
-    """The basis, or that of each pair."""
-    if not basis.of_pairs:
-        return [bessel_function(basis)]
-    return [bessel_function(dataclasses.replace(basis, roots=basis.roots[pair])) for pair in pairs]
-
-
 class PairFunctions:
     """The rows of some pairs of types as functions of x = r / cutoff, in float64.
 
@@ -130,20 +121,18 @@ class PairFunctions:
         basis = program.basis
         self._envelope = isinstance(program, MixingProgram) and program.tabulated_envelope
         self.count = len(pairs)
-        self._bases = [_spline_function(basis)] if isinstance(basis, Splines) else _bessel_functions(basis, pairs)
-        self._first = torch.from_numpy(np.concatenate([program.pairs[pair] for pair in pairs], axis=1))
+        if isinstance(basis, Bessel) and basis.of_pairs:
+            basis = dataclasses.replace(basis, roots=np.stack([basis.roots[pair] for pair in pairs]))
+        self._basis = _spline_function(basis) if isinstance(basis, Splines) else bessel_function(basis)
+        self._first = torch.from_numpy(np.stack([program.pairs[pair] for pair in pairs]))
         self._matrices = [torch.from_numpy(matrix) for matrix in program.embedding.matrices]
         self._activation, self._factor = program.embedding.activation
         self._last = torch.from_numpy(two_body_matrix(program))
 
     def _embedding(self, x: torch.Tensor) -> torch.Tensor:
-        bases = [function(x) for function in self._bases]
-        basis = bases[0]
-        if len(bases) == 1:
-            hidden = (basis @ self._first).view(len(x), self.count, -1)
-        else:
-            own = self._first.split(self._first.shape[1] // self.count, dim=1)
-            hidden = torch.stack([each @ first for each, first in zip(bases, own, strict=True)], dim=1)
+        basis = self._basis(x)
+        of_pairs = basis if basis.ndim > 2 else basis[:, None].expand(-1, self.count, -1)
+        hidden = torch.einsum("npf,pfh->nph", of_pairs, self._first)
         for matrix in self._matrices:
             hidden = ACTIVATIONS[self._activation](hidden) * self._factor @ matrix
         if self._envelope:  # the last but one of the functions of the basis

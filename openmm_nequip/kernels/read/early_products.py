@@ -246,7 +246,8 @@ class ProductReader:
         if any(len(each) != self._channels for each in factors.values()):
             raise NotFusableError(f"{self._name} has paths that are not those of all channels")
         self._expect_scalars(blocks, n_scalars, last)
-        sources, paths, entries = [], [], []
+        sources, paths = [], []
+        entries: list[tuple[int, np.ndarray | None]] = []
         for number, (key, matrix) in enumerate(factors.items()):
             source, order, block = key
             sources.append(self._sources[source])

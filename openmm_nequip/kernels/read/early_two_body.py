@@ -88,7 +88,7 @@ def _bessel(basis: Any, power: float | None) -> tuple[Bessel, float, np.ndarray]
     np.fill_diagonal(functions, np.broadcast_to(factors, len(roots)))
     functions[-1] = -means * factors
     factor, ends = float(basis.prefactor) * np.pi / cutoff, power is not None
-    return Bessel(roots, power if ends else 0.0, factor, constants=True, ends=ends), cutoff, functions
+    return Bessel(roots, power or 0.0, factor, constants=True, ends=ends), cutoff, functions
 
 
 def products_of_types(parts: Parts) -> TwoBody:

@@ -63,7 +63,7 @@ def lay_out_row(
 
 
 def has_envelope(program: AllegroProgram | MixingProgram) -> bool:
-    """Whether a cutoff that is one of the two-body functions is a factor of what layers give; it stands first in the row."""
+    """Whether a cutoff that is a two-body function is a factor of what layers give; it stands first in the row."""
     return isinstance(program, MixingProgram) and program.tabulated_envelope
 
 

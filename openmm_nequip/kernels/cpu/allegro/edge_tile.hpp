@@ -58,7 +58,8 @@ static bool begin_tile(StepState& step, const EdgeMemory& tile, const EdgeTile& 
   return true;
 }
 
-// Energies of the atoms, and the gradient of the inputs of the readout, which goes into `rows`. With ALONG, `along` begins with it.
+// Energies of the atoms, and the gradient of the inputs of the readout, which goes into `rows`. With ALONG, `along` begins
+// with it.
 template <bool ALONG>
 static void readout_both(StepState& step, const EdgeMemory& tile, const EdgeTile& at, real* rows) {
   const EdgeNetwork& network = NETWORKS[N_LAYERS];
