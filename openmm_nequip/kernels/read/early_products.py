@@ -119,9 +119,7 @@ def first_weights(weights: np.ndarray, first: ReadProduct) -> np.ndarray:
     -------
     numpy.ndarray, (n_embedding, n_blocks, n_channels) float64
     """
-    parts = [
-        weights[:, block] if matrix is None else weights[:, block] @ matrix for block, matrix in first.entries
-    ]
+    parts = [weights[:, block] if matrix is None else weights[:, block] @ matrix for block, matrix in first.entries]
     return np.stack(parts, axis=1)
 
 

@@ -22,9 +22,7 @@ from .probing import (
 )
 
 
-def read_layer(
-    name: str, module: Any, inputs: list[Block], embedding: torch.Tensor, residuals: bool = False
-) -> Layer:
+def read_layer(name: str, module: Any, inputs: list[Block], embedding: torch.Tensor, residuals: bool = False) -> Layer:
     """One interaction layer.
 
     Parameters

@@ -29,9 +29,7 @@ class EdgeRow(NamedTuple):
     places: list[int]  # of all two-body functions
 
 
-def lay_out_row(
-    parts: list[int], lanes: int, others: Collection[int] = ()
-) -> tuple[list[int], int, list[int]]:
+def lay_out_row(parts: list[int], lanes: int, others: Collection[int] = ()) -> tuple[list[int], int, list[int]]:
     """Places of parts behind one another, each padded to whole vectors.
 
     Parameters
