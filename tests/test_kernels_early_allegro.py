@@ -27,8 +27,9 @@ from openmm_nequip.upstream.nequip_state import default_dtype, preserved_global_
 
 #: Of 2022, where edges see themselves and the cutoff is a factor of latents, with ZBL; and of 2023, where they do not.
 FIRST, SECOND = "early-allegro.pth", "early03-allegro.pth"
-#: With settings that few models have: two of the first kind, and one of the second.
-PADDED, LINEAR, PAIRS = "early02-padded.pth", "early02-linear.pth", "early03-pairs.pth"
+#: With settings that few models have: two of the first kind, and two of the second.
+PADDED, LINEAR, PAIRS, PATHS = "early02-padded.pth", "early02-linear.pth", "early03-pairs.pth", "early03-paths.pth"
+NAMES = (FIRST, SECOND, PADDED, LINEAR, PAIRS, PATHS)
 #: eV and eV/Å of float32 models with forces of the order of 10 eV/Å; the script itself rounds that much.
 SINGLE = 2e-5
 #: What CP2K publishes for its film of water on graphene, in the model's unit, and the edges of the box, Å.
@@ -42,7 +43,7 @@ def read_file(name):
         return load_to_fuse(locate(DATA / name))[0]
 
 
-FILES = Family(lambda name: read_file(name), {name: {"name": name} for name in (FIRST, SECOND, PADDED, LINEAR, PAIRS)})
+FILES = Family(lambda name: read_file(name), {name: {"name": name} for name in NAMES})
 
 
 def script_of(name):
@@ -83,9 +84,9 @@ def test_physics(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "tables"), [(PADDED, False), (LINEAR, True), (PAIRS, False)])
+@pytest.mark.parametrize(("name", "tables"), [(PADDED, False), (LINEAR, True), (PAIRS, False), (PATHS, False)])
 def test_settings_that_few_models_have(name, tables):
-    """Cutoffs of layers, maps and networks of environments, scales, mixing and roots of pairs: the script's numbers."""
+    """Cutoffs of layers, environments, scales, mixing, roots of pairs, bases without end: the script's numbers."""
     compare(script_of(name), FILES.step(name, tables), True, FORCE["float64"] if tables else EXACT)
     checks.check_gradient(FILES, name, tables)
 
@@ -152,10 +153,11 @@ def test_what_the_files_are_made_of():
     assert np.allclose(np.linalg.norm(blocks[0]) / np.linalg.norm(blocks[2]), old / new / np.sqrt(1 + 0.3**2))
 
 
+@pytest.mark.slow
 def test_what_few_models_have_is_read():
     """As make_early_models.py set it."""
     with default_dtype(torch.float64):
-        padded, linear, pairs = (read_model(FILES.model(name)) for name in (PADDED, LINEAR, PAIRS))
+        padded, linear, pairs, paths = (read_model(FILES.model(name)) for name in (PADDED, LINEAR, PAIRS, PATHS))
     assert [each.cutoff for each in padded.envelopes] == pytest.approx([3.9, 3.7, 3.4])
     assert {each[1:] for each in padded.envelopes} == {(True, 0.6)}
     assert {each[1:] for each in linear.envelopes} == {(False, 4.0)}
@@ -164,6 +166,7 @@ def test_what_few_models_have_is_read():
     assert [len(product.sources) for product in pairs.products] == [len(product.paths) for product in pairs.products]
     assert pairs.basis.roots.shape == (3, 3, 4) and np.abs(pairs.basis.roots - [1, 2, 3, 4]).max() < 0.3
     assert np.ptp(pairs.basis.roots, axis=(0, 1)).min() > 0.01
+    assert not paths.basis.ends and pairs.basis.ends and {path.slot for path in paths.products[0].paths} == {0}
 
 
 def test_tables_of_pairs_have_the_roots_of_the_pair():

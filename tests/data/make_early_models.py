@@ -70,6 +70,8 @@ ROOTS_OF_PAIRS = {
     "tensors_mixing_mode": "uvvp", "radial_basis_trainable": True, "num_tensor_features": 2,
     "self_edge_tensor_product": True, "latent_mlp_latent_dimensions": [6],
 }  # fmt: skip
+#: A weight for each path, and a radial basis that nothing makes end at the cutoff.
+PATHS = {"tensors_mixing_mode": "p", "use_original_normalized_basis": True, "per_edge_type_cutoff": None}
 #: Layers whose output is of the blocks of their input.
 RESIDUAL = {"resnet": True, "num_layers": 4, "parity": False, "model_builders": [*BUILDERS[:3], "StressForceOutput"]}
 FILES = {
@@ -81,6 +83,7 @@ FILES = {
     "early02-linear.pth": CONFIGURATION | ALLEGRO | ALLEGRO_02 | LINEAR,
     "early03-allegro.pth": CONFIGURATION | ALLEGRO | ALLEGRO_03,
     "early03-pairs.pth": CONFIGURATION | ALLEGRO | ALLEGRO_03 | ROOTS_OF_PAIRS,
+    "early03-paths.pth": CONFIGURATION | ALLEGRO | ALLEGRO_03 | PATHS,
 }
 
 

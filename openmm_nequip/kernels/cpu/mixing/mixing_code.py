@@ -194,7 +194,8 @@ def _layers(program: MixingProgram, channels: int, blob: Blob) -> list[str]:
             filled[:, : program.n_channels, : program.n_channels] = matrices
             components = 2 * product.targets[target] + 1
             places = starts[target] * channels, len(matrices) * channels, to * channels, int(target in read)
-            matrix = dense(filled.reshape(-1, channels))
+            plain = len(matrices) == 1 and np.array_equal(matrices[0], np.eye(program.n_channels))
+            matrix = "0, 0, 0, 0" if plain else dense(filled.reshape(-1, channels))
             blocks.append(f"{components}, {', '.join(map(str, places))}, {{{matrix}}}")
             to += components
             read.add(target)
