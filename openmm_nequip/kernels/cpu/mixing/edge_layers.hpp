@@ -52,7 +52,8 @@ static void mix(const EdgeLayer& layer, const real* weights, int n, const real* 
       real* place = to + block.to + j * CHANNELS;
       if (block.matrix.n_in == 0) copy_channels<false>(n, from, layer.raw_width, place, width);
       else
-        multiply_panels<false>(n, block.matrix.n_in, CHANNELS, from, layer.raw_width, weights + block.matrix.matrix, place, width);
+        multiply_panels<false>(n, block.matrix.n_in, CHANNELS, from, layer.raw_width, weights + block.matrix.matrix, place,
+                               width);
     }
   }
 }
