@@ -1,5 +1,7 @@
 """Fused kernels of Allegro files of nequip <= 0.6: the script's numbers, gradients, symmetries, and what is refused."""
 
+import dataclasses
+
 import ase.io
 import kernel_checks as checks
 import numpy as np
@@ -13,8 +15,10 @@ from openmm_nequip import load_model
 from openmm_nequip.errors import NotFusableError
 from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.kernels.fuse import fuse_program
+from openmm_nequip.kernels.pair_functions import PairFunctions
 from openmm_nequip.kernels.program_file import pack_program, unpack_program
 from openmm_nequip.kernels.read import read_model
+from openmm_nequip.kernels.read.early_networks import read_network
 from openmm_nequip.kernels.read.early_products import ProductReader
 from openmm_nequip.kernels.read.scripted import show
 from openmm_nequip.models import locate
@@ -23,6 +27,9 @@ from openmm_nequip.upstream.nequip_state import default_dtype, preserved_global_
 
 #: Of 2022, where edges see themselves and the cutoff is a factor of latents, with ZBL; and of 2023, where they do not.
 FIRST, SECOND = "early-allegro.pth", "early03-allegro.pth"
+#: With settings that few models have: two of the first kind, and two of the second.
+PADDED, LINEAR, PAIRS, PATHS = "early02-padded.pth", "early02-linear.pth", "early03-pairs.pth", "early03-paths.pth"
+NAMES = (FIRST, SECOND, PADDED, LINEAR, PAIRS, PATHS)
 #: eV and eV/Å of float32 models with forces of the order of 10 eV/Å; the script itself rounds that much.
 SINGLE = 2e-5
 #: What CP2K publishes for its film of water on graphene, in the model's unit, and the edges of the box, Å.
@@ -36,7 +43,7 @@ def read_file(name):
         return load_to_fuse(locate(DATA / name))[0]
 
 
-FILES = Family(lambda name: read_file(name), {name: {"name": name} for name in (FIRST, SECOND)})
+FILES = Family(lambda name: read_file(name), {name: {"name": name} for name in NAMES})
 
 
 def script_of(name):
@@ -74,6 +81,14 @@ def test_physics(name):
     checks.check_far_edges(FILES, name)
     checks.check_isolated(FILES, name, SHIFTS)
     checks.check_no_numbers(FILES, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "tables"), [(PADDED, False), (LINEAR, True), (PAIRS, False), (PATHS, False)])
+def test_settings_that_few_models_have(name, tables):
+    """Cutoffs of layers, environments, scales, mixing, roots of pairs, bases without end: the script's numbers."""
+    compare(script_of(name), FILES.step(name, tables), True, FORCE["float64"] if tables else EXACT)
+    checks.check_gradient(FILES, name, tables)
 
 
 def test_many_edges_of_one_atom():
@@ -138,17 +153,47 @@ def test_what_the_files_are_made_of():
     assert np.allclose(np.linalg.norm(blocks[0]) / np.linalg.norm(blocks[2]), old / new / np.sqrt(1 + 0.3**2))
 
 
-@pytest.mark.parametrize(("name", "value", "words"), [
-    ("embed_initial_edge", False, "first tensors are plain harmonics"),
-    ("cutoff_type", "cosine", "cosine cutoff"),
-    ("per_layer_cutoffs", torch.tensor([4.0, 4.0, 3.5]), "cutoffs .*per_layer_cutoffs"),
-    ("polynomial_cutoff_p", 6.0, "powers 5.0 and 6.0"),
-    ("_input_pad", 2, "padded"),
+@pytest.mark.slow
+def test_what_few_models_have_is_read():
+    """As make_early_models.py set it."""
+    with default_dtype(torch.float64):
+        padded, linear, pairs, paths = (read_model(FILES.model(name)) for name in (PADDED, LINEAR, PAIRS, PATHS))
+    assert [each.cutoff for each in padded.envelopes] == pytest.approx([3.9, 3.7, 3.4])
+    assert {each[1:] for each in padded.envelopes} == {(True, 0.6)}
+    assert {each[1:] for each in linear.envelopes} == {(False, 4.0)}
+    assert [len(each.matrices) for each in padded.weighters] == [1, 1] and not linear.weighters and not pairs.weighters
+    assert padded.pair_scales.shape == (3, 3) and np.ptp(padded.pair_scales) > 0.01 and linear.pair_scales is None
+    assert [len(product.sources) for product in pairs.products] == [len(product.paths) for product in pairs.products]
+    assert pairs.basis.roots.shape == (3, 3, 4) and np.abs(pairs.basis.roots - [1, 2, 3, 4]).max() < 0.3
+    assert np.ptp(pairs.basis.roots, axis=(0, 1)).min() > 0.01
+    assert not paths.basis.ends and pairs.basis.ends and {path.slot for path in paths.products[0].paths} == {0}
+
+
+def test_tables_of_pairs_have_the_roots_of_the_pair():
+    with default_dtype(torch.float64):
+        program = read_model(FILES.model(PAIRS))
+    x = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    wanted = [(0, 1), (2, 2)]
+    together = PairFunctions(program, wanted).derivatives(x, 1)
+    for k, pair in enumerate(wanted):
+        own = dataclasses.replace(program, basis=dataclasses.replace(program.basis, roots=program.basis.roots[pair]))
+        for found, expected in zip(together, PairFunctions(own, [pair]).derivatives(x, 1), strict=True):
+            assert (found[:, k] - expected[:, 0]).abs().max() < 1e-12
+
+
+def allegro_of(module):
+    return next(each for each in module.modules() if each.original_name == "Allegro_Module")
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({"embed_initial_edge": False}, "first tensors are plain harmonics"),
+    ({"latent_resnet": False, "per_layer_cutoffs": torch.tensor([4.0, 4.0, 3.5])}, "cutoffs .*per_layer_cutoffs"),
+    ({"_input_pad": 2}, "tps.0 .*components"),
 ])  # fmt: skip
-def test_what_is_not_known_is_named(name, value, words):
+def test_what_is_not_known_is_named(values, words):
     module = torch.jit.load(str(DATA / FIRST))
-    allegro = next(each for each in module.modules() if each.original_name == "Allegro_Module")
-    setattr(allegro, name, value)
+    for name, value in values.items():
+        setattr(allegro_of(module), name, value)
     shown = show(module)
     shown.model_dtype = torch.float64
     with pytest.raises(NotFusableError, match=words):
@@ -169,8 +214,25 @@ class _Plain(torch.nn.Module):
         return x1 * x2
 
 
-@pytest.mark.parametrize(("product", "words"), [(_Mixed, "mixes channels by itself"), (_Plain, "no product of irred")])
-def test_products_of_another_kind_are_named(product, words):
-    reader = ProductReader("tps.0", product(), torch.nn.Identity(), [0, 1], 2, 3, torch.float64)
+class _Batches(torch.nn.Module):
+    """A network with batch normalisation, as far as it is read."""
+
+    def __init__(self):
+        super().__init__()
+        self._forward = torch.nn.Module()
+        self._forward._weight_0, self._forward._bn_0 = torch.ones((2, 3)), torch.nn.BatchNorm1d(3)
+
+
+def test_batch_normalisation_is_named():
+    with pytest.raises(NotFusableError, match="latents.0 normalises batches .mlp_batchnorm"):
+        read_network("latents.0", _Batches(), torch.float32)
+
+
+@pytest.mark.parametrize(("product", "linear", "words"), [
+    (_Mixed, torch.nn.Identity, "no product of irred"), (_Plain, torch.nn.Identity, "no product of irred"),
+    (_Mixed, torch.nn.Flatten, "mixes channels by itself, and has a linear map"),
+])  # fmt: skip
+def test_products_of_another_kind_are_named(product, linear, words):
+    reader = ProductReader("tps.0", product(), linear(), [0, 1], 2, 3, torch.float64)
     with pytest.raises(NotFusableError, match=words):
         reader.read(1, False)

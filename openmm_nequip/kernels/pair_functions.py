@@ -7,6 +7,7 @@ each latent network and of the readout. All of it is one row of numbers, so it i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from .allegro_program import AllegroProgram, Mlp, Splines
 from .mixing_program import MixingProgram
+from .program import Bessel
 from .read.probing import ACTIVATIONS
 from .tables import KNOT_STEP, MOST_KNOTS, TOLERANCES, Table, bessel_function, derivatives, deviation, finer, probes
 
@@ -54,8 +56,9 @@ def two_body_matrix(program: AllegroProgram | MixingProgram) -> np.ndarray:
     numpy.ndarray, (n_scalars, n_row) float64
         Columns: weights of the tensors (n_orders, n_channels), weights of the environment (n_orders, n_channels), then
         inputs of the first activation of every latent network, and of the readout. Where channels are mixed, the
-        weights of the other environments stand before the inputs of the network of their layer; and with an envelope
-        there is a row and a column more, the first, for the envelope itself.
+        weights of the other environments stand before the inputs of the network of their layer, or where weights come
+        from networks the inputs of these, without weights; and with an envelope there is a row and a column more, the
+        first, for the envelope itself.
     """
     if isinstance(program, MixingProgram):
         return _mixing_matrix(program)
@@ -75,11 +78,16 @@ def two_body_matrix(program: AllegroProgram | MixingProgram) -> np.ndarray:
 def _mixing_matrix(program: MixingProgram) -> np.ndarray:
     networks = [hidden_form(mlp).matrices[0] for mlp in (*program.latents, program.readout)]
     rows = program.features[0]
-    parts = [program.tensor.reshape(rows, -1)]
-    for environment, network in zip(program.environments, networks, strict=False):
-        parts += [environment[:rows].reshape(rows, -1), network[:rows]]
+    if program.weighters:  # what comes from them is not among the two-body functions
+        parts = []
+        for weighter, network in zip(program.weighters, networks, strict=False):
+            parts += [weighter.matrices[0][:rows], network[:rows]]
+    else:
+        parts = [program.tensor.reshape(rows, -1)]
+        for environment, network in zip(program.environments, networks, strict=False):
+            parts += [environment[:rows].reshape(rows, -1), network[:rows]]
     matrix = np.concatenate([*parts, networks[-1][:rows]], axis=1)
-    if not program.envelope:
+    if not program.tabulated_envelope:
         return matrix
     found = np.zeros((rows + 1, matrix.shape[1] + 1))
     found[0, 0], found[1:, 1:] = 1.0, matrix
@@ -109,17 +117,20 @@ class PairFunctions:
 
     def __init__(self, program: AllegroProgram | MixingProgram, pairs: Sequence[tuple[int, int]]) -> None:
         basis = program.basis
-        self._envelope = isinstance(program, MixingProgram) and program.envelope
+        self._envelope = isinstance(program, MixingProgram) and program.tabulated_envelope
         self.count = len(pairs)
+        if isinstance(basis, Bessel) and basis.of_pairs:
+            basis = dataclasses.replace(basis, roots=np.stack([basis.roots[pair] for pair in pairs]))
         self._basis = _spline_function(basis) if isinstance(basis, Splines) else bessel_function(basis)
-        self._first = torch.from_numpy(np.concatenate([program.pairs[pair] for pair in pairs], axis=1))
+        self._first = torch.from_numpy(np.stack([program.pairs[pair] for pair in pairs]))
         self._matrices = [torch.from_numpy(matrix) for matrix in program.embedding.matrices]
         self._activation, self._factor = program.embedding.activation
         self._last = torch.from_numpy(two_body_matrix(program))
 
     def _embedding(self, x: torch.Tensor) -> torch.Tensor:
         basis = self._basis(x)
-        hidden = (basis @ self._first).view(len(x), self.count, -1)
+        of_pairs = basis if basis.ndim > 2 else basis[:, None].expand(-1, self.count, -1)
+        hidden = torch.einsum("npf,pfh->nph", of_pairs, self._first)
         for matrix in self._matrices:
             hidden = ACTIVATIONS[self._activation](hidden) * self._factor @ matrix
         if self._envelope:  # the last but one of the functions of the basis

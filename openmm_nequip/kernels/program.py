@@ -180,25 +180,33 @@ class Bessel:
 
     Parameters
     ----------
-    roots : numpy.ndarray, (n_functions,) float64
-        In units of pi / cutoff.
+    roots : numpy.ndarray, (n_functions,) or (n_types, n_types, n_functions) float64
+        In units of pi / cutoff: the same for all pairs of types, or those of each.
     power : float
         Exponent p of the polynomial cutoff.
     factor : float
         Factor of all functions.
     constants : bool
         Whether two functions stand behind them: the cutoff itself, and 1.
+    ends : bool
+        Whether there is a polynomial cutoff; without, 1 takes its place.
     """
 
     roots: np.ndarray
     power: float
     factor: float
     constants: bool = False
+    ends: bool = True
+
+    @property
+    def of_pairs(self) -> bool:
+        """Whether each pair of types has roots of its own."""
+        return self.roots.ndim > 1
 
     @property
     def size(self) -> int:
         """Number of functions."""
-        return len(self.roots) + 2 * self.constants
+        return self.roots.shape[-1] + 2 * self.constants
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

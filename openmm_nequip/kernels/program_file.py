@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import NotFusableError
 from .allegro_program import AllegroProgram, Mlp, Product, Splines
-from .mixing_program import EdgePath, EdgeProduct, MixingProgram
+from .mixing_program import EdgePath, EdgeProduct, Envelope, MixingProgram
 from .program import Bessel, Block, Gate, Layer, Mix, NequIPProgram, Path, Program, Radial, Repulsion
 
 #: Raised when programs of an earlier release cannot be read any more.
@@ -22,8 +22,8 @@ FORMAT = 1
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
-        AllegroProgram, Bessel, Block, EdgePath, EdgeProduct, Gate, Layer, MixingProgram, Mix, Mlp, NequIPProgram, Path,
-        Product, Radial, Repulsion, Splines,
+        AllegroProgram, Bessel, Block, EdgePath, EdgeProduct, Envelope, Gate, Layer, MixingProgram, Mix, Mlp,
+        NequIPProgram, Path, Product, Radial, Repulsion, Splines,
     )  # fmt: skip
 }
 _TEXT = "program"

@@ -73,22 +73,27 @@ def bessel_function(basis: Bessel) -> Callable[[torch.Tensor], torch.Tensor]:
     Parameters
     ----------
     basis : Bessel
-        The basis.
+        The basis, with roots (..., n_functions).
 
     Returns
     -------
     callable
-        (n,) -> (n, n_functions), for x in [0, 1]; differentiable.
+        (n,) -> (n, ..., n_functions), for x in [0, 1]; differentiable.
     """
     roots = torch.from_numpy(basis.roots)
     p = basis.power
 
     def functions(x: torch.Tensor) -> torch.Tensor:
-        envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
-        found = _sinc(torch.pi * x[:, None] * roots) * roots * envelope[:, None] * basis.factor
+        if basis.ends:
+            envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+        else:
+            envelope = torch.ones_like(x)
+        x, envelope = (each.reshape(-1, *[1] * roots.ndim) for each in (x, envelope))
+        found = _sinc(torch.pi * x * roots) * roots * envelope * basis.factor
         if not basis.constants:
             return found
-        return torch.cat([found, envelope[:, None], torch.ones_like(envelope)[:, None]], dim=1)
+        envelope = envelope.expand(*found.shape[:-1], 1)
+        return torch.cat([found, envelope, torch.ones_like(envelope)], dim=-1)
 
     return functions
 

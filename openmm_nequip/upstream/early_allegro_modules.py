@@ -66,6 +66,26 @@ def network_function(mlp: Any) -> Any:
     return _private(mlp, "_module")
 
 
+def normalises_batches(function: Any) -> bool:
+    """Whether a ``ScalarMLPFunction`` of Allegro 0.2 has batch normalisation behind its matrices (mlp_batchnorm).
+
+    Parameters
+    ----------
+    function : torch.nn.Module
+        Allegro's module.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    UpstreamError
+        If its code is not there.
+    """
+    return hasattr(_private(function, "_forward"), "_bn_0")
+
+
 def normalised_basis(basis: Any) -> tuple[Any, Any]:
     """What a ``NormalizedBasis`` subtracts from its functions, and what it then multiplies them with.
 

@@ -30,8 +30,8 @@ from ..harmonics import coupling
 from ..program import Path
 from .convolution_layout import Convolution
 from .harmonics_code import Couplings, literal
-from .packing import paths_of
 from .radial_code import COEFFICIENTS
+from .table_slabs import paths_of
 
 #: Sums of one loop of the forward pass: registers that they may take before paths are put into separate loops.
 _MOST_SUMS = 14
@@ -110,7 +110,7 @@ def _begin_blocks(conv: Convolution, group: list[int], couplings: Couplings, bac
         "    for (int b = 0; b < pieces.count; b++) {",
         "      const EdgeBlock block = pieces.block[b];",
         "      [[maybe_unused]] const auto harmonic = room.harmonic[b];",
-        f"      alignas(ALIGNMENT) real coupling[{max(1, len(couplings.elements))}][LANES];",
+        *(f"      alignas(ALIGNMENT) real coupling[{n}][LANES];" for n in [len(couplings.elements)] if n),
         *(f"      store(coupling[{i}], {text});" for i, text in enumerate(couplings.elements)),
         f"      const real* {name}[LANES];",
         "      for (int e = 0; e < block.n; e++)",

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..program import Layer, Path
-from .packing import LayerRows, paths_of
+from .packing import LayerRows
 from .radial_code import COEFFICIENTS
+from .table_slabs import paths_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,7 @@ class Convolution:
         return f"{self._results(self.layer.paths[p].block).index((p, m3))} * LANES"
 
     def table_start(self, block: int) -> str:
-        """C++ of where the slab of channel ``c`` begins in the table of the layer, see :func:`.packing.pack_slabs`."""
+        """C++ of where the slab of channel ``c`` begins in the table of the layer, see :func:`.table_slabs.pack_slabs`."""
         channels = self.rows.inputs.channels
         sizes = [COEFFICIENTS * self.knots * len(paths_of(self.layer, b)) for b in range(block + 1)]
         before = sum(channel * size for channel, size in zip(channels, sizes[:block], strict=False))

@@ -154,7 +154,9 @@ static bool measure_edges(Edges& edges, long atom, Role role, const double* posi
 #else
     for (int i = 0; i < n; i++) {
       const long at = (long)(next + i) * BASIS_WIDTH;
-      radial_basis(length[i] * reciprocal[i], edges.basis + at, edges.basis_slope + at);
+      const int own = types[atom], other = edges.type[next + i];
+      const int pair = role == CENTRE ? own * N_TYPES + other : other * N_TYPES + own;
+      radial_basis(length[i] * reciprocal[i], pair, edges.basis + at, edges.basis_slope + at);
       chain[i] = reciprocal[i];
     }
 #endif

@@ -335,35 +335,6 @@ def pack_table(layer: Layer, rows: LayerRows, table: Table, lanes: int) -> np.nd
     return filled.reshape(table.knots, 6, -1, lanes).transpose(0, 2, 1, 3)
 
 
-def paths_of(layer: Layer, block: int) -> list[int]:
-    """Numbers of the paths of a layer that read a block of its inputs."""
-    return [p for p, path in enumerate(layer.paths) if path.block == block]
-
-
-def pack_slabs(layer: Layer, rows: LayerRows, table: Table, lanes: int) -> np.ndarray:
-    """A table in the order of a loop over blocks of features, vectors of channels, edges, and the block's paths.
-
-    What all edges need for one vector of channels, a slab, lies together.
-
-    Parameters
-    ----------
-    layer, rows, table, lanes
-        As of :func:`pack_table`.
-
-    Returns
-    -------
-    numpy.ndarray, (n_knots * n_weights * 6,)
-        Block, vector of channels, knot, path of the block, power, lane.
-    """
-    packed = pack_table(layer, rows, table, lanes)
-    slabs = [
-        packed[:, [(rows.path_offsets[p] + channel) // lanes for p in paths_of(layer, block)]].ravel()
-        for block, channels in enumerate(rows.inputs.channels)
-        for channel in range(0, channels, lanes)
-    ]
-    return np.concatenate(slabs)
-
-
 def pack_mix(
     blob: Blob, maps: list[Mix], source: Rows, target: Rows, places: list[list[int]] | None = None, panels: bool = False
 ) -> list[tuple[int, ...]]:

@@ -8,7 +8,8 @@ from ..allegro_program import Splines
 from ..program import Bessel, Layer, Repulsion
 from ..tables import Table
 from .layer_code import ACTIVATION_KINDS
-from .packing import Blob, LayerRows, in_panels, pack_slabs, pad_matrix, padded, radial_matrices
+from .packing import Blob, LayerRows, in_panels, pad_matrix, padded, radial_matrices
+from .table_slabs import pack_slabs
 
 #: Coefficients of a quintic table.
 COEFFICIENTS = 6
@@ -33,7 +34,7 @@ def basis_constants(basis: Bessel | Splines, lanes: int) -> tuple[dict[str, obje
     lines : list of str
         C++ constants.
     """
-    bessel = 0 if isinstance(basis, Splines) else len(basis.roots)
+    bessel = 0 if isinstance(basis, Splines) else basis.roots.shape[-1]
     lines = [
         f"constexpr int N_BASIS = {basis.size}, BASIS_WIDTH = {padded(basis.size, lanes)};",
         f"[[maybe_unused]] constexpr int N_BESSEL = {bessel};",
@@ -41,16 +42,18 @@ def basis_constants(basis: Bessel | Splines, lanes: int) -> tuple[dict[str, obje
     if isinstance(basis, Splines):
         lower = ", ".join(repr(float(value)) for value in basis.lower)
         lines += [f"constexpr double SPLINE_LOWER[] = {{{lower}}}, SPLINE_WIDTH = {basis.width!r};"]
-        return {"SPLINES": 1, "PLAIN_ROOTS": 0, "CONSTANTS": 0}, lines
+        return {"SPLINES": 1, "PLAIN_ROOTS": 0, "ROOTS_OF_PAIRS": 0, "CONSTANTS": 0}, lines
     power = basis.power - 1
     whole = int(power) if power == int(power) and 0 < power <= _MOST_WHOLE_POWER else 0
     plain = bool(np.array_equal(basis.roots, np.arange(1, bessel + 1)))
     lines += [
         f"constexpr int WHOLE_POWER = {whole};",
         f"constexpr double CUTOFF_POWER = {basis.power!r}, BASIS_FACTOR = {basis.factor!r};",
-        f"constexpr double BASIS_ROOTS[] = {{{', '.join(repr(float(root)) for root in basis.roots)}}};",
+        f"[[maybe_unused]] constexpr bool BASIS_ENDS = {int(basis.ends)};",
+        f"constexpr double BASIS_ROOTS[] = {{{', '.join(repr(float(root)) for root in basis.roots.ravel())}}};",
     ]
-    return {"SPLINES": 0, "PLAIN_ROOTS": int(plain), "CONSTANTS": int(basis.constants)}, lines
+    own = int(basis.of_pairs)
+    return {"SPLINES": 0, "PLAIN_ROOTS": int(plain), "ROOTS_OF_PAIRS": own, "CONSTANTS": int(basis.constants)}, lines
 
 
 def repulsion_lines(repulsion: Repulsion | None) -> list[str]:

@@ -20,6 +20,7 @@ import torch
 from ...errors import NotFusableError
 from ..program import Block, Layer, NequIPProgram
 from ..pruning import prune
+from ..residual import without_residuals
 from .energy_model import Parts, expect_plain_sum, per_type, read_dtype, read_harmonics, read_repulsion
 from .nequip_layers import read_layer
 from .probing import expect_class, probe_linear_map, show_blocks, to_array
@@ -98,7 +99,9 @@ def read(model: Any) -> NequIPProgram:
     before, after = _linear_parts(parts)
     embedding = _embedding(before, n_types, model.model_dtype)
     layers = _layers(parts, embedding.shape[1], torch.eye(n_types, dtype=model.model_dtype))
-    layers, readout = _readout(layers, after, model.model_dtype)
+    block, readout = _readout(layers[-1].gate.outputs, after, model.model_dtype)
+    adds = [bool(module.resnet) for _, module in parts.all("ConvNetLayer")]
+    layers, readout = without_residuals(layers, adds, block, readout)
     scales, shifts = scale_and_shift(parts, n_types)
     zbl = parts.all("ZBL")
     repulsion = read_repulsion(zbl[0][1], power) if zbl else None
@@ -111,7 +114,7 @@ def read(model: Any) -> NequIPProgram:
         power=power,
         factor=float(radial.basis.prefactor) * np.pi / cutoff,
         embedding=embedding,
-        layers=layers,
+        layers=prune(layers, {block}),
         readout=[readout],
         readout_activation=("identity", 1.0),
         scales=scales * scale,
@@ -183,14 +186,13 @@ def _layers(parts: Parts, n_channels: int, one_hot: torch.Tensor) -> list[Layer]
     layers: list[Layer] = []
     blocks = [Block(n_channels, 0, 1)]
     for name, module in parts.all("ConvNetLayer"):
-        layers.append(read_layer(name, module, blocks, one_hot))
+        layers.append(read_layer(name, module, blocks, one_hot, residuals=True))
         blocks = layers[-1].gate.outputs
     return layers
 
 
-def _readout(layers: list[Layer], maps: list[Any], dtype: torch.dtype) -> tuple[list[Layer], np.ndarray]:
-    """Layers without what the readout does not read, and its matrix (n_channels, 1)."""
-    outputs = layers[-1].gate.outputs
+def _readout(outputs: list[Block], maps: list[Any], dtype: torch.dtype) -> tuple[int, np.ndarray]:
+    """The block that the readout reads of the last layer's outputs, and its matrix (n_channels, 1)."""
 
     def energies(x: torch.Tensor) -> torch.Tensor:
         return _chain(maps, x)
@@ -199,7 +201,7 @@ def _readout(layers: list[Layer], maps: list[Any], dtype: torch.dtype) -> tuple[
     if len(found) != 1:
         raise NotFusableError(f"its energies are read from {len(found)} blocks of {show_blocks(outputs)}, not from one")
     ((block, _), matrix) = next(iter(found.items()))
-    return prune(layers, {block}), matrix
+    return block, matrix
 
 
 def scale_and_shift(parts: Parts, n_types: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from .probing import (
 )
 
 
-def read_layer(name: str, module: Any, inputs: list[Block], embedding: torch.Tensor) -> Layer:
+def read_layer(name: str, module: Any, inputs: list[Block], embedding: torch.Tensor, residuals: bool = False) -> Layer:
     """One interaction layer.
 
     Parameters
@@ -35,6 +35,8 @@ def read_layer(name: str, module: Any, inputs: list[Block], embedding: torch.Ten
         Features before the layer.
     embedding : torch.Tensor, (n_types, mul)
         Embedding of each atom type, which the self-connection depends on.
+    residuals : bool
+        Whether it may add its input to its output, which the caller then has to do.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def read_layer(name: str, module: Any, inputs: list[Block], embedding: torch.Ten
     expect_class(module, "ConvNetLayer", name)
     conv = module.conv
     expect_class(conv, "InteractionBlock", f"{name}.conv")
-    if module.resnet:
+    if module.resnet and not residuals:
         raise NotFusableError(f"{name} adds its input to its output (resnet)")
     for attribute in ("linear_1", "linear_2", "fc" if hasattr(conv, "fc") else "edge_mlp", "sc"):
         if not hasattr(conv, attribute):

@@ -22,7 +22,7 @@ namespace {
 struct EdgeMemory {
   int rows = 0;
   real *row, *row_slope, *along, *harmonic, *harmonic_gradient;
-  real *value[N_LAYERS + 1][MOST_HIDDEN], *slope[N_LAYERS + 1][MOST_HIDDEN];
+  real *value[N_NETWORKS][MOST_HIDDEN], *slope[N_NETWORKS][MOST_HIDDEN];
   real *first, *second;
   Array<int> owner;
 
@@ -52,7 +52,7 @@ struct EdgeMemory {
     take(along, from, edges * LANES);
     take(harmonic, from, edges * N_HARMONICS);
     take(harmonic_gradient, from, edges * (N_HARMONICS - 1) * LANES);
-    for (int k = 0; k <= N_LAYERS; k++)
+    for (int k = 0; k < N_NETWORKS; k++)
       for (int d = 0; d < NETWORKS[k].n_hidden; d++) {
         take(value[k][d], from, edges * NETWORKS[k].widths[d]);
         take(slope[k][d], from, edges * NETWORKS[k].widths[d]);

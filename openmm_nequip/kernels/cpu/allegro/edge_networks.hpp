@@ -11,7 +11,7 @@
 //
 // | symbol          | meaning                                                                                           |
 // | `EdgeNetwork`   | its place in the row of an edge, its matrices, and what becomes of its last hidden layer          |
-// | NETWORKS        | those of the layers, then the readout (model.inc)                                                 |
+// | NETWORKS        | those of the layers, then the readout, then what else the family has (model.inc)                  |
 // | LATENT, READOUT | kinds of activations (model.inc)                                                                  |
 #pragma once
 #include "activations.hpp"
@@ -59,7 +59,8 @@ static void network_forward(const EdgeNetwork& network, const real* weights, int
 }
 
 // From the gradient of the last hidden layer, `gradients`, which is overwritten, to that of z, which takes the place of z in the
-// row of an edge. What it gives to dE/d(argument of the two-body functions) is added to `along`.
+// row of an edge. With ALONG, what it gives to dE/d(argument of the two-body functions) is added to `along`.
+template <bool ALONG>
 static void network_backward(const EdgeNetwork& network, const real* weights, int n, real* const* slopes, real* gradients,
                              real* room, real* rows, const real* row_slopes, real* along) {
   for (int d = network.n_hidden - 1; d > 0; d--) {
@@ -70,13 +71,13 @@ static void network_backward(const EdgeNetwork& network, const real* weights, in
   const int width = network.widths[0];
   for (int e = 0; e < n; e++) {
     const long row = (long)e * ROW_WIDTH + network.input;
-    vec sum = load(along + (long)e * LANES);
+    vec sum = ALONG ? load(along + (long)e * LANES) : vec{};
     for (int c = 0; c < width; c += LANES) {
       const vec gradient = load(gradients + (long)e * width + c) * load(slopes[0] + (long)e * width + c);
       store(rows + row + c, gradient);
-      sum += gradient * load(row_slopes + row + c);
+      if (ALONG) sum += gradient * load(row_slopes + row + c);
     }
-    store(along + (long)e * LANES, sum);
+    if (ALONG) store(along + (long)e * LANES, sum);
   }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +26,10 @@ class EdgeRow(NamedTuple):
     channels: int
     inputs: list[int]
     width: int
-    places: list[int]
+    places: list[int]  # of all two-body functions
 
 
-def lay_out_row(parts: list[int], lanes: int) -> tuple[list[int], int, list[int]]:
+def lay_out_row(parts: list[int], lanes: int, others: Collection[int] = ()) -> tuple[list[int], int, list[int]]:
     """Places of parts behind one another, each padded to whole vectors.
 
     Parameters
@@ -37,6 +38,8 @@ def lay_out_row(parts: list[int], lanes: int) -> tuple[list[int], int, list[int]
         Numbers in each part.
     lanes : int
         Numbers of a vector.
+    others : collection of int
+        Parts that are no two-body functions.
 
     Returns
     -------
@@ -45,21 +48,28 @@ def lay_out_row(parts: list[int], lanes: int) -> tuple[list[int], int, list[int]
     width : int
         Of all.
     places : list of int
-        Of each number.
+        Of each number that is a two-body function.
     """
     starts: list[int] = []
     places: list[int] = []
     width = 0
-    for count in parts:
+    for i, count in enumerate(parts):
         starts.append(width)
-        places += range(width, width + count)
+        places += range(width, width + count if i not in others else width)
         width += padded(count, lanes)
     return starts, width, places
 
 
 def has_envelope(program: AllegroProgram | MixingProgram) -> bool:
-    """Whether the cutoff is a factor of what layers give, and stands first in the row."""
-    return isinstance(program, MixingProgram) and program.envelope
+    """Whether a cutoff that is a two-body function is a factor of what layers give; it stands first in the row."""
+    return isinstance(program, MixingProgram) and program.tabulated_envelope
+
+
+def n_envelopes(program: AllegroProgram | MixingProgram) -> int:
+    """How many cutoffs stand first in the row, each in its own vector: one for all layers, one for each, or none."""
+    if isinstance(program, MixingProgram) and program.envelopes:
+        return len(program.latents)
+    return int(has_envelope(program))
 
 
 def include_text(
@@ -99,7 +109,10 @@ def include_text(
         "TABULATED": int(bool(tables)),
         "REPULSION": int(program.repulsion is not None),
         "ENVELOPE": int(has_envelope(program)),
+        "PAIR_SCALES": int(isinstance(program, MixingProgram) and program.pair_scales is not None),
     } | basis_macros
+    if isinstance(program, MixingProgram):
+        macros |= {"LAYER_ENVELOPES": int(bool(program.envelopes)), "WEIGHTERS": int(bool(program.weighters))}
     sizes = sizes | {
         "N_TYPES": program.n_types,
         "N_ORDERS": program.n_orders,
@@ -189,7 +202,7 @@ def two_body_code(
 
 
 def _in_places(matrix: np.ndarray, row: EdgeRow) -> np.ndarray:
-    """A matrix (..., n, columns of a row) with its columns in their padded places."""
+    """A matrix (..., n, two-body functions) with its columns in their places of a row."""
     filled = np.zeros((*matrix.shape[:-1], row.width))
     filled[..., row.places] = matrix
     return filled

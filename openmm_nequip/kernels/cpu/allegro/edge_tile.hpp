@@ -6,10 +6,12 @@
 // | symbol       | meaning                                                                                              |
 // | `EdgeTile`   | atoms start .. stop - 1 of the step; their edges are those from `base` on in `by_centre`, n of them   |
 // | READOUT_LAST | the last matrix of the readout, which gives a number (model.inc)                                      |
+// | PAIR_SCALES  | whether the energy of an edge has a factor of the types of its atoms (model.inc)                      |
 #pragma once
 #include "edge_memory.hpp"
 #include "environment.hpp"
 #include "pair_forces.hpp"
+#include "two_body.hpp"
 
 namespace {
 
@@ -33,29 +35,6 @@ static void tile_harmonics(const StepState& step, const EdgeMemory& tile, const 
   }
 }
 
-// Energies of the atoms, and the gradient of the inputs of the readout, which goes into `rows`; `along` begins with it.
-static void readout_both(StepState& step, const EdgeMemory& tile, const EdgeTile& at, real* rows) {
-  const EdgeNetwork& network = NETWORKS[N_LAYERS];
-  network_forward<READOUT_ACTIVATION>(network, step.weights, at.n, tile.row, tile.value[N_LAYERS], tile.slope[N_LAYERS],
-                                      tile.first);
-  const int width = last_width(N_LAYERS);
-  const real *hidden = tile.value[N_LAYERS][network.n_hidden - 1], *last = step.weights + READOUT_LAST;
-  for (int a = at.start; a < at.stop; a++) {
-    const Star star = at.star(step.by_centre, tile, a);
-    const double scale = step.scales()[step.types[a]];
-    vec sum = vec{};
-    for (int e = star.from; e < star.to; e++)
-      for (int c = 0; c < width; c += LANES) {
-        sum += load(hidden + (long)e * width + c) * load(last + c);
-        store(tile.first + (long)e * width + c, (real)scale * load(last + c));
-      }
-    step.energies[a] = step.shifts()[step.types[a]] + scale * (double)sum_lanes(sum);
-  }
-  for (int e = 0; e < at.n; e++) store(tile.along + (long)e * LANES, vec{});
-  network_backward(network, step.weights, at.n, tile.slope[N_LAYERS], tile.first, tile.second, rows, tile.row_slope,
-                   tile.along);
-}
-
 // Lanes behind the last edge of a tile: vectors without direction, which give no force.
 static void pad_tile(const Edges& edges, const EdgeTile& at) {
   for (int e = at.base + at.n; e < at.base + at.n + LANES; e++) {
@@ -63,6 +42,54 @@ static void pad_tile(const Edges& edges, const EdgeTile& at) {
     edges.length[e] = 1;
     edges.chain[e] = 0;
   }
+}
+
+// What an atom has without edges; then owners, harmonics and two-body rows of the edges. False where there are none.
+static bool begin_tile(StepState& step, const EdgeMemory& tile, const EdgeTile& at) {
+  for (int a = at.start; a < at.stop; a++) step.energies[a] = step.shifts()[step.types[a]];
+  if (at.n == 0) return false;
+  for (int a = at.start; a < at.stop; a++) {
+    const Star star = at.star(step.by_centre, tile, a);
+    for (int e = star.from; e < star.to; e++) tile.owner[e] = a;
+  }
+  pad_tile(step.by_centre, at);
+  tile_harmonics(step, tile, at);
+  two_body(step, tile, at.base, at.n);
+  return true;
+}
+
+// Energies of the atoms, and the gradient of the inputs of the readout, which goes into `rows`. With ALONG, `along` begins
+// with it.
+template <bool ALONG>
+static void readout_both(StepState& step, const EdgeMemory& tile, const EdgeTile& at, real* rows) {
+  const EdgeNetwork& network = NETWORKS[N_LAYERS];
+  network_forward<READOUT_ACTIVATION>(network, step.weights, at.n, tile.row, tile.value[N_LAYERS], tile.slope[N_LAYERS],
+                                      tile.first);
+  const int width = last_width(N_LAYERS);
+  const real *hidden = tile.value[N_LAYERS][network.n_hidden - 1], *last = step.weights + READOUT_LAST;
+#if PAIR_SCALES
+  const double* pair_scales = step.charges() + (REPULSION ? N_TYPES : 0) + N_LAYERS * N_TYPES;  // behind the norms of layers
+#endif
+  for (int a = at.start; a < at.stop; a++) {
+    const Star star = at.star(step.by_centre, tile, a);
+    const double scale = step.scales()[step.types[a]];
+    vec sum = vec{};
+    for (int e = star.from; e < star.to; e++) {
+      real own = 1;
+#if PAIR_SCALES
+      own = (real)pair_scales[step.types[a] * N_TYPES + step.by_centre.type[at.base + e]];
+#endif
+      for (int c = 0; c < width; c += LANES) {
+        const vec weight = own * load(last + c);
+        sum += load(hidden + (long)e * width + c) * weight;
+        store(tile.first + (long)e * width + c, (real)scale * weight);
+      }
+    }
+    step.energies[a] = step.shifts()[step.types[a]] + scale * (double)sum_lanes(sum);
+  }
+  if (ALONG) clear(tile.along, (long)at.n * LANES);
+  network_backward<ALONG>(network, step.weights, at.n, tile.slope[N_LAYERS], tile.first, tile.second, rows, tile.row_slope,
+                          tile.along);
 }
 
 // From gradients of rows and harmonics to forces and virial, LANES edges at once.

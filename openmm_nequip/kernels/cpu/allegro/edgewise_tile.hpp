@@ -7,7 +7,6 @@
 // | `pointers`   | the rows of one atom in arrays of tile_memory.hpp, for the generated products of a layer             |
 #pragma once
 #include "edge_share.hpp"
-#include "two_body.hpp"
 
 namespace {
 
@@ -83,8 +82,8 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
     for (int a = at.start; a < at.stop; a++)
       plain_gradient(at.star(step.by_centre, tile, a), tile.hidden_sums_gradient[k] + (long)(a - at.start) * N_HARMONICS * width,
                      width, tile.first);
-  network_backward(network, step.weights, at.n, tile.slope[k], tile.first, tile.second, tile.row, tile.row_slope,
-                   tile.along);
+  network_backward<true>(network, step.weights, at.n, tile.slope[k], tile.first, tile.second, tile.row, tile.row_slope,
+                         tile.along);
   multiply_panels<false>(at.n, network.scalars.n_out, CHANNELS, tile.row + network.input, ROW_WIDTH,
                           step.weights + network.scalars.transposed, tile.scalar[k], CHANNELS);
   for (int a = at.start; a < at.stop; a++) {
@@ -114,17 +113,9 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
 }
 
 static void evaluate_tile(Step& step, const TileMemory& tile, const EdgeTile& at, const Share& share) {
-  for (int a = at.start; a < at.stop; a++) step.energies[a] = step.shifts()[step.types[a]];
-  if (at.n == 0) return;
-  for (int a = at.start; a < at.stop; a++) {
-    const Star star = at.star(step.by_centre, tile, a);
-    for (int e = star.from; e < star.to; e++) tile.owner[e] = a;
-  }
-  pad_tile(step.by_centre, at);
-  tile_harmonics(step, tile, at);
-  two_body(step, tile, at.base, at.n);
+  if (!begin_tile(step, tile, at)) return;
   for (int k = 0; k < N_LAYERS; k++) layer_forward(step, tile, at, k);
-  readout_both(step, tile, at, tile.row);
+  readout_both<true>(step, tile, at, tile.row);
   for (int k = 0; k < N_LAYERS; k++) clear(tile.sums_gradient[k], (long)(at.stop - at.start) * N_HARMONICS * CHANNELS);
   for (int k = N_LAYERS - 1; k >= 0; k--) layer_backward(step, tile, at, k);
   tile_forces(step, tile, at, share);

@@ -89,10 +89,13 @@ def _loads(name: str, source: str, places: list[int] | range) -> str:
 
 def _forward(product: EdgeProduct) -> list[str]:
     lines = []
+    stored: set[int] = set()  # by families before: slots that several paths share
     for family in _families(product):
         lines += ["    {", f"      {_loads('t', 'tensors', family.tensors)}"]
         lines.append(f"      {_loads('a', 'environment', family.harmonics)}")
-        lines.append(f"      vec {', '.join(f'r{j} = vec{{}}' for j in range(len(family.results)))};")
+        begin = [f"load(raw + {at} * CHANNELS + c)" if at in stored else "vec{}" for at in family.results]
+        stored.update(family.results)
+        lines.append(f"      vec {', '.join(f'r{j} = {value}' for j, value in enumerate(begin))};")
         for m, n, results in family.pairs():
             terms = " ".join(f"r{j} += {factor} * pair;" for j, factor in results)
             lines.append(f"      {{ const vec pair = t{m} * a{n}; {terms} }}")

@@ -3,8 +3,11 @@
 // The formulas are those of mixing_step.hpp; what is not here is in edge_memory.hpp.
 //
 // Memory: the row of an edge is
-//     [u, with an ENVELOPE][w of T_0: N_ORDERS x CHANNELS][w_0][z_0][w_1][z_1] ... [w_{K-1}][z_{K-1}][z of the readout]
-// with w_k, the weights of A_k, N_ORDERS x CHANNELS. Tensors of an edge lie block by block, component by component, channels side
+//     [u, with an ENVELOPE; or u_1, u_2, ...][w of T_0: N_FIRST x CHANNELS][w_0][z_0][w_1][z_1] ... [w_{K-1}][z_{K-1}]
+//     [z of the readout]
+// with w_k, the weights of A_k, N_ORDERS x CHANNELS. With WEIGHTERS the inputs of the network that w_k comes from stand behind
+// w_k, and the two-body functions have zeros in the place of w_k.
+// Tensors of an edge lie block by block, component by component, channels side
 // by side; raw results of a product block by block, component by component, paths into the block side by side.
 //
 // | symbol                | meaning                                                                                        |

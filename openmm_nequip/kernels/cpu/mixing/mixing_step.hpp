@@ -1,12 +1,12 @@
 // A step of an Allegro model of nequip <= 0.6, whose layers mix the channels of the tensors of an edge.
 //
 // For an atom i, its edges e with harmonics Y[e, m] and two-body rows (two_body.hpp), channels c, layers k = 0 .. N_LAYERS - 1:
-//     T_0[e, m] = w[e, l(m)] Y[e, m]
+//     T_0[e, i, m] = w[e, i] Y[e, m]                      block i of N_FIRST, of order FIRST_ORDERS[i] = l(m)
 //     A_k[m] = norm_k * sum over e of w_k[e, l(m)] Y[e, m]
 //     R_k[e] = product k of T_k[e] and A_k, or with OWN_EDGE 0 of T_k[e] and A_k without the part of e (edge_products_code.py)
 //     T_{k+1}[e], s_k[e] from R_k[e]                      see edge_layers.hpp
-//     z_k[e] += s_k[e] W                                  network k adds to w_{k+1}, z_{k+1} and later ones; with an ENVELOPE,
-//                                                         times u[e]
+//     z_k[e] += s_k[e] W                                  network k adds to w_{k+1}, z_{k+1} and later ones; with an ENVELOPE
+//                                                         times u[e], with LAYER_ENVELOPES times u_{k+1}[e]
 //     E_i = shift + scale * sum over e of readout(z[e])
 //
 // Where channels are mixed the result of a layer is no longer a product of the edge's harmonics with vectors of the atom, as in

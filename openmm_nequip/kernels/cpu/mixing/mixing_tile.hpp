@@ -1,7 +1,7 @@
 // A tile of a model that mixes channels, forward and backward.
 //
 // The formulas are those of mixing_step.hpp, in its order. Backward, with gradients g and y = norm_k Y[e]:
-//     g(h) = u g(u h)          g(u) += sum over channels of g(u h) h          h: the last hidden layer of a network
+//     g(h) = u g(u h)          g(u) += sum over channels of g(u h) h          h: the last hidden layer of a network, u its cutoff
 //     g(T_k[e]), g(A of e) from g(R_k[e])          g(A_k) += g(A of e)
 //     without the own edge:  g(w_k[e, l]) -= sum over m of g(A of e)[m] y[m]          g(Y[e, m]) -= norm_k g(A of e)[m] w_k[e, l]
 //
@@ -9,8 +9,7 @@
 // | `edge_product`      | R of one edge from T and A (model.inc)                                                        |
 // | `edge_product_backward` | sets g(T), adds to g(A) (model.inc)                                                       |
 #pragma once
-#include "edge_share.hpp"
-#include "two_body.hpp"
+#include "layer_envelopes.hpp"
 
 namespace {
 
@@ -56,11 +55,11 @@ static void own_backward(const Step& step, const TileMemory& tile, int k, int e,
 static void first_tensors(const TileMemory& tile, const EdgeTile& at) {
   for (int e = 0; e < at.n; e++) {
     const real* weights = tile.row + (long)e * ROW_WIDTH + TENSOR_WEIGHTS;
-    real* to = tile.tensor[0] + (long)e * N_HARMONICS * CHANNELS;
-    for (int l = 0; l < N_ORDERS; l++)
-      for (int m = first_of_order(l); m < first_of_order(l + 1); m++) {
+    real* to = tile.tensor[0] + (long)e * EDGE_LAYERS[0].tensor_width;
+    for (int i = 0; i < N_FIRST; i++)
+      for (int m = first_of_order(FIRST_ORDERS[i]); m < first_of_order(FIRST_ORDERS[i] + 1); m++, to += CHANNELS) {
         const real y = tile.harmonic[(long)m * tile.rows + e];
-        for (int c = 0; c < CHANNELS; c += LANES) store(to + m * CHANNELS + c, y * load(weights + l * CHANNELS + c));
+        for (int c = 0; c < CHANNELS; c += LANES) store(to + c, y * load(weights + i * CHANNELS + c));
       }
   }
 }
@@ -68,19 +67,22 @@ static void first_tensors(const TileMemory& tile, const EdgeTile& at) {
 static void first_tensors_backward(const TileMemory& tile, const EdgeTile& at, const real* gradient) {
   for (int e = 0; e < at.n; e++) {
     const long row = (long)e * ROW_WIDTH + TENSOR_WEIGHTS;
-    const real* from = gradient + (long)e * N_HARMONICS * CHANNELS;
+    const real* from = gradient + (long)e * EDGE_LAYERS[0].tensor_width;
     real* to = tile.harmonic_gradient + (long)e * (N_HARMONICS - 1) * LANES;
-    for (int l = 0; l < N_ORDERS; l++) {
+    for (int i = 0; i < N_FIRST; i++) {
+      const int first = first_of_order(FIRST_ORDERS[i]), components = 2 * FIRST_ORDERS[i] + 1;
       for (int c = 0; c < CHANNELS; c += LANES) {
         vec sum = vec{};
-        const vec weight = load(tile.row + row + l * CHANNELS + c);
-        for (int m = first_of_order(l); m < first_of_order(l + 1); m++) {
-          const vec g = load(from + m * CHANNELS + c);
+        const vec weight = load(tile.row + row + i * CHANNELS + c);
+        for (int j = 0; j < components; j++) {
+          const int m = first + j;
+          const vec g = load(from + j * CHANNELS + c);
           sum += g * tile.harmonic[(long)m * tile.rows + e];
           if (m > 0) store(to + (m - 1) * LANES, load(to + (m - 1) * LANES) + g * weight);
         }
-        store(tile.row_gradient + row + l * CHANNELS + c, sum);
+        store(tile.row_gradient + row + i * CHANNELS + c, sum);
       }
+      from += components * CHANNELS;
     }
   }
 }
@@ -112,10 +114,39 @@ static void along_rows(const TileMemory& tile, int n) {
   }
 }
 
+#if WEIGHTERS
+// Weights of the environment of layer k, and with those of the first layer those of the tensors: from a network of their own.
+static const EdgeNetwork& weighter_of(int k) { return NETWORKS[N_LAYERS + 1 + k]; }
+static int weights_place(int k) { return k ? ENVIRONMENTS[k] : TENSOR_WEIGHTS; }
+
+static void weights_forward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k) {
+  const EdgeNetwork& network = weighter_of(k);
+  const int number = N_LAYERS + 1 + k, width = last_width(number);
+  network_forward<WEIGHTER_ACTIVATION>(network, step.weights, at.n, tile.row, tile.value[number], tile.slope[number], tile.first);
+  multiply_panels<false>(at.n, width, network.later.n_out, tile.value[number][network.n_hidden - 1], width,
+                         step.weights + network.later.matrix, tile.row + weights_place(k), ROW_WIDTH);
+}
+
+static void weights_backward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k) {
+  const EdgeNetwork& network = weighter_of(k);
+  const int number = N_LAYERS + 1 + k, width = last_width(number);
+  multiply_panels<false>(at.n, network.later.n_out, width, tile.row_gradient + weights_place(k), ROW_WIDTH,
+                         step.weights + network.later.transposed, tile.first, width);
+  network_backward<false>(network, step.weights, at.n, tile.slope[number], tile.first, tile.second, tile.row_gradient,
+                          tile.row_slope, tile.along);
+}
+#endif
+
 // Layer k: environments, products, scalars, and the latent network with what follows from it.
 static void layer_forward(const Step& step, const TileMemory& tile, const EdgeTile& at, int k) {
   const EdgeNetwork& network = NETWORKS[k];
   const EdgeLayer& layer = EDGE_LAYERS[k];
+#if WEIGHTERS
+  if (k > 0) weights_forward(step, tile, at, k);
+#endif
+#if LAYER_ENVELOPES
+  leave_out_far(tile, at, k, tile.row);
+#endif
   for (int a = at.start; a < at.stop; a++)
     weighted_sums(at.star(step.by_centre, tile, a), tile.row + ENVIRONMENTS[k], norm_of(step, k, a),
                   tile.sums[k] + (long)(a - at.start) * N_HARMONICS * CHANNELS);
@@ -134,9 +165,9 @@ static void layer_forward(const Step& step, const TileMemory& tile, const EdgeTi
   network_forward<LATENT_ACTIVATION>(network, step.weights, at.n, tile.row, tile.value[k], tile.slope[k], tile.first);
   const int width = last_width(k);
   const real* hidden = tile.value[k][network.n_hidden - 1];
-  if (ENVELOPE) {
+  if (ENVELOPE || LAYER_ENVELOPES) {
     for (int e = 0; e < at.n; e++) {
-      const vec u = load(tile.row + (long)e * ROW_WIDTH);
+      const vec u = load(tile.row + (long)e * ROW_WIDTH + envelope_place(k));
       for (int c = 0; c < width; c += LANES)
         store(tile.first + (long)e * width + c, u * load(hidden + (long)e * width + c));
     }
@@ -154,10 +185,10 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
   const int width = last_width(k);
   multiply_panels<false>(at.n, network.later.n_out, width, tile.row_gradient + LATERS[k], ROW_WIDTH,
                          step.weights + network.later.transposed, tile.first, width);
-  if (ENVELOPE)
+  if (ENVELOPE || LAYER_ENVELOPES)
     for (int e = 0; e < at.n; e++) {
-      const vec u = load(tile.row + (long)e * ROW_WIDTH);
-      real* to = tile.row_gradient + (long)e * ROW_WIDTH;
+      const vec u = load(tile.row + (long)e * ROW_WIDTH + envelope_place(k));
+      real* to = tile.row_gradient + (long)e * ROW_WIDTH + envelope_place(k);
       vec sum = load(to);
       for (int c = 0; c < width; c += LANES) {
         const vec g = load(tile.first + (long)e * width + c);
@@ -166,8 +197,8 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
       }
       store(to, sum);
     }
-  network_backward(network, step.weights, at.n, tile.slope[k], tile.first, tile.second, tile.row_gradient, tile.row_slope,
-                   tile.along);
+  network_backward<false>(network, step.weights, at.n, tile.slope[k], tile.first, tile.second, tile.row_gradient,
+                          tile.row_slope, tile.along);
   for (int from = 0; from < at.n; from += CHUNK) {
     const int n = at.n - from < CHUNK ? at.n - from : CHUNK;
     multiply_panels<false>(n, network.scalars.n_out, network.scalars.n_in,
@@ -201,24 +232,28 @@ static void layer_backward(const Step& step, const TileMemory& tile, const EdgeT
       for (int m = 0; m < N_HARMONICS - 1; m++) store(to + m * LANES, along.sum[m]);
     }
   }
+#if LAYER_ENVELOPES
+  leave_out_far(tile, at, k, tile.row_gradient);
+#endif
+#if WEIGHTERS
+  if (k > 0) weights_backward(step, tile, at, k);
+#endif
 }
 
 static void evaluate_tile(Step& step, const TileMemory& tile, const EdgeTile& at, const Share& share) {
-  for (int a = at.start; a < at.stop; a++) step.energies[a] = step.shifts()[step.types[a]];
-  if (at.n == 0) return;
-  for (int a = at.start; a < at.stop; a++) {
-    const Star star = at.star(step.by_centre, tile, a);
-    for (int e = star.from; e < star.to; e++) tile.owner[e] = a;
-  }
-  pad_tile(step.by_centre, at);
-  tile_harmonics(step, tile, at);
-  two_body(step, tile, at.base, at.n);
+  if (!begin_tile(step, tile, at)) return;
+#if LAYER_ENVELOPES
+  take_envelopes(step, tile, at);
+#endif
+#if WEIGHTERS
+  weights_forward(step, tile, at, 0);
+#endif
   first_tensors(tile, at);
   for (int k = 0; k < N_LAYERS; k++) layer_forward(step, tile, at, k);
   clear(tile.row_gradient, (long)at.n * ROW_WIDTH);
   clear(tile.harmonic_gradient, (long)at.n * (N_HARMONICS - 1) * LANES);
   for (int k = 0; k < N_LAYERS; k++) clear(tile.sums_gradient[k], (long)(at.stop - at.start) * N_HARMONICS * CHANNELS);
-  readout_both(step, tile, at, tile.row_gradient);
+  readout_both<false>(step, tile, at, tile.row_gradient);
   real *gradient = tile.gradient, *other = tile.other;
   for (int k = N_LAYERS - 1; k >= 0; k--) {
     layer_backward(step, tile, at, k, gradient, other);
@@ -227,6 +262,9 @@ static void evaluate_tile(Step& step, const TileMemory& tile, const EdgeTile& at
     other = done;
   }
   first_tensors_backward(tile, at, gradient);
+#if WEIGHTERS
+  weights_backward(step, tile, at, 0);
+#endif
   along_rows(tile, at.n);
   tile_forces(step, tile, at, share);
   for (int a = at.start; a < at.stop; a++) add_repulsion(step, a, step.energies[a]);
