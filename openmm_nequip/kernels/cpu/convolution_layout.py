@@ -136,7 +136,7 @@ class Convolution:
         return f"{self._results(self.layer.paths[p].block).index((p, m3))} * LANES"
 
     def table_start(self, block: int) -> str:
-        """C++ of where the slab of channel ``c`` begins in the table of the layer, see :func:`.table_slabs.pack_slabs`."""
+        """C++ of where the slab of channel ``c`` begins in the table of the layer, see :mod:`.table_slabs`."""
         channels = self.rows.inputs.channels
         sizes = [COEFFICIENTS * self.knots * len(paths_of(self.layer, b)) for b in range(block + 1)]
         before = sum(channel * size for channel, size in zip(channels, sizes[:block], strict=False))
