@@ -58,6 +58,8 @@ _INPUTS = ["pos", "edge_index", "atom_types", "cell", "edge_cell_shift"]
 _OUTPUTS = ["atomic_energy", "total_energy", "forces", "stress"]
 #: Above this time for one evaluation of the package only few rounds are made.
 _SLOW_MS = 2000.0
+#: Differences of forces above this share of the largest: the kept package is of another model.
+_SAME_MODEL = 1e-3
 #: A round calls each candidate for about this long, as a simulation does.
 _BLOCK_MS = 30.0
 
@@ -304,6 +306,8 @@ def measure(
             off = np.abs(found[0] - reference["atomic_energy"].double().numpy().ravel()).max()
             row[name]["energy_error"] = float(off)
         row["force_scale"] = float(np.abs(forces).max())
+        if row["fused"]["force_error"] > _SAME_MODEL * row["force_scale"]:
+            raise SystemExit(f"{path.name} is of another model than {cell}: delete it, and it is compiled anew")
         work = per_edge * edges.shape[1] + per_atom * size
         row["fused"]["peak_share"] = work / (row["fused"]["median_ms"] * 1e-3) / peak
         took = row["package"]["median_ms"]
