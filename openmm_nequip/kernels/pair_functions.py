@@ -197,7 +197,15 @@ def _tabulate(functions: PairFunctions, knots: int, degree: int) -> list[Table]:
 
 
 def _finer(table: Table, promised: tuple[float, float]) -> float:
-    """How much finer the grid of a table that does not keep its promise has to be; 1 for one that does."""
+    """How much finer the grid of a table that does not keep its promise has to be; 1 for one that does.
+
+    Raises
+    ------
+    ValueError
+        If there is no such grid: a cutoff whose exponent is no whole number has infinite derivatives at 0.
+    """
+    if not np.isfinite(table.value_error + table.slope_error):
+        raise ValueError("two-body functions have derivatives that are not finite, and no tables")
     if table.value_error <= promised[0] and table.slope_error <= promised[1]:
         return 1.0
     # An error falls with the power degree + 1 of the interval, that of a slope with one less.
@@ -249,7 +257,7 @@ def tabulate_pairs(
     if most > MOST_KNOTS:
         raise ValueError(
             f"tables of {MOST_KNOTS} knots are not enough for errors of {promised[0]:.1e} in value and "
-            f"{promised[1]:.1e} in slope; use tables=False"
+            f"{promised[1]:.1e} in slope"
         )
     return None
 

@@ -266,6 +266,6 @@ def tabulate(
         if 2 * knots > MOST_KNOTS:
             raise ValueError(
                 f"a table of {knots} knots is still off by {errors[0]:.1e} in value and {errors[1]:.1e} in slope "
-                f"(wanted {promised[0]:.1e} and {promised[1]:.1e}); use tables=False"
+                f"(wanted {promised[0]:.1e} and {promised[1]:.1e})"
             )
         knots *= 2
