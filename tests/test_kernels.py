@@ -53,6 +53,17 @@ def test_numbers_are_those_of_the_model(name, tables, periodic):
     checks.check_numbers(NEQUIP, name, tables, periodic)
 
 
+@pytest.mark.slow
+def test_odd_scalars_that_a_gate_makes_even():
+    """|x| of odd scalars is a block of even ones, which the next layer couples as such."""
+    model = make_model(parity=True, num_features=3, convnet_nonlinearity_scalars={"e": "silu", "o": "abs"}, noise=0.05)
+    positions, types, cell = structure()
+    edges = edges_of(positions, cell)
+    expected = eager(model, positions, types, *edges, cell)
+    found = Step(open_fused(fused(model, False)))(positions, types, *edges, cell, 1)
+    assert all(np.abs(a - b).max() < EXACT * len(types) for a, b in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize("tables", [True, False])
 @pytest.mark.parametrize("name", [n for n in MODELS if MODELS[n].get("model_dtype") != "float32"])
 def test_forces_and_virial_are_the_gradient_of_the_fused_energy(name, tables):

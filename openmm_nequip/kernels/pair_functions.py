@@ -205,7 +205,7 @@ def _finer(table: Table, promised: tuple[float, float]) -> float:
         If there is no such grid: a cutoff whose exponent is no whole number has infinite derivatives at 0.
     """
     if not np.isfinite(table.value_error + table.slope_error):
-        raise ValueError("two-body functions have derivatives that are not finite, and no tables")
+        raise ValueError("two-body functions have derivatives that are not finite")
     if table.value_error <= promised[0] and table.slope_error <= promised[1]:
         return 1.0
     # An error falls with the power degree + 1 of the interval, that of a slope with one less.
