@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+from dataclasses import replace
 
 import kernel_checks as checks
 import numpy as np
@@ -51,6 +52,18 @@ NEQUIP = Family(make_model, MODELS)
 @pytest.mark.parametrize("periodic", [True, False])
 def test_numbers_are_those_of_the_model(name, tables, periodic):
     checks.check_numbers(NEQUIP, name, tables, periodic)
+
+
+def test_a_library_has_numbers_of_its_own():
+    """Those of a compiled package are gone with it, and the next package of the same content asks the same library."""
+    made = fused(NEQUIP.model("l1"), True)
+    given = replace(made, weights=made.weights.copy(), constants=made.constants.copy())
+    step = Step(open_fused(given))
+    given.weights[:], given.constants[:] = np.nan, np.nan
+    positions, types, cell = structure()
+    edges = edges_of(positions, cell)
+    found, expected = (each(positions, types, *edges, cell, 1) for each in (step, NEQUIP.step("l1")))
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.slow
