@@ -48,6 +48,8 @@ def energy_and_forces(model, frame):
 
 PARITY = {"_target_": "nequip.model.NequIPGNNModel", "l_max": 2, "parity": True}
 ZBL = {"_target_": "nequip.nn.pair_potential.ZBL", "units": "metal"}
+#: Its exponent stands in the configuration of the radial embedding.
+ALLEGRO = {"_target_": "allegro.model.AllegroModel", "l_max": 2, "parity": True, "pair_potential": ZBL}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,9 @@ ZBL = {"_target_": "nequip.nn.pair_potential.ZBL", "units": "metal"}
         (PARITY | {"l_max": 1, "pair_potential": ZBL, "polynomial_cutoff_p": 5}, "0.16.3", "0.17.0", 1),
         (PARITY | {"l_max": 1, "pair_potential": ZBL}, "0.16.3", "0.17.0", 0),
         (PARITY | {"pair_potential": ZBL, "polynomial_cutoff_p": 5}, "0.14.0", "0.19.1", 2),
+        (ALLEGRO | {"radial_chemical_embed": {"polynomial_cutoff_p": 5}}, "0.16.3", "0.17.0", 1),
+        (ALLEGRO | {"radial_chemical_embed": {"polynomial_cutoff_p": 6}}, "0.16.3", "0.17.0", 0),
+        (ALLEGRO | {"radial_chemical_embed": {"num_splines": 8}}, "0.16.3", "0.17.0", 0),
         (PARITY, None, "0.19.1", 0),
         (PARITY, "0.14.0", "none", 0),
     ],

@@ -12,7 +12,12 @@ import torch
 from toy import CUTOFF_NM, EPSILON_KJ_PER_MOL, SIGMA_NM, LennardJones, make_topology
 
 import openmm_nequip
+from openmm_nequip import load_model
 from openmm_nequip.app.cli import main
+from openmm_nequip.kernels.read.mean_neighbors import mean_neighbors
+from openmm_nequip.models import fused, locate
+from openmm_nequip.models.eager import load_module
+from openmm_nequip.upstream.nequip_state import preserved_global_state
 
 DATA = Path(openmm_nequip.__file__).parent / "data"
 MODEL = str(DATA / "alanine-dipeptide.nequip.zip")
@@ -295,6 +300,15 @@ def test_another_density_than_that_of_the_training_data(tmp_path):
     apart = ase.build.molecule("H2O")
     verdict = quick(written(tmp_path, apart)).of("neighbours")
     assert verdict.level == "look" and "another density or phase" in verdict.text
+
+
+def test_a_fused_model_is_not_opened_again_for_its_neighbours(monkeypatch):
+    source = locate(MODEL)
+    with preserved_global_state():
+        expected = mean_neighbors(load_module(source))
+    load_model(source.path, kernels="fused")
+    monkeypatch.setattr(fused, "_module_and_facts", None)
+    assert fused.training_neighbors(source) == expected > 1
 
 
 @pytest.mark.slow

@@ -197,5 +197,12 @@ def test_models_of_many_elements_have_no_tables():
         assert fuse(model, True).summary.endswith("exact (tables for all pairs of types would be too large)")
 
 
+def test_functions_that_no_table_holds_are_evaluated():
+    """A cutoff whose exponent is no whole number has infinite derivatives at 0."""
+    made = fused(make_allegro(num_layers=1, bessel={"polynomial_cutoff_p": 2.3}), True)
+    assert not made.facts["tables"]
+    assert made.summary == "fused, radial networks exact (two-body functions have derivatives that are not finite)"
+
+
 def test_positions_that_are_no_numbers_give_no_number():
     checks.check_no_numbers(ALLEGRO, "l1, one layer")

@@ -1,14 +1,18 @@
 """Reading Allegro models: private names of nequip-allegro, older forms of its modules, and what is refused by name."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
+from nequip.nn import ScalarMLPFunction
 from nequip_models import CUTOFF, make_allegro
 
 from openmm_nequip.errors import NotFusableError, UpstreamError
 from openmm_nequip.kernels.read import read_model
+from openmm_nequip.kernels.read.probing import read_mlp
+from openmm_nequip.kernels.read.scripted import show
 from openmm_nequip.upstream.allegro_modules import (
     environment_weighter,
     scalars_per_layer,
@@ -91,6 +95,21 @@ def bias(model):
     layer.bias = torch.nn.Parameter(torch.zeros(layer.out_features))
 
 
+def without_products(model):
+    del module_of(model, "Allegro_Module").tps
+
+
+def test_scripted_networks_without_activations_are_read():
+    """nequip makes one product of their matrices; what scripting leaves of a list of parameters is no list."""
+    module = ScalarMLPFunction(4, 3, hidden_layers_depth=2, hidden_layers_width=5, nonlinearity=None)
+    content = io.BytesIO()
+    torch.jit.save(torch.jit.script(module), content)
+    content.seek(0)
+    matrices, _ = read_mlp(show(torch.jit.load(content)), "a network")
+    x = torch.eye(4)
+    assert len(matrices) == 1 and np.allclose(matrices[0], module(x).detach().numpy(), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -100,6 +119,7 @@ def bias(model):
         (scalars_of_two, "give more than one scalar"),
         (mean_of_edges, "reduced by 'mean'"),
         (bias, "latents.0 has a bias"),
+        (without_products, "not built as those that the reader of allegro knows .AttributeError: .*tps"),
     ],
 )
 def test_what_is_not_known_is_named(change, message):

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from test_kernels import NEQUIP
 from test_kernels_allegro import ALLEGRO
 
 from openmm_nequip import load_model
+from openmm_nequip.app import model_facts
 from openmm_nequip.app.cli import main
 from openmm_nequip.errors import KernelsError, NotFusableError
 from openmm_nequip.kernels.fuse import fuse_program
@@ -68,6 +70,26 @@ def test_what_is_no_program_is_refused():
     np.savez(content, program=np.frombuffer(json.dumps({"format": 0, "program": []}).encode(), dtype=np.uint8))
     with pytest.raises(NotFusableError, match="its format is 0, this release reads 1"):
         unpack_program(content.getvalue())
+
+
+def test_a_damaged_program_is_no_program(carrying, tmp_path):
+    """Inside an archive whose own checksums are right."""
+    other = tmp_path / "other.nequip.pt2"
+    with zipfile.ZipFile(carrying) as archive, zipfile.ZipFile(other, "w") as changed:
+        for name in archive.namelist():
+            content = archive.read(name)
+            changed.writestr(name, content[:5000] + b"AAAA" + content[5004:] if name.endswith(ENTRY) else content)
+    with pytest.raises(NotFusableError, match="the program in it cannot be read .*compile the model again"):
+        read_program(locate(other))
+
+
+def test_info_says_that_it_is_fused(carrying, monkeypatch):
+    """Also where it is loaded as it is, which tells of the machine code alone."""
+    as_it_is = SimpleNamespace(info=read_info(locate(carrying)))
+    monkeypatch.setattr(model_facts, "open_model", lambda *_: as_it_is)
+    monkeypatch.setattr(model_facts, "describe_graphs", lambda _: "")
+    assert as_it_is.info.kernels == "none"
+    assert model_facts.describe_model(carrying, load=True)["kernels"].startswith("fused, radial networks in tables")
 
 
 def test_it_runs_fused_without_nequip(carrying, monkeypatch):

@@ -12,7 +12,7 @@ from conftest import DATA
 from nequip_models import structure
 
 from openmm_nequip import load_model
-from openmm_nequip.errors import NotFusableError
+from openmm_nequip.errors import ModifierError, NotFusableError
 from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.upstream.nequip_state import preserved_global_state
 
@@ -93,6 +93,15 @@ def test_a_model_that_cannot_be_fused_stops_the_compilation():
         with pytest.raises(NotFusableError, match="NormActivation"):
             enable(model, tables=False)
     assert model.model is inner
+
+
+def test_a_target_without_a_cell_is_refused():
+    """That of LAMMPS' pair_allegro, whose files have no Python to run the kernels either."""
+    from openmm_nequip.models.fused_op import FusedOutput
+
+    data = {"pos": torch.zeros(2, 3), "edge_index": torch.zeros(2, 2), "atom_types": torch.zeros(2)}
+    with pytest.raises(ModifierError, match="need edge_cell_shift, cell, which this compile target does not give"):
+        FusedOutput.forward(None, data)
 
 
 @pytest.mark.parametrize("name", ["tiny-nequip", "tiny-allegro"])

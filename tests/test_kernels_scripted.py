@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DATA
-from nequip_models import structure
+from nequip_models import CUTOFF, eager, make_model, structure
 from toy import write_toy
 
 from openmm_nequip import load_model
@@ -13,6 +13,7 @@ from openmm_nequip.graph.neighbors import NeighborList
 from openmm_nequip.kernels.read import read_model
 from openmm_nequip.models import locate
 from openmm_nequip.models.formats.torchscript import TorchScriptModel, load_to_fuse
+from openmm_nequip.upstream.nequip_script import save_script
 from openmm_nequip.upstream.nequip_state import default_dtype, preserved_global_state
 
 #: eV and eV/Å of float64 models whose forces are of the order of 1 eV/Å: radial functions in tables, and exact.
@@ -49,6 +50,20 @@ def test_numbers_are_those_of_the_script(name, tables, limit):
 def test_a_script_runs_fused_where_nobody_chose():
     assert load_model(DATA / "tiny-nequip.nequip.pth").info.kernels.startswith("fused, radial networks in tables of")
     assert isinstance(load_model(DATA / "tiny-nequip.nequip.pth", compile=False), TorchScriptModel)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["none", "fused"])
+def test_a_script_of_energies_alone_gives_forces(tmp_path, kernels):
+    model, path = make_model(do_derivatives=False, num_layers=1), str(tmp_path / "energies.nequip.pth")
+    facts = {key: str(value) for key, value in model.metadata.items()}
+    with preserved_global_state():
+        save_script(model, facts | {"allow_tf32": "0"}, path, torch.device("cpu"))
+    positions, types, cell = structure()
+    found = load_model(path, kernels=kernels)(*tensors(positions, types, cell, CUTOFF))
+    edges = NeighborList(CUTOFF, 0.0, True)(positions, cell)
+    expected = eager(make_model(num_layers=1), positions, types, *edges, cell)[1]
+    assert np.abs(found["forces"].numpy() - expected).max() < TABLES
 
 
 def test_a_script_of_something_else_runs_as_it_is(tmp_path):

@@ -144,6 +144,12 @@ def test_allegro_has_no_kernels_on_gpus():
         native.describe_potential(allegro)
 
 
+def test_atoms_of_a_type_that_the_model_does_not_know_are_named():
+    strangers = replace(spec(), placement=Placement(2, np.array([0, 7])))
+    with pytest.raises(ValueError, match="atoms of type 7; expected 0 to 3, the types of its model"):
+        native.describe_potential(strangers)
+
+
 def test_auto_takes_it_where_there_is_a_gpu_alone(monkeypatch, caplog):
     import openmm_nequip.forces as forces
 

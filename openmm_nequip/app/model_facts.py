@@ -69,7 +69,7 @@ def describe_model(
         execution = Execution(str(where), compile=False, inputs=samples)
         model = open_model(source, execution)
         info, graphs = model.info, describe_graphs(model)
-        kernels = info.kernels if info.compiled else describe_kernels(source, inputs=execution.inputs)
+        kernels = describe_kernels(source, inputs=execution.inputs) if can_fuse(source) else info.kernels
     else:
         info = read_info(source, run_code=False)
         graphs = graphs_off_cuda(where) or f"depends on the model{_LOAD}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import KernelsError, NotFusableError
+from ..errors import KernelsError
 from .allegro_program import AllegroProgram
 from .backend import Backend, CodeTarget
 from .cpu import CPU
@@ -72,7 +72,7 @@ class Fused:
     weights, constants : numpy.ndarray, (n_weights,) and (n_constants,)
         What the code reads, see :class:`.backend.Generated`.
     facts : dict
-        ``tables`` (bool), and ``too_large`` where tables were wanted but would be; with tables ``knots``, ``degree``,
+        ``tables`` (bool), and ``without`` (why) where tables were wanted; with tables ``knots``, ``degree``,
         ``value_error`` and ``slope_error`` (relative to the largest value and slope of the radial functions) and
         ``table_bytes``.
     """
@@ -86,8 +86,8 @@ class Fused:
     def summary(self) -> str:
         """One line about the kernels."""
         if not self.facts["tables"]:
-            why = " (tables for all pairs of types would be too large)" if self.facts.get("too_large") else ""
-            return f"fused, radial networks exact{why}"
+            why = self.facts.get("without")
+            return "fused, radial networks exact" + (f" ({why})" if why else "")
         size, value, slope = (self.facts[key] for key in ("table_bytes", "value_error", "slope_error"))
         return (
             f"fused, radial networks in tables of {self.facts['knots']} knots ({size / 1e6:.1f} MB; largest relative "
@@ -114,7 +114,7 @@ def fuse(model: Any, tables: bool, backend: CodeTarget = CPU) -> Fused:
     Raises
     ------
     NotFusableError
-        If a part of the model is not known, or a table cannot keep its promise.
+        If a part of the model is not known.
     """
     return fuse_program(read_model(model), tables, backend)
 
@@ -132,19 +132,17 @@ def fuse_program(program: Program, tables: bool, backend: CodeTarget = CPU) -> F
     Returns
     -------
     Fused
-
-    Raises
-    ------
-    NotFusableError
-        If a table cannot keep its promise.
+        Without tables where they would be too large, or cannot keep their promise: then the radial functions
+        themselves are evaluated.
     """
+    without = "tables for all pairs of types would be too large"
     try:
         found = tabulate_program(program) if tables else None
     except ValueError as error:
-        raise NotFusableError(str(error)) from error
+        found, without = None, str(error)
     made = backend.build(program, found)
     if found is None:
-        facts: dict[str, Any] = {"tables": False} | ({"too_large": True} if tables else {})
+        facts: dict[str, Any] = {"tables": False} | ({"without": without} if tables else {})
         return Fused(made.source, made.weights, made.constants, facts)
     size = sum(table.coefficients.size for table in found) * np.dtype(program.dtype).itemsize
     facts = {

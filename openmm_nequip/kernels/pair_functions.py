@@ -247,7 +247,7 @@ def tabulate_pairs(
     if most > MOST_KNOTS:
         raise ValueError(
             f"tables of {MOST_KNOTS} knots are not enough for errors of {promised[0]:.1e} in value and "
-            f"{promised[1]:.1e} in slope; use tables=False"
+            f"{promised[1]:.1e} in slope"
         )
     return None
 

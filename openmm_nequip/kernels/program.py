@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+#: Names of activations that are even functions.
+_EVEN = frozenset({"abs"})
+
 
 class Block(NamedTuple):
     """``mul`` copies of one irreducible representation.
@@ -117,8 +120,16 @@ class Gate:
 
     @property
     def outputs(self) -> list[Block]:
-        """Blocks of the result: scalars (of the parity they end with), then gated blocks."""
-        return self.inputs[: self.n_scalars] + self.inputs[self.n_scalars + self.n_gates :]
+        """Blocks of the result: scalars, then gated blocks, of the parities that they end with.
+
+        Of odd numbers an even function makes even ones, and gates that are odd turn the parity of what they gate.
+        """
+        names = [name for name, _ in self.activations]
+        # Activations are those of scalars and gates, which come first.
+        made = [1 if name in _EVEN else block.p for block, name in zip(self.inputs, names, strict=False)]
+        scalars, gated = self.inputs[: self.n_scalars], self.inputs[self.n_scalars + self.n_gates :]
+        signs = made[: self.n_scalars] + [p * block.p for p, block in zip(made[self.n_scalars :], gated, strict=True)]
+        return [Block(block.mul, block.l, sign) for block, sign in zip(scalars + gated, signs, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

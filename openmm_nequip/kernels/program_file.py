@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,11 @@ _KINDS: dict[str, Any] = {
     )  # fmt: skip
 }
 _TEXT = "program"
+#: What is raised by content that is not as it was written.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, LookupError, TypeError, ValueError, AttributeError,
+    RecursionError,
+)  # fmt: skip
 
 
 def pack_program(program: Program) -> bytes:
@@ -72,7 +79,7 @@ def unpack_program(content: bytes) -> Program:
             if document["format"] != FORMAT:
                 raise ValueError(f"its format is {document['format']}, this release reads {FORMAT}")
             program = _decoded(document["program"], stored)
-    except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         raise NotFusableError(f"the program in it cannot be read ({error}); compile the model again") from error
     if not isinstance(program, Program):
         raise NotFusableError(f"it holds a {type(program).__name__} where a program was expected")

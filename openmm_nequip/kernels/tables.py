@@ -253,7 +253,14 @@ def finer(table: Table, promised: tuple[float, float]) -> float:
     -------
     float
         Factor for the number of knots; 1 if the promise is kept.
+
+    Raises
+    ------
+    ValueError
+        If there is no such grid: a cutoff whose exponent is no whole number has infinite derivatives at 0.
     """
+    if not np.isfinite(table.value_error + table.slope_error):
+        raise ValueError("radial functions have derivatives that are not finite")
     if table.value_error <= promised[0] and table.slope_error <= promised[1]:
         return 1.0
     # An error falls with the power degree + 1 of the interval, that of a slope with one less.
@@ -305,6 +312,6 @@ def tabulate(
         if knots >= MOST_KNOTS:
             raise ValueError(
                 f"a table of {knots} knots is still off by {errors[0]:.1e} in value and {errors[1]:.1e} in slope "
-                f"(wanted {promised[0]:.1e} and {promised[1]:.1e}); use tables=False"
+                f"(wanted {promised[0]:.1e} and {promised[1]:.1e})"
             )
         knots = min(-int(-knots * growth // KNOT_STEP) * KNOT_STEP, MOST_KNOTS)

@@ -19,6 +19,7 @@ from typing import Any
 
 #: Exponent of nequip's polynomial cutoff where a configuration names none.
 DEFAULT_EXPONENT = 6
+_EXPONENT = "polynomial_cutoff_p"
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ def _reordered(config: Mapping[str, Any]) -> bool:
 def _own_exponent(config: Mapping[str, Any]) -> bool:
     pair = config.get("pair_potential")
     zbl = isinstance(pair, Mapping) and str(pair.get("_target_", "")).endswith("ZBL")
-    own = pair.get("polynomial_cutoff_p") if isinstance(pair, Mapping) else None
-    return zbl and own is None and float(config.get("polynomial_cutoff_p", DEFAULT_EXPONENT)) != DEFAULT_EXPONENT
+    own = pair.get(_EXPONENT) if isinstance(pair, Mapping) else None
+    # Allegro's configurations name the exponent of the model where they describe the embedding of lengths.
+    places = (config, *(config.get(name) for name in ("radial_chemical_embed", "scalar_embed")))
+    named = [place[_EXPONENT] for place in places if isinstance(place, Mapping) and _EXPONENT in place]
+    return zbl and own is None and any(float(exponent) != DEFAULT_EXPONENT for exponent in named)
 
 
 def _target(config: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from ..files import memory_bytes
 from .source import ModelSource
 
 #: What Python's reader raises on archives that are not as they were written.
-_DAMAGED = (
+DAMAGED = (
     zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, LookupError, ValueError, RuntimeError, TypeError,
     OverflowError, MemoryError,
 )  # fmt: skip
@@ -75,7 +75,7 @@ def check_archive(path: str, content: bytes) -> tuple[str, ...]:
             spoiled = archive.testzip()
     except ModelFileError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise damaged(path, error) from error
     if spoiled is not None:
         raise damaged(path, f"the checksum of its entry {spoiled!r} is wrong")
@@ -131,7 +131,7 @@ def read_entry(file: str | ModelSource, name: str) -> bytes:
             return archive.read(name)
     except ModelFileError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise damaged(_path(file), error) from error
 
 
@@ -148,7 +148,7 @@ def entries(file: str | ModelSource) -> list[str]:
             return archive.namelist()
     except ModelFileError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise damaged(_path(file), error) from error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import NotFusableError
 from ..kernels.program import Program
 from ..kernels.program_file import pack_program, unpack_program
-from .archive import entries, read_end
+from .archive import DAMAGED, entries, read_end
 from .own_answers import References
 from .source import ModelSource
 
@@ -89,6 +89,6 @@ def read_program(source: ModelSource) -> tuple[Program, References]:
     try:
         with np.load(io.BytesIO(base64.b64decode(content, validate=True)), allow_pickle=False) as stored:
             program, references = bytes(stored["program"]), References.unpack(bytes(stored["references"]))
-    except (OSError, EOFError, KeyError, ValueError) as error:
+    except DAMAGED as error:
         raise NotFusableError(f"the program in it cannot be read ({error}); compile the model again") from error
     return unpack_program(program), references

@@ -48,6 +48,7 @@ class Kept(NamedTuple):
     fused: Fused  #: code and weights
     model: dict[str, str]  #: nequip's metadata
     references: References  #: the model's own answers, for every library that the code is compiled to
+    neighbors: float | None = None  #: mean number of neighbours in the training data, where the model states it
 
 
 class FusedModel(Model):
@@ -136,7 +137,7 @@ def fused_model(
     if reason := backend.obstacle(device):
         raise KernelsError(reason)
     try:
-        fused, facts, references = _cached(source, tables, backend, inputs)
+        fused, facts, references, _ = _cached(source, tables, backend, inputs)
         library = open_kernels(fused, backend, references)
     except OSError as error:
         raise KernelsError(f"the cache folder cannot be used: {error}") from error
@@ -292,7 +293,7 @@ def _read(folder: Path, key: str) -> Kept | None:
     if "refused" not in facts:
         text = bytes(arrays["source"]).decode()
         fused = Fused(text, arrays["weights"], arrays["constants"], facts["fused"])
-        return Kept(fused, facts["model"], References.unpack(bytes(arrays["references"])))
+        return Kept(fused, facts["model"], References.unpack(bytes(arrays["references"])), facts.get("neighbors"))
     raise NotFusableError(facts["refused"])
 
 
@@ -310,7 +311,7 @@ def _cached(source: ModelSource, tables: bool, backend: CodeTarget, inputs: Inpu
     _store(
         folder,
         key,
-        {"fused": made.fused.facts, "model": made.model},
+        {"fused": made.fused.facts, "model": made.model, "neighbors": made.neighbors},
         source=np.frombuffer(made.fused.source.encode(), dtype=np.uint8),
         weights=made.fused.weights,
         constants=made.fused.constants,
@@ -335,7 +336,7 @@ def _make(source: ModelSource, tables: bool, backend: CodeTarget, inputs: InputV
         module, facts = _module_and_facts(source, inputs)
         with default_dtype(torch.float64):
             fused = fuse(module, tables, backend)
-        return Kept(fused, facts, make_references(module, facts))
+        return Kept(fused, facts, make_references(module, facts), mean_neighbors(module))
 
 
 def _module_and_facts(source: ModelSource, inputs: InputValues) -> tuple[Any, dict[str, str]]:
@@ -365,6 +366,13 @@ def training_neighbors(source: ModelSource, inputs: InputValues = ()) -> float |
     """
     if source.kind not in (CHECKPOINT, PACKAGE, TORCHSCRIPT):
         return None
+    for tables in (True, False):  # a model that was fused was asked then, and need not be opened again
+        try:
+            stored = _read(*_place(source, tables, CPU, inputs))
+        except (NotFusableError, OSError):
+            continue
+        if stored is not None and stored.neighbors is not None:
+            return stored.neighbors
     try:
         with preserved_global_state():
             return mean_neighbors(_module_and_facts(source, inputs)[0])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import ModelFileError
+from ..errors import ModelFileError, ModifierError
 from ..graph.fields import (
     ATOMIC_ENERGY,
     CELL,
@@ -174,7 +174,18 @@ class FusedOutput(torch.nn.Module):
         dict of str to torch.Tensor
             The same with ``atomic_energy`` (n_atoms, 1), ``total_energy`` (1, 1), ``forces`` (n_atoms, 3), ``virial``
             and ``stress`` (1, 3, 3).
+
+        Raises
+        ------
+        ModifierError
+            If a field is missing: the targets of LAMMPS' pair_allegro give no cell.
         """
+        missing = [name for name in (POSITIONS, TYPES, EDGE_INDEX, SHIFTS, CELL) if name not in data]
+        if missing:
+            raise ModifierError(
+                f"modifiers: the fused kernels need {', '.join(missing)}, which this compile target does not give; "
+                "they run in Python (--target ase, openmm, openmm-full), so leave the modifier out for LAMMPS"
+            )
         cell = data[CELL].view(3, 3)
         energies, forces, virial = torch.ops.openmm_nequip.fused_checked(
             data[POSITIONS], data[TYPES], data[EDGE_INDEX], data[SHIFTS], cell,

@@ -117,6 +117,11 @@ def describe_kernels(
     -------
     list of Description
         Energies have the models' share of the mean in their unit.
+
+    Raises
+    ------
+    ValueError
+        If a node has a type that a model does not know.
     """
     facts = [KernelFacts.of(each.fused.source) for each in kernels]
     # The list is that of the first model of a type of numbers, in which directions are kept; it reaches as far as any.
@@ -134,6 +139,12 @@ def describe_kernels(
 def _describe(kept: Kept, facts: KernelFacts, placement: Placement, scale: np.ndarray, lists: int) -> Description:
     fused = kept.fused
     squares, types = facts.n_types**2, facts.n_types
+    unknown = placement.types[(placement.types < 0) | (placement.types >= types)]
+    if len(unknown):
+        raise ValueError(
+            f"the force has atoms of type {int(unknown[0])}; expected 0 to {types - 1}, the types of its model: make "
+            "the System again from this model"
+        )
     reciprocal, rest = fused.constants[:squares], fused.constants[squares:]
     region = np.zeros(len(placement.types), dtype=np.int64)
     for number, members in enumerate(placement.regions):

@@ -77,7 +77,7 @@ class Library:
     path : pathlib.Path
         Shared library from :func:`.build`.
     weights, constants : numpy.ndarray, (n_weights,) and (n_constants,)
-        From :func:`.generate`.
+        From :func:`.generate`; copied, for they may lie in the memory of a package that is let go.
     """
 
     def __init__(self, path: Path, weights: np.ndarray, constants: np.ndarray) -> None:
@@ -87,7 +87,7 @@ class Library:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
             self.functions[name] = function
-        self._weights, self._constants = aligned(weights), np.ascontiguousarray(constants)
+        self._weights, self._constants = aligned(weights), aligned(constants)
 
     def create(self) -> int:
         """Memory for the steps of one user: the address of a ``Step``, to be given to ``fused_destroy``.

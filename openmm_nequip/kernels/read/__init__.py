@@ -66,6 +66,14 @@ def read_model(model: Any) -> Program:
                 return reader.read(model)
             except UpstreamError as error:
                 raise NotFusableError(str(error)) from error
+            except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+                if isinstance(error, NotFusableError):
+                    raise
+                text = (str(error).splitlines() or ["no message"])[0]
+                raise NotFusableError(
+                    f"its modules are not built as those that the reader of {reader.name} knows "
+                    f"({type(error).__name__}: {text})"
+                ) from error
     known = " and ".join(reader.name for reader in READERS)
     kinds = [type(module).__name__ for module in model.modules()]
     raise NotFusableError(

@@ -121,8 +121,9 @@ def read_mlp(module: Any, what: str) -> tuple[list[np.ndarray], tuple[str, float
     """
     inner = module.mlp
     if type(inner).__name__ == "DeepLinearMLP":
-        product = np.linalg.multi_dot([to_array(w) for w in inner.weights]) * float(inner.alpha)
-        return [product], ("identity", 1.0)
+        # Scripted lists of parameters cannot be iterated over.
+        factors = [to_array(weight) for _, weight in inner.weights.named_parameters()]
+        return [np.linalg.multi_dot(factors) * float(inner.alpha)], ("identity", 1.0)
     matrices, activations = [], set()
     for part in inner:
         if type(part).__name__ == "ScalarLinearLayer":

@@ -243,6 +243,9 @@ def open_torchscript(source: ModelSource, device: torch.device, execution: Execu
             f"{first_line(str(error))}); compile or deploy the model again, with a torch of about this version",
             source.path,
         ) from error
+    for part in module.modules():  # trained on energies alone: it can compute forces
+        if getattr(part, "do_derivatives", True) is False:
+            part.do_derivatives = True
     module = totalled(module.eval(), source.path)
     if execution.inputs:
         module = torch.jit.script(ScriptedWithInputs(module, as_tensors(info.inputs, execution.inputs)).eval())
