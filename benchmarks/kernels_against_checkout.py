@@ -67,7 +67,8 @@ def main() -> None:
             own, foreign = (np.median(times[name]) for name in ("this", "other"))
             off = np.abs(forces[0] - forces[1]).max()
             share = 100 * (per_edge * inputs[2].shape[1] + per_atom * size) / (own * 1e-3) / peak
-            print(f"| {cell} | {size} | {own:.3f} | {foreign:.3f} | {ratio:.3f} | {share:.0f} | {off:.1g} |", flush=True)
+            numbers = f"{own:.3f} | {foreign:.3f} | {ratio:.3f} | {share:.0f} | {off:.1g}"
+            print(f"| {cell} | {size} | {numbers} |", flush=True)
     print(f"median {np.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
 
 
