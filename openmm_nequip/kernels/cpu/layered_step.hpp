@@ -34,26 +34,64 @@ bool measure_share(Step& step, const Share& share) {
   return good;
 }
 
-// Forces and virial of the edges of which an atom is the neighbour.
-void add_edge_forces(const Step& step, long atom, double* forces, double* virial) {
+// Forces and virial of the edges of which a share's atoms are the neighbours, LANES edges at once.
+void add_edge_forces(const Step& step, const Share& share) {
+  if (share.from == share.to) return;
   const Edges& edges = *step.incoming;
-  double own[3] = {}, parts[6] = {};
-  for (int e = edges.first[atom]; e < edges.first[atom] + edges.count[atom]; e++) {
-    const double sign = edges.sign, r = edges.length[e];
-    const double u[3] = {sign * edges.direction[0][e], sign * edges.direction[1][e], sign * edges.direction[2][e]};
-    const double h[3] = {(double)edges.direction_gradient[0][e], (double)edges.direction_gradient[1][e],
-                         (double)edges.direction_gradient[2][e]};
-    double radial = edges.radial_gradient[e] * edges.chain[e], gradient[3];
-    add_repulsion_slope(step, edges.type[e], step.types[atom], r, radial);
-    edge_gradient(radial, h, u, r, gradient, parts);
-    double* centre = forces + 3 * edges.other[e];
-    for (int d = 0; d < 3; d++) {
-      centre[d] += gradient[d];
-      own[d] -= gradient[d];
+  const int end = edges.first[share.to - 1] + edges.count[share.to - 1];
+  wide virial[6] = {};
+  int atom = share.from;
+  for (int e = edges.first[share.from]; e < end; e += LANES) {
+    const int n = end - e < LANES ? end - e : LANES;
+    wide r, chain, u[3], h[3], gradient[3];
+    vec slope;
+    if (n == LANES) {
+      r = load_wide(edges.length + e);
+      chain = load_wide(edges.chain + e);
+      slope = load_unaligned(edges.radial_gradient + e);
+      for (int d = 0; d < 3; d++) {
+        u[d] = widened(edges.sign * load_unaligned(edges.direction[d] + e));
+        h[d] = widened(load_unaligned(edges.direction_gradient[d] + e));
+      }
+    } else {  // behind the share's last edge: vectors without direction, which give no force
+      r = chain = wide{} + 1.0;
+      slope = vec{};
+      for (int d = 0; d < 3; d++) u[d] = h[d] = wide{};
+      for (int i = 0; i < n; i++) {
+        r[i] = edges.length[e + i];
+        chain[i] = edges.chain[e + i];
+        slope[i] = edges.radial_gradient[e + i];
+        for (int d = 0; d < 3; d++) {
+          u[d][i] = edges.sign * edges.direction[d][e + i];
+          h[d][i] = edges.direction_gradient[d][e + i];
+        }
+      }
+    }
+    wide radial = widened(slope) * chain;
+#if REPULSION
+    for (int i = 0, owner = atom; i < n; i++) {
+      while (e + i >= edges.first[owner] + edges.count[owner]) owner++;
+      double repulsive = 0;
+      add_repulsion_slope(step, edges.type[e + i], step.types[owner], r[i], repulsive);
+      radial[i] += repulsive;
+    }
+#endif
+    edge_gradient(radial, h, u, r, gradient, virial);
+    double each[3][LANES];
+    for (int d = 0; d < 3; d++) std::memcpy(each[d], &gradient[d], sizeof each[d]);
+    for (int i = 0; i < n; i++) {
+      while (e + i >= edges.first[atom] + edges.count[atom]) atom++;
+      double *own = share.forces + 3L * atom, *centre = share.forces + 3L * edges.other[e + i];
+      for (int d = 0; d < 3; d++) {
+        centre[d] += each[d][i];
+        own[d] -= each[d][i];
+      }
     }
   }
-  for (int d = 0; d < 3; d++) forces[3 * atom + d] += own[d];
-  add_virial(parts, virial);
+  double parts[6] = {};
+  for (int part = 0; part < 6; part++)
+    for (int i = 0; i < LANES; i++) parts[part] += virial[part][i];
+  add_virial(parts, share.virial);
 }
 
 // False if an edge has no length.
@@ -70,10 +108,8 @@ bool evaluate_share(Step& step, const Share& share) {
     for (int a = share.from; a < share.to; a += SPAN_ATOMS) backward_span(step, k, a, stop_of(a), scratch);
     if (k) step.threads->barrier();
   }
-  for (int a = share.from; a < share.to; a++) {
-    add_edge_forces(step, a, share.forces, share.virial);
-    add_repulsion(step, a, step.energies[a]);
-  }
+  add_edge_forces(step, share);
+  for (int a = share.from; a < share.to; a++) add_repulsion(step, a, step.energies[a]);
   return good;
 }
 
