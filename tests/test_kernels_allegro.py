@@ -201,7 +201,7 @@ def test_functions_that_no_table_holds_are_evaluated():
     """A cutoff whose exponent is no whole number has infinite derivatives at 0."""
     made = fused(make_allegro(num_layers=1, bessel={"polynomial_cutoff_p": 2.3}), True)
     assert not made.facts["tables"]
-    assert made.summary == "fused, radial networks exact (two-body functions have derivatives that are not finite)"
+    assert made.summary == "fused, radial networks exact (radial functions have derivatives that are not finite)"
 
 
 def test_positions_that_are_no_numbers_give_no_number():
