@@ -179,5 +179,10 @@ def tabulate_program(program: Program) -> list[Table] | None:
     if not isinstance(program, NequIPProgram):
         raise TypeError(f"got a {type(program).__name__}, expected a program of a family that is known")
     found = [tabulate(program, layer.radial) for layer in program.layers]
-    knots = max(table.knots for table in found)
-    return [tabulate(program, layer.radial, fewest=knots) for layer in program.layers]
+    while len({table.knots for table in found}) > 1:
+        knots = max(table.knots for table in found)
+        found = [
+            table if table.knots == knots else tabulate(program, layer.radial, fewest=knots)
+            for table, layer in zip(found, program.layers, strict=True)
+        ]
+    return found

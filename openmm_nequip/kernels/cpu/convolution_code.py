@@ -99,10 +99,10 @@ def _begin_blocks(conv: Convolution, group: list[int], couplings: Couplings, bac
     block = conv.block(group)
     titles = [f"path {p}: {path.l1} x {path.l2} -> {path.l3}" for p, path in zip(group, conv.paths(group), strict=True)]
     if backward:
-        name, array, other, width = "centre", "sums_gradient", "other", conv.rows.middle.width
+        name, array, width = "centre", "sums_gradient", conv.rows.middle.width
     else:
-        name, array, other, width = "neighbour", "features", "other", conv.rows.inputs.width
-        other = "type" if conv.first else "other"
+        name, array, width = "neighbour", "features", conv.rows.inputs.width
+    other = "type" if conv.first and not backward else "other"
     channels, chunk = conv.rows.inputs.channels[block], _chunk(conv, block)
     lines = [
         f"    // {conv.layer.inputs[block].mul} channels of block {block}; {', '.join(titles)}",

@@ -5,9 +5,8 @@
 // | symbol      | meaning                                                                                             |
 // | `EdgeBlock` | its atom, its first edge, and how many                                                              |
 // | `Pieces`    | goes through the edges of atoms start .. stop - 1; after next() has `count` blocks                  |
-// | PIECE       | blocks of a piece at most (model.inc)                                                              |
+// | PIECE       | blocks of a piece at most (model.inc)                                                               |
 #pragma once
-#include <algorithm>
 #include "edges.hpp"
 
 namespace {

@@ -101,6 +101,7 @@ def _nequip_include(
     text = [
         "// Generated for one model: its sizes, what its layers are made of, and their convolutions.",
         "#pragma once",
+        "#include <algorithm>",
         *(f"#define {name} {value}" for name, value in macros.items()),
         f"typedef {'float' if single else 'double'} real;",
         "namespace {",

@@ -88,10 +88,7 @@ void add_edge_forces(const Step& step, const Share& share) {
       }
     }
   }
-  double parts[6] = {};
-  for (int part = 0; part < 6; part++)
-    for (int i = 0; i < LANES; i++) parts[part] += virial[part][i];
-  add_virial(parts, share.virial);
+  add_virial(virial, share.virial);
 }
 
 // False if an edge has no length.

@@ -52,22 +52,23 @@ INLINE void add_repulsion_slope(const StepState& step, int centre_type, int neig
 #endif
 }
 
-// dE/dv of an edge with dE/dr = `radial` and dE/du = h, and what it adds to the virial: its parts (a, b <= a) row by row. Of one
-// edge (double), or of one in each lane (wide).
-template <class Number>
-INLINE void edge_gradient(const Number& radial, const Number* h, const Number* u, const Number& r, Number* gradient,
-                          Number* virial) {
-  const Number along = h[0] * u[0] + h[1] * u[1] + h[2] * u[2], reciprocal_length = 1.0 / r;
+// dE/dv of edges with dE/dr = `radial` and dE/du = h, one in each lane, and what they add to the virial: its parts (a, b <= a)
+// row by row.
+INLINE void edge_gradient(const wide& radial, const wide* h, const wide* u, const wide& r, wide* gradient, wide* virial) {
+  const wide along = h[0] * u[0] + h[1] * u[1] + h[2] * u[2], reciprocal_length = 1.0 / r;
   for (int d = 0; d < 3; d++) gradient[d] = radial * u[d] + (h[d] - along * u[d]) * reciprocal_length;
   for (int a = 0, part = 0; a < 3; a++)
     for (int b = 0; b <= a; b++, part++) virial[part] -= 0.5 * r * (gradient[a] * u[b] + gradient[b] * u[a]);
 }
 
-INLINE void add_virial(const double* parts, double* virial) {
+// Add the parts of all lanes to a virial.
+INLINE void add_virial(const wide* parts, double* virial) {
   for (int a = 0, part = 0; a < 3; a++)
     for (int b = 0; b <= a; b++, part++) {
-      virial[3 * a + b] += parts[part];
-      if (a != b) virial[3 * b + a] += parts[part];
+      double sum = 0;
+      for (int i = 0; i < LANES; i++) sum += parts[part][i];
+      virial[3 * a + b] += sum;
+      if (a != b) virial[3 * b + a] += sum;
     }
 }
 

@@ -148,10 +148,7 @@ static void tile_forces(const StepState& step, const EdgeMemory& tile, const Edg
     }
   }
   give();
-  double parts[6] = {};
-  for (int part = 0; part < 6; part++)
-    for (int i = 0; i < LANES; i++) parts[part] += virial[part][i];
-  add_virial(parts, share.virial);
+  add_virial(virial, share.virial);
 }
 
 }  // namespace
